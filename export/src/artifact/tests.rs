@@ -1,0 +1,73 @@
+use std::path::Path;
+
+use super::*;
+use crate::{GraphBuilder, Interval, Op, RangeStats, Tensor};
+
+fn artifact() -> Artifact {
+    let mut b = GraphBuilder::default();
+    let x = b.input("image", &[1, 2, 2]).unwrap();
+    let x = b.push("flatten", Op::Flatten, &[x]).unwrap();
+    let x = b
+        .linear(
+            "fc1",
+            x,
+            Tensor::new([2, 4], vec![0.5; 8]).unwrap(),
+            Some(Tensor::new([2], vec![0.1, 0.2]).unwrap()),
+        )
+        .unwrap();
+    b.push("act", Op::Square { intervals: vec![Interval::new(-2.0, 3.0).unwrap()] }, &[x]).unwrap();
+    let mut graph = b.finish().unwrap();
+    let mut range = RangeStats::empty("data");
+    range.update(&[0.25, 1.0]);
+    let n = graph.nodes().len();
+    graph.set_ranges(vec![range; n]);
+    Artifact { graph, provenance: Provenance { run: "test".into(), ..Provenance::default() } }
+}
+
+fn load(bytes: &[u8]) -> Result<Artifact, ExportError> {
+    Artifact::from_bytes(bytes, Path::new("m.hemodel"))
+}
+
+#[test]
+fn what_was_written_is_read() {
+    let a = artifact();
+    assert_eq!(load(&a.to_bytes().unwrap()).unwrap(), a);
+}
+
+#[test]
+fn every_cut_and_every_flipped_bit_is_refused() {
+    let a = artifact();
+    let bytes = a.to_bytes().unwrap();
+    for cut in 0..bytes.len() {
+        assert!(load(&bytes[..cut]).is_err(), "cut at {cut}");
+    }
+    for i in 0..bytes.len() {
+        for bit in [0, 3, 7] {
+            let mut changed = bytes.clone();
+            changed[i] ^= 1 << bit;
+            // Header padding and provenance text are not part of the model; the model itself must be intact.
+            if let Ok(loaded) = load(&changed) {
+                assert_eq!(loaded.graph, a.graph, "byte {i} bit {bit}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_newer_version_and_an_unknown_op_say_so() {
+    let text = |from: &str, to: &str| {
+        let bytes = artifact().to_bytes().unwrap();
+        let at = bytes.windows(from.len()).position(|w| w == from.as_bytes()).unwrap();
+        let mut changed = bytes;
+        changed.splice(at..at + from.len(), to.bytes());
+        load(&changed).unwrap_err()
+    };
+    let quote = |s: &str| s.replace('"', "\\\"");
+    assert!(matches!(
+        text(&quote("\"version\":1"), &quote("\"version\":9")),
+        ExportError::NewerVersion { found: 9, .. }
+    ));
+    assert!(
+        matches!(text(&quote("\"flatten\",\"inputs"), &quote("\"softmax\",\"inputs")), ExportError::UnknownOp { op, .. } if op == "softmax")
+    );
+}

@@ -1,0 +1,156 @@
+//! A network as nodes in topological order, with named tensors.
+
+mod builder;
+mod check;
+mod op;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use builder::{GraphBuilder, conv_out_shape};
+pub use check::{Finding, Severity, check};
+pub use op::{Conv2dGeometry, Op};
+
+use crate::{ExportError, RangeStats, Tensor};
+
+/// Index of a node; inputs always have smaller indices than their readers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeId(pub usize);
+
+/// One operation with its place in the graph.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// Unique name, from the module path: `layer1.0.conv2`.
+    pub name: String,
+    /// The operation.
+    pub op: Op,
+    /// Nodes read, in the operation's order.
+    pub inputs: Vec<NodeId>,
+    /// Shape of the result per sample.
+    pub shape: Vec<usize>,
+    /// Values seen at the result over the calibration data.
+    pub range: Option<RangeStats>,
+}
+
+/// Nodes in topological order; the last one is the output.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Graph {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) tensors: BTreeMap<String, Tensor>,
+}
+
+impl Graph {
+    /// All nodes, inputs before readers.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Nodes with their ids.
+    pub fn iter(&self) -> impl Iterator<Item = (NodeId, &Node)> {
+        self.nodes.iter().enumerate().map(|(i, n)| (NodeId(i), n))
+    }
+
+    /// A node, if the graph has it.
+    pub fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(id.0)
+    }
+
+    /// The tensors, by name.
+    pub fn tensors(&self) -> &BTreeMap<String, Tensor> {
+        &self.tensors
+    }
+
+    /// The tensor `name` of node `node`.
+    ///
+    /// # Errors
+    /// [`ExportError::MissingTensor`].
+    pub fn tensor(&self, node: &Node, name: &str) -> Result<&Tensor, ExportError> {
+        self.tensors
+            .get(name)
+            .ok_or_else(|| ExportError::MissingTensor { node: node.name.clone(), tensor: name.to_string() })
+    }
+
+    /// Id of the output node.
+    pub fn output(&self) -> NodeId {
+        NodeId(self.nodes.len().saturating_sub(1))
+    }
+
+    /// Shape of the input sample, `[channels, height, width]` or `[features]`.
+    pub fn input_shape(&self) -> &[usize] {
+        self.nodes.first().map_or(&[], |n| n.shape.as_slice())
+    }
+
+    /// Shape of the output.
+    pub fn output_shape(&self) -> &[usize] {
+        self.nodes.last().map_or(&[], |n| n.shape.as_slice())
+    }
+
+    /// How many nodes read each node.
+    pub fn reader_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.nodes.len()];
+        for id in self.nodes.iter().flat_map(|n| &n.inputs) {
+            if let Some(c) = counts.get_mut(id.0) {
+                *c += 1;
+            }
+        }
+        counts
+    }
+
+    /// Levels an encrypted evaluation consumes along the longest path; `None` if an operation cannot run encrypted.
+    pub fn depth(&self) -> Option<usize> {
+        let mut at: Vec<usize> = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            let before = node.inputs.iter().filter_map(|i| at.get(i.0)).max().copied().unwrap_or(0);
+            at.push(before + node.op.depth()?);
+        }
+        at.last().copied()
+    }
+
+    /// Number of weights.
+    pub fn parameters(&self) -> usize {
+        self.tensors.values().map(|t| t.data().len()).sum()
+    }
+
+    /// Set the values seen at each node, in node order.
+    pub fn set_ranges(&mut self, ranges: Vec<RangeStats>) {
+        for (node, range) in self.nodes.iter_mut().zip(ranges) {
+            node.range = Some(range);
+        }
+    }
+
+    /// Rebuild a graph from its parts, checking order, names, tensors, shapes and finiteness.
+    ///
+    /// # Errors
+    /// The first thing found wrong.
+    pub fn from_parts(nodes: Vec<Node>, tensors: BTreeMap<String, Tensor>) -> Result<Self, ExportError> {
+        let mut builder = GraphBuilder::default();
+        for (name, tensor) in &tensors {
+            builder.add_tensor(name, tensor.clone())?;
+        }
+        let mut ranges = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let declared = node.shape.clone();
+            let id = match node.op {
+                Op::Input => builder.input(&node.name, &node.shape)?,
+                op => builder.push(&node.name, op, &node.inputs)?,
+            };
+            let shape = builder.shape(id);
+            if shape != declared {
+                return Err(ExportError::Shape {
+                    node: node.name,
+                    op: "declared shape",
+                    needs: format!("{shape:?} from its inputs"),
+                    got: declared,
+                });
+            }
+            ranges.push(node.range);
+        }
+        let mut graph = builder.finish()?;
+        for (node, range) in graph.nodes.iter_mut().zip(ranges) {
+            node.range = range;
+        }
+        Ok(graph)
+    }
+}

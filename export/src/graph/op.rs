@@ -1,0 +1,196 @@
+//! The closed list of operations a graph may hold.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Interval, Polynomial};
+
+/// How a convolution walks over its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conv2dGeometry {
+    /// Steps in y and x.
+    pub stride: [usize; 2],
+    /// Zeros added on both sides in y and x.
+    pub padding: [usize; 2],
+    /// Distance of kernel taps in y and x.
+    pub dilation: [usize; 2],
+    /// Channel groups.
+    pub groups: usize,
+}
+
+impl Conv2dGeometry {
+    /// Stride and padding equal in both directions, no dilation, one group.
+    pub fn new(stride: usize, padding: usize) -> Self {
+        Self { stride: [stride; 2], padding: [padding; 2], dilation: [1; 2], groups: 1 }
+    }
+}
+
+/// What a node computes. Shapes are per sample: `[channels, height, width]` or `[features]`; tensors are named.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Op {
+    /// The sample, pixels divided by the white level (so in `[0, 1]`).
+    Input,
+    /// `weight [out, in/groups, kh, kw]`, `bias [out]` or, after folding, one value per output `[out, h, w]`.
+    Conv2d {
+        /// Name of the kernel tensor.
+        weight: String,
+        /// Name of the bias tensor.
+        bias: Option<String>,
+        /// Stride, padding, dilation, groups.
+        geometry: Conv2dGeometry,
+    },
+    /// `weight [out, in]`, `bias [out]`, on a flat input.
+    Linear {
+        /// Name of the matrix.
+        weight: String,
+        /// Name of the bias.
+        bias: Option<String>,
+    },
+    /// `y = scale·x + shift` per channel: batch norm at inference, or the input normalisation.
+    Affine {
+        /// Name of the per-channel factor.
+        scale: String,
+        /// Name of the per-channel summand.
+        shift: String,
+    },
+    /// Adds a constant per channel; free under encryption.
+    Bias {
+        /// Name of the per-channel summand.
+        shift: String,
+    },
+    /// Mean over windows.
+    AvgPool {
+        /// Window height and width.
+        kernel: [usize; 2],
+        /// Steps.
+        stride: [usize; 2],
+    },
+    /// `[c, h, w]` to `[c·h·w]`, channel-major; free under encryption.
+    Flatten,
+    /// Sum of two inputs of one shape.
+    Add,
+    /// `c₀ + c₁x + c₂x²` with coefficients `[channels, 3]`, valid per channel on `intervals` (one, or one per channel).
+    Quadratic {
+        /// Name of the coefficient tensor.
+        coeffs: String,
+        /// Where each channel's parabola was trained.
+        intervals: Vec<Interval>,
+    },
+    /// `x²`: what a quadratic becomes after folding. One level, no plaintext.
+    Square {
+        /// Where the squared value was trained to stay (one, or one per channel).
+        intervals: Vec<Interval>,
+    },
+    /// One polynomial for all elements.
+    Polynomial {
+        /// The polynomial with its interval.
+        poly: Polynomial,
+    },
+    /// `max(x, 0)`: known so that `check` can name it; cannot run encrypted.
+    Relu,
+    /// Maximum over windows: known so that `check` can name it; cannot run encrypted.
+    MaxPool {
+        /// Window height and width.
+        kernel: [usize; 2],
+        /// Steps.
+        stride: [usize; 2],
+    },
+}
+
+impl Op {
+    /// Every operation's name in files and messages.
+    pub const NAMES: [&'static str; 13] = [
+        "input",
+        "conv2d",
+        "linear",
+        "affine",
+        "bias",
+        "avg_pool",
+        "flatten",
+        "add",
+        "quadratic",
+        "square",
+        "polynomial",
+        "relu",
+        "max_pool",
+    ];
+
+    /// The operation's name in files and messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Input => "input",
+            Op::Conv2d { .. } => "conv2d",
+            Op::Linear { .. } => "linear",
+            Op::Affine { .. } => "affine",
+            Op::Bias { .. } => "bias",
+            Op::AvgPool { .. } => "avg_pool",
+            Op::Flatten => "flatten",
+            Op::Add => "add",
+            Op::Quadratic { .. } => "quadratic",
+            Op::Square { .. } => "square",
+            Op::Polynomial { .. } => "polynomial",
+            Op::Relu => "relu",
+            Op::MaxPool { .. } => "max_pool",
+        }
+    }
+
+    /// How many inputs the operation reads.
+    pub fn arity(&self) -> usize {
+        match self {
+            Op::Input => 0,
+            Op::Add => 2,
+            _ => 1,
+        }
+    }
+
+    /// Levels an encrypted evaluation consumes; `None` where there is none.
+    pub fn depth(&self) -> Option<usize> {
+        match self {
+            Op::Input | Op::Bias { .. } | Op::Flatten | Op::Add => Some(0),
+            Op::Conv2d { .. }
+            | Op::Linear { .. }
+            | Op::Affine { .. }
+            | Op::AvgPool { .. }
+            | Op::Square { .. } => Some(1),
+            Op::Quadratic { .. } => Some(2),
+            Op::Polynomial { poly } => Some(poly.depth()),
+            Op::Relu | Op::MaxPool { .. } => None,
+        }
+    }
+
+    /// Whether the operation is linear (or affine) in its input.
+    pub fn is_linear(&self) -> bool {
+        matches!(
+            self,
+            Op::Conv2d { .. }
+                | Op::Linear { .. }
+                | Op::Affine { .. }
+                | Op::AvgPool { .. }
+                | Op::Bias { .. }
+                | Op::Flatten
+        )
+    }
+
+    /// Names of the tensors the operation reads.
+    pub fn tensors(&self) -> Vec<&str> {
+        match self {
+            Op::Conv2d { weight, bias, .. } | Op::Linear { weight, bias } => {
+                std::iter::once(weight.as_str()).chain(bias.as_deref()).collect()
+            }
+            Op::Affine { scale, shift } => vec![scale, shift],
+            Op::Bias { shift } => vec![shift],
+            Op::Quadratic { coeffs, .. } => vec![coeffs],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Intervals on the *input* of the operation, where it has any.
+    pub fn intervals(&self) -> Vec<Interval> {
+        match self {
+            Op::Quadratic { intervals, .. } | Op::Square { intervals } => intervals.clone(),
+            Op::Polynomial { poly } => vec![poly.interval()],
+            _ => Vec::new(),
+        }
+    }
+}
