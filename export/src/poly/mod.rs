@@ -66,7 +66,7 @@ impl Polynomial {
     /// Levels of an encrypted evaluation: `⌈log₂(degree + 1)⌉`, and one more to map the interval to `[−1, 1]` in the
     /// Chebyshev basis (unless folded into the layer before).
     pub fn depth(&self) -> usize {
-        let generic = usize::BITS as usize - self.degree().leading_zeros() as usize;
+        let generic = (usize::BITS - self.degree().leading_zeros()).max(1) as usize;
         match self.basis {
             Basis::Monomial => generic,
             Basis::Chebyshev => generic + 1,

@@ -1,0 +1,153 @@
+//! What a user writes about a data set.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::DataError;
+
+/// Choice of a data set and how it is read; everything but `name` may be left out.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetConfig {
+    /// A name from [`known`](crate::known).
+    pub name: String,
+    /// Folder of the files, or the folder above it. Relative to the working folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
+    /// Image folders only: resize to `[height, width]`. Needed when the images differ in size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<[usize; 2]>,
+    /// Image folders only: 1 for grey, 3 for red, green, blue. Otherwise 3 if any image has colour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<usize>,
+    /// IDX files only: number of classes. Otherwise one more than the largest label, at least 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<usize>,
+    /// IDX files: names of the classes. Image folders: the classes and their order; otherwise those
+    /// of the lists, alphabetically.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_names: Option<Vec<String>>,
+    /// Keep this many training samples, chosen by seed, each class in proportion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_limit: Option<usize>,
+    /// Keep this many test samples, chosen by seed, each class in proportion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_limit: Option<usize>,
+}
+
+impl DatasetConfig {
+    /// The data set `name` with nothing else set.
+    pub fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    /// Refuse values no reader could use, and settings the named set has no use for.
+    pub(crate) fn check(&self) -> Result<(), DataError> {
+        let folder = matches!(self.name.as_str(), "image-folder" | "covid-ct" | "covid-xray");
+        let idx = matches!(self.name.as_str(), "idx" | "mnist" | "fashion-mnist");
+        let unused = |key, need: &str| setting(key, format!("a set of {need}"), format!("`{}`", self.name));
+        if !folder && self.size.is_some() {
+            return unused("size", "image folders");
+        }
+        if !folder && self.channels.is_some() {
+            return unused("channels", "image folders");
+        }
+        if !idx && self.classes.is_some() {
+            return unused("classes", "IDX files");
+        }
+        if !idx && !folder && self.class_names.is_some() {
+            return unused("class_names", "IDX files or image folders");
+        }
+        if let Some([h, w]) = self.size
+            && !((1..=4096).contains(&h) && (1..=4096).contains(&w))
+        {
+            return setting("size", "[height, width], each 1 to 4096", format!("[{h}, {w}]"));
+        }
+        if let Some(n) = self.channels
+            && n != 1
+            && n != 3
+        {
+            return setting("channels", "1 or 3", n);
+        }
+        if let Some(n) = self.classes
+            && !(2..=256).contains(&n)
+        {
+            return setting("classes", "2 to 256", n);
+        }
+        if let Some(names) = &self.class_names {
+            let mut unique: Vec<_> = names.iter().collect();
+            unique.sort_unstable();
+            unique.dedup();
+            if unique.len() != names.len() || !(2..=256).contains(&names.len()) {
+                return setting("class_names", "2 to 256 different names", names.join(", "));
+            }
+            if let Some(n) = self.classes
+                && n != names.len()
+            {
+                return setting("class_names", format!("{n} names, as `classes` says"), names.len());
+            }
+        }
+        for (key, limit) in [("train_limit", self.train_limit), ("test_limit", self.test_limit)] {
+            if limit == Some(0) {
+                return setting(key, "at least 1", 0);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A refusal of one setting.
+pub(crate) fn setting<T>(
+    key: &'static str,
+    need: impl ToString,
+    found: impl ToString,
+) -> Result<T, DataError> {
+    Err(DataError::Setting { key, need: need.to_string(), found: found.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::value::{Error, MapDeserializer};
+
+    use super::*;
+
+    fn parse(pairs: &[(&'static str, &'static str)]) -> Result<DatasetConfig, Error> {
+        DatasetConfig::deserialize(MapDeserializer::new(pairs.iter().copied()))
+    }
+
+    #[test]
+    fn unknown_keys_are_errors() {
+        assert_eq!(parse(&[("name", "mnist")]).unwrap(), DatasetConfig::named("mnist"));
+        let error = parse(&[("name", "mnist"), ("folder", "x")]).unwrap_err().to_string();
+        assert!(error.contains("unknown field `folder`"), "{error}");
+    }
+
+    #[test]
+    fn useless_and_impossible_settings_are_refused() {
+        let base = || DatasetConfig::named("image-folder");
+        let names = |n: &[&str]| Some(n.iter().map(|s| (*s).to_owned()).collect());
+        let cases = [
+            (DatasetConfig { size: Some([8, 8]), ..DatasetConfig::named("mnist") }, "size"),
+            (DatasetConfig { classes: Some(3), ..base() }, "classes"),
+            (
+                DatasetConfig { class_names: names(&["a", "b"]), ..DatasetConfig::named("digits") },
+                "class_names",
+            ),
+            (DatasetConfig { size: Some([0, 8]), ..base() }, "size"),
+            (DatasetConfig { channels: Some(2), ..base() }, "channels"),
+            (DatasetConfig { class_names: names(&["a", "a"]), ..base() }, "class_names"),
+            (DatasetConfig { test_limit: Some(0), ..base() }, "test_limit"),
+        ];
+        for (config, key) in cases {
+            let error = config.check().unwrap_err();
+            assert!(matches!(&error, DataError::Setting { key: k, .. } if *k == key), "{error}");
+        }
+        let both = DatasetConfig {
+            classes: Some(3),
+            class_names: names(&["a", "b"]),
+            ..DatasetConfig::named("idx")
+        };
+        assert!(both.check().unwrap_err().to_string().contains("3 names"));
+    }
+}

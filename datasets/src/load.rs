@@ -1,0 +1,93 @@
+//! Name → reader.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    DataError, DatasetConfig, ImageSet, Splits, cifar, cifar_jpeg, digits, idx, image_folder,
+    known::{by_name, nearest},
+    locate::roots,
+    optdigits,
+    seeded::{Purpose, stratified, stream},
+};
+
+/// Read the data set a config names.
+///
+/// Files are looked for below `data_dir`, then the config's `dir`, then `HETRAIN_DATA`, then
+/// [`cache_dir`](crate::cache_dir). `seed` decides the split of `digits` and what a limit keeps.
+///
+/// # Errors
+/// [`DataError`] when the name or a setting is unknown or unusable, or files are missing or damaged.
+pub fn load(config: &DatasetConfig, data_dir: Option<&Path>, seed: u64) -> Result<Splits, DataError> {
+    load_from(config, &roots(data_dir, config.dir.as_deref()), seed)
+}
+
+fn load_from(config: &DatasetConfig, roots: &[PathBuf], seed: u64) -> Result<Splits, DataError> {
+    let Some(set) = by_name(&config.name) else {
+        return Err(DataError::UnknownDataset { name: config.name.clone(), nearest: nearest(&config.name) });
+    };
+    config.check()?;
+    let mut splits = match set.name {
+        "digits" => digits::load(seed)?,
+        "optdigits" => optdigits::load(set, roots)?,
+        "cifar10" => cifar::load(set, roots)?,
+        "cifar10-jpeg" => cifar_jpeg::load(set, roots)?,
+        "cifar10-mixed" => cifar_jpeg::load_mixed(set, roots)?,
+        "covid-ct" | "covid-xray" | "image-folder" => image_folder::load(set, config, roots)?,
+        _ => idx::load(set, config, roots)?,
+    };
+    limit(&mut splits.train, config.train_limit, seed, 0);
+    limit(&mut splits.test, config.test_limit, seed, 1);
+    Ok(splits)
+}
+
+/// Keep at most `count` samples, each class in proportion, in their order.
+fn limit(set: &mut ImageSet, count: Option<usize>, seed: u64, part: u64) {
+    if let Some(count) = count
+        && count < set.len()
+    {
+        *set = set.subset(&stratified(&set.labels, count, stream(Purpose::Limit, seed, 0, part)).0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::known;
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_nearest() {
+        let error = load_from(&DatasetConfig::named("fashion_mnist"), &[], 0).unwrap_err().to_string();
+        assert!(
+            error.contains("`fashion_mnist`") && error.contains("did you mean `fashion-mnist`?"),
+            "{error}"
+        );
+        assert!(error.contains("digits, optdigits, mnist"), "{error}");
+    }
+
+    #[test]
+    fn every_set_but_the_embedded_one_says_what_is_missing() {
+        let tmp = tempfile::tempdir().unwrap();
+        for set in known().iter().filter(|k| k.name != "digits") {
+            let error = load_from(&DatasetConfig::named(set.name), &[tmp.path().into()], 0).unwrap_err();
+            let text = error.to_string();
+            assert!(matches!(error, DataError::Missing { .. }), "{}: {text}", set.name);
+            assert!(
+                text.contains(&tmp.path().display().to_string()) && text.contains("\n  help: "),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn limits_keep_classes_in_proportion_and_depend_on_the_seed() {
+        let config = DatasetConfig {
+            train_limit: Some(100),
+            test_limit: Some(9999),
+            ..DatasetConfig::named("digits")
+        };
+        let splits = load_from(&config, &[], 3).unwrap();
+        assert_eq!((splits.train.len(), splits.test.len()), (100, 360));
+        assert!(splits.train.class_counts().iter().all(|c| (9..=11).contains(c)));
+        assert_ne!(splits.train.digest(), load_from(&config, &[], 4).unwrap().train.digest());
+    }
+}
