@@ -1,0 +1,407 @@
+//! Addition, multiplication, relinearisation and rescaling.
+//!
+//! Rules: operands must have equal levels, and for additions equal scales up to `2^-30` relative. A product has the product of
+//! the scales and keeps its level; [`Context::rescale`] divides by the top prime and drops one level.
+
+use super::ciphertext::Ciphertext;
+use super::context::{Context, Divider, check_scale, check_scales};
+use super::encoder::{Plaintext, PlaintextMul};
+use super::error::CkksError;
+use super::keys::EvalKeys;
+use super::keyswitch::{Division, ScratchPoly};
+use super::par;
+use crate::math::modulus::Modulus;
+use crate::math::poly::RnsPoly;
+use crate::math::vector;
+
+type Pairs<'a> = [(&'a Ciphertext, &'a Ciphertext)];
+
+impl Context {
+    pub(super) fn check_ct(&self, operation: &'static str, ct: &Ciphertext) -> Result<(), CkksError> {
+        self.check_id(operation, "ciphertext", ct.id)
+    }
+
+    fn check_same(
+        &self,
+        operation: &'static str,
+        a: &Ciphertext,
+        b: &Ciphertext,
+    ) -> Result<(), CkksError> {
+        self.check_ct(operation, a)?;
+        self.check_ct(operation, b)?;
+        if a.level == b.level {
+            Ok(())
+        } else {
+            Err(CkksError::LevelMismatch { operation, left: a.level, right: b.level })
+        }
+    }
+
+    fn check_plain(
+        &self,
+        operation: &'static str,
+        ct: &Ciphertext,
+        level: usize,
+        id: u64,
+    ) -> Result<(), CkksError> {
+        self.check_ct(operation, ct)?;
+        self.check_id(operation, "plaintext", id)?;
+        if ct.level > level {
+            return Err(CkksError::LevelTooHigh { operation, level: ct.level, available: level });
+        }
+        Ok(())
+    }
+
+    pub(super) fn empty_ct(&self, level: usize, scale: f64) -> Ciphertext {
+        let zero = || RnsPoly::zero(self.n, level + 1);
+        Ciphertext { c0: zero(), c1: zero(), level, scale, id: self.id() }
+    }
+
+    /// Apply `f` to matching limbs of `a` and `b`.
+    fn zip_limbs(&self, a: &mut RnsPoly, b: &RnsPoly, f: impl Fn(&Modulus, &mut [u64], &[u64])) {
+        for ((x, y), plan) in a.iter_mut().zip(b.iter()).zip(&self.plans) {
+            f(plan.modulus(), x, y);
+        }
+    }
+
+    /// `a += b`.
+    ///
+    /// # Errors
+    /// Different parameters, levels or scales.
+    pub fn add_assign(&self, a: &mut Ciphertext, b: &Ciphertext) -> Result<(), CkksError> {
+        self.check_same("add", a, b)?;
+        check_scales("add", a.scale, b.scale)?;
+        self.zip_limbs(&mut a.c0, &b.c0, |m, x, y| vector::add_assign(self.backend, m, x, y));
+        self.zip_limbs(&mut a.c1, &b.c1, |m, x, y| vector::add_assign(self.backend, m, x, y));
+        Ok(())
+    }
+
+    /// `a + b`.
+    ///
+    /// # Errors
+    /// As for [`Context::add_assign`].
+    pub fn add(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext, CkksError> {
+        let mut out = a.clone();
+        self.add_assign(&mut out, b)?;
+        Ok(out)
+    }
+
+    /// `a -= b`.
+    ///
+    /// # Errors
+    /// As for [`Context::add_assign`].
+    pub fn sub_assign(&self, a: &mut Ciphertext, b: &Ciphertext) -> Result<(), CkksError> {
+        self.check_same("sub", a, b)?;
+        check_scales("sub", a.scale, b.scale)?;
+        self.zip_limbs(&mut a.c0, &b.c0, |m, x, y| vector::sub_assign(self.backend, m, x, y));
+        self.zip_limbs(&mut a.c1, &b.c1, |m, x, y| vector::sub_assign(self.backend, m, x, y));
+        Ok(())
+    }
+
+    /// `a - b`.
+    ///
+    /// # Errors
+    /// As for [`Context::add_assign`].
+    pub fn sub(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext, CkksError> {
+        let mut out = a.clone();
+        self.sub_assign(&mut out, b)?;
+        Ok(out)
+    }
+
+    /// `-a`.
+    ///
+    /// # Errors
+    /// A ciphertext of other parameters.
+    pub fn negate(&self, a: &Ciphertext) -> Result<Ciphertext, CkksError> {
+        self.check_ct("negate", a)?;
+        let mut out = a.clone();
+        for poly in [&mut out.c0, &mut out.c1] {
+            for (x, plan) in poly.iter_mut().zip(&self.plans) {
+                vector::neg_assign(self.backend, plan.modulus(), x);
+            }
+        }
+        Ok(out)
+    }
+
+    /// `a + plain`; the plaintext may be at a higher level but must have the same scale.
+    ///
+    /// # Errors
+    /// Different parameters or scales, or a plaintext below the level of `a`.
+    pub fn add_plain(&self, a: &Ciphertext, plain: &Plaintext) -> Result<Ciphertext, CkksError> {
+        self.check_plain("add_plain", a, plain.level, plain.id)?;
+        check_scales("add_plain", a.scale, plain.scale)?;
+        let mut out = a.clone();
+        self.zip_limbs(&mut out.c0, &plain.poly, |m, x, y| vector::add_assign(self.backend, m, x, y));
+        Ok(out)
+    }
+
+    /// `a - plain`.
+    ///
+    /// # Errors
+    /// As for [`Context::add_plain`].
+    pub fn sub_plain(&self, a: &Ciphertext, plain: &Plaintext) -> Result<Ciphertext, CkksError> {
+        self.check_plain("sub_plain", a, plain.level, plain.id)?;
+        check_scales("sub_plain", a.scale, plain.scale)?;
+        let mut out = a.clone();
+        self.zip_limbs(&mut out.c0, &plain.poly, |m, x, y| vector::sub_assign(self.backend, m, x, y));
+        Ok(out)
+    }
+
+    /// Add the real constant `c` to every slot (exact up to rounding at the ciphertext's scale).
+    ///
+    /// # Errors
+    /// A foreign ciphertext, a non-finite constant, or one that does not fit the modulus.
+    pub fn add_const(&self, a: &Ciphertext, c: f64) -> Result<Ciphertext, CkksError> {
+        self.check_ct("add_const", a)?;
+        let residues = self.constant("add_const", c, a.scale, a.level)?;
+        let mut out = a.clone();
+        for ((x, plan), r) in out.c0.iter_mut().zip(&self.plans).zip(residues) {
+            vector::add_const_assign(self.backend, plan.modulus(), x, r);
+        }
+        Ok(out)
+    }
+
+    /// Multiply by the integer `round(c * const_scale)`; the scale is multiplied by `const_scale`. With `const_scale` 1
+    /// this is multiplication by an integer without cost in scale.
+    ///
+    /// # Errors
+    /// A foreign ciphertext, a bad scale, a non-finite constant, or one that does not fit the modulus.
+    pub fn mul_const(&self, a: &Ciphertext, c: f64, const_scale: f64) -> Result<Ciphertext, CkksError> {
+        self.check_ct("mul_const", a)?;
+        check_scale("mul_const", const_scale)?;
+        let residues = self.constant("mul_const", c, const_scale, a.level)?;
+        let mut out = a.clone();
+        for poly in [&mut out.c0, &mut out.c1] {
+            for ((x, plan), r) in poly.iter_mut().zip(&self.plans).zip(&residues) {
+                let m = plan.modulus();
+                vector::mul_const_assign(self.backend, m, x, m.to_mont(*r));
+            }
+        }
+        out.scale *= const_scale;
+        Ok(out)
+    }
+
+    /// Residues of `round(c * scale)` at every prime up to `level`.
+    fn constant(&self, operation: &'static str, c: f64, scale: f64, level: usize) -> Result<Vec<u64>, CkksError> {
+        if !c.is_finite() {
+            return Err(CkksError::NotFinite { operation, index: 0, value: c });
+        }
+        let (needed, available) = ((c * scale).abs().max(1.0).log2() + 1.0, self.log_q(level));
+        if needed >= available {
+            return Err(CkksError::Overflow { operation, needed, available, level });
+        }
+        Ok(self.level_plans(level).map(|p| p.modulus().from_f64_rounded(c * scale)).collect())
+    }
+
+    /// `a * plain`, not rescaled.
+    ///
+    /// # Errors
+    /// Different parameters, or a plaintext below the level of `a`.
+    pub fn mul_plain(&self, a: &Ciphertext, plain: &PlaintextMul) -> Result<Ciphertext, CkksError> {
+        self.dot_plain(&[(a, plain)])
+    }
+
+    /// `sum_t a_t * plain_t`, accumulated lazily with one reduction, not rescaled.
+    ///
+    /// # Errors
+    /// No terms, different parameters or levels, products of different scales, or plaintexts below the level.
+    pub fn dot_plain(&self, terms: &[(&Ciphertext, &PlaintextMul)]) -> Result<Ciphertext, CkksError> {
+        const OP: &str = "dot_plain";
+        let Some((first, plain)) = terms.first() else { return Err(CkksError::Empty { operation: OP }) };
+        let scale = first.scale * plain.scale;
+        for (a, p) in terms {
+            self.check_same(OP, first, a)?;
+            self.check_plain(OP, a, p.level, p.id)?;
+            check_scales(OP, scale, a.scale * p.scale)?;
+        }
+        let mut out = self.empty_ct(first.level, scale);
+        let limbs = out.c0.limbs_mut().into_iter().zip(out.c1.limbs_mut());
+        let work: Vec<_> = limbs.zip(&self.plans).enumerate().collect();
+        par::for_each(work, |(i, ((o0, o1), plan))| {
+            let m = plan.modulus();
+            let mut parts = Vec::with_capacity(terms.len().min(vector::MAX_LAZY_TERMS));
+            let (mut s0, mut s1) = (self.scratch_poly(1), self.scratch_poly(1));
+            for (round, chunk) in terms.chunks(vector::MAX_LAZY_TERMS).enumerate() {
+                parts.clear();
+                parts.extend(chunk.iter().map(|(a, p)| (p.poly.limb(i), a.c0.limb(i), a.c1.limb(i))));
+                if round == 0 {
+                    vector::dot_pair(self.backend, m, o0, o1, &parts);
+                    continue;
+                }
+                for (s0, s1) in s0.limbs_mut().into_iter().zip(s1.limbs_mut()) {
+                    vector::dot_pair(self.backend, m, s0, s1, &parts);
+                    vector::add_assign(self.backend, m, o0, s0);
+                    vector::add_assign(self.backend, m, o1, s1);
+                }
+            }
+        });
+        Ok(out)
+    }
+
+    /// `a * b` relinearised, not rescaled.
+    ///
+    /// # Errors
+    /// Different parameters or levels, or a relinearisation key that is missing or below the level.
+    pub fn mul(&self, a: &Ciphertext, b: &Ciphertext, keys: &EvalKeys) -> Result<Ciphertext, CkksError> {
+        self.products("mul", &[(a, b)], keys, false)
+    }
+
+    /// `a * b` relinearised and rescaled, with one base conversion for both (faster than the two steps).
+    ///
+    /// # Errors
+    /// As for [`Context::mul`], and [`CkksError::NoLevelLeft`] at level 0.
+    pub fn mul_rescale(&self, a: &Ciphertext, b: &Ciphertext, keys: &EvalKeys) -> Result<Ciphertext, CkksError> {
+        self.products("mul_rescale", &[(a, b)], keys, true)
+    }
+
+    /// `a^2` relinearised, not rescaled.
+    ///
+    /// # Errors
+    /// As for [`Context::mul`].
+    pub fn square(&self, a: &Ciphertext, keys: &EvalKeys) -> Result<Ciphertext, CkksError> {
+        self.products("square", &[(a, a)], keys, false)
+    }
+
+    /// `a^2` relinearised and rescaled.
+    ///
+    /// # Errors
+    /// As for [`Context::mul_rescale`].
+    pub fn square_rescale(&self, a: &Ciphertext, keys: &EvalKeys) -> Result<Ciphertext, CkksError> {
+        self.products("square_rescale", &[(a, a)], keys, true)
+    }
+
+    /// `sum_t a_t * b_t` with one relinearisation, not rescaled.
+    ///
+    /// # Errors
+    /// No terms, different parameters, levels or product scales, or a missing key.
+    pub fn sum_of_products(&self, pairs: &Pairs<'_>, keys: &EvalKeys) -> Result<Ciphertext, CkksError> {
+        self.products("sum_of_products", pairs, keys, false)
+    }
+
+    /// `sum_t a_t * b_t` with one relinearisation and one rescale.
+    ///
+    /// # Errors
+    /// As for [`Context::sum_of_products`], and [`CkksError::NoLevelLeft`] at level 0.
+    pub fn sum_of_products_rescale(&self, pairs: &Pairs<'_>, keys: &EvalKeys) -> Result<Ciphertext, CkksError> {
+        self.products("sum_of_products_rescale", pairs, keys, true)
+    }
+
+    fn products(
+        &self,
+        operation: &'static str,
+        pairs: &Pairs<'_>,
+        keys: &EvalKeys,
+        rescale: bool,
+    ) -> Result<Ciphertext, CkksError> {
+        let Some((first, second)) = pairs.first() else { return Err(CkksError::Empty { operation }) };
+        let (level, scale) = (first.level, first.scale * second.scale);
+        for (a, b) in pairs {
+            self.check_same(operation, first, a)?;
+            self.check_same(operation, first, b)?;
+            check_scales(operation, scale, a.scale * b.scale)?;
+        }
+        if rescale && level == 0 {
+            return Err(CkksError::NoLevelLeft { operation });
+        }
+        let key = keys.relin(operation)?;
+        self.check_id(operation, "relinearisation key", key.id)?;
+        if key.level < level {
+            return Err(CkksError::LevelTooHigh { operation, level, available: key.level });
+        }
+        let mut d = self.tensor(pairs, level);
+        let d2 = d[2].limbs();
+        let digits = self.digits_of(&d2, level);
+        let (mut u0, mut u1) = self.inner_product(&digits, &d2, key);
+        if !rescale {
+            let mut out = self.empty_ct(level, scale);
+            let add = [Some(d[0].limbs()), Some(d[1].limbs())];
+            self.divide_by_special([&u0, &u1], level, false, add, [out.c0.limbs_mut(), out.c1.limbs_mut()]);
+            return Ok(out);
+        }
+        // (d + u / P) / q_l = (P d + u) / (P q_l).
+        let [d0, d1, _] = &mut d;
+        for (u, d) in [(&mut u0, d0), (&mut u1, d1)] {
+            for (((u, d), plan), p) in u.limbs_mut().into_iter().zip(d.limbs_mut()).zip(&self.plans).zip(&self.p_mod_q) {
+                vector::mul_const_assign(self.backend, plan.modulus(), d, *p);
+                vector::add_assign(self.backend, plan.modulus(), u, d);
+            }
+        }
+        let ql = self.modulus_at(level).unwrap_or(1) as f64;
+        let mut out = self.empty_ct(level - 1, scale / ql);
+        let outs = [out.c0.limbs_mut(), out.c1.limbs_mut()];
+        self.divide_by_special([&u0, &u1], level, true, [None, None], outs);
+        Ok(out)
+    }
+
+    /// Degree-2 products `(sum a0 b0, sum a0 b1 + a1 b0, sum a1 b1)`, accumulated lazily.
+    fn tensor(&self, pairs: &Pairs<'_>, level: usize) -> [ScratchPoly<'_>; 3] {
+        let mut d = [0; 3].map(|_| self.scratch_poly(level + 1));
+        let [d0, d1, d2] = &mut d;
+        let limbs = d0.limbs_mut().into_iter().zip(d1.limbs_mut()).zip(d2.limbs_mut());
+        let work: Vec<_> = limbs.zip(&self.plans).enumerate().collect();
+        par::for_each(work, |(i, (((d0, d1), d2), plan))| {
+            let m = plan.modulus();
+            let mut terms: Vec<(&[u64], &[u64])> = Vec::with_capacity(2 * pairs.len());
+            let mut accumulate = |out: &mut [u64], select: &dyn Fn(&mut Vec<_>, usize)| {
+                let mut extra = self.scratch_poly(1);
+                let step = vector::MAX_LAZY_TERMS / 2;
+                for (round, start) in (0..pairs.len()).step_by(step).enumerate() {
+                    terms.clear();
+                    (start..(start + step).min(pairs.len())).for_each(|t| select(&mut terms, t));
+                    if round == 0 {
+                        vector::dot(self.backend, m, out, &terms, true);
+                        continue;
+                    }
+                    for extra in extra.limbs_mut() {
+                        vector::dot(self.backend, m, extra, &terms, true);
+                        vector::add_assign(self.backend, m, out, extra);
+                    }
+                }
+            };
+            let pair = |t: usize| pairs.get(t).map(|(a, b)| (*a, *b));
+            accumulate(d0, &|v, t| v.extend(pair(t).map(|(a, b)| (a.c0.limb(i), b.c0.limb(i)))));
+            accumulate(d1, &|v, t| {
+                v.extend(pair(t).map(|(a, b)| (a.c0.limb(i), b.c1.limb(i))));
+                v.extend(pair(t).map(|(a, b)| (a.c1.limb(i), b.c0.limb(i))));
+            });
+            accumulate(d2, &|v, t| v.extend(pair(t).map(|(a, b)| (a.c1.limb(i), b.c1.limb(i)))));
+        });
+        d
+    }
+
+    /// Divide by the top prime: level falls by one, scale becomes `scale / q_level` exactly.
+    ///
+    /// # Errors
+    /// A foreign ciphertext, or [`CkksError::NoLevelLeft`].
+    pub fn rescale(&self, a: &Ciphertext) -> Result<Ciphertext, CkksError> {
+        self.check_ct("rescale", a)?;
+        let (level, none) = (a.level, CkksError::NoLevelLeft { operation: "rescale" });
+        let (Some(divider), Some(q), true) = (self.by_q.get(level), self.modulus_at(level), level > 0) else {
+            return Err(none);
+        };
+        let mut out = self.empty_ct(level - 1, a.scale / q as f64);
+        self.rescale_into(divider, a, &mut out);
+        Ok(out)
+    }
+
+    fn rescale_into(&self, divider: &Divider, a: &Ciphertext, out: &mut Ciphertext) {
+        let job = |poly, out| {
+            let mut kept: Vec<&[u64]> = RnsPoly::iter(poly).collect();
+            let sources = kept.split_off(a.level).into_iter().map(|x| (a.level, x)).collect();
+            Division { kept, sources, add: None, out }
+        };
+        let jobs = vec![job(&a.c0, out.c0.limbs_mut()), job(&a.c1, out.c1.limbs_mut())];
+        self.divide(divider, jobs);
+    }
+
+    /// Discard primes down to `level`; message and scale stay.
+    ///
+    /// # Errors
+    /// A foreign ciphertext, or a `level` above that of `a`.
+    pub fn drop_to_level(&self, a: &Ciphertext, level: usize) -> Result<Ciphertext, CkksError> {
+        self.check_ct("drop_to_level", a)?;
+        if level > a.level {
+            return Err(CkksError::LevelTooHigh { operation: "drop_to_level", level, available: a.level });
+        }
+        Ok(Ciphertext { c0: a.c0.head(level + 1), c1: a.c1.head(level + 1), level, scale: a.scale, id: a.id })
+    }
+}

@@ -1,0 +1,223 @@
+//! Real vectors to plaintext polynomials and back.
+//!
+//! `m = round(scale * inverse_special_fft(slots))`. Values are held as 62-bit integers times a power of two, so scales far
+//! above `2^62` (constants added to unrescaled products) work; below that the rounding is exact to one unit.
+
+use super::context::{Context, check_scale};
+use super::error::CkksError;
+use super::par;
+use crate::math::modulus::Modulus;
+use crate::math::poly::RnsPoly;
+use crate::math::vector;
+
+/// Encoded vector as integers: level-independent, `8 n` bytes. Expand it where it is used.
+#[derive(Clone)]
+pub struct Coefficients {
+    values: Vec<i64>,
+    /// Each coefficient is `values[i] * 2^shift`.
+    shift: u32,
+    scale: f64,
+    /// Bits of the largest coefficient including sign.
+    bits: f64,
+    id: u64,
+}
+
+/// A plaintext in transformed form, to be encrypted, added or subtracted.
+#[derive(Clone)]
+pub struct Plaintext {
+    pub(crate) poly: RnsPoly,
+    pub(crate) level: usize,
+    pub(crate) scale: f64,
+    pub(crate) id: u64,
+}
+
+/// A plaintext in transformed Montgomery form, to be multiplied with ciphertexts.
+#[derive(Clone)]
+pub struct PlaintextMul {
+    pub(crate) poly: RnsPoly,
+    pub(crate) level: usize,
+    pub(crate) scale: f64,
+    pub(crate) id: u64,
+}
+
+macro_rules! plaintext_accessors {
+    ($($name:ident),*) => {$(
+        impl $name {
+            /// Highest ciphertext level this plaintext can be combined with.
+            #[must_use]
+            pub fn level(&self) -> usize {
+                self.level
+            }
+
+            /// Exact factor between message and polynomial.
+            #[must_use]
+            pub fn scale(&self) -> f64 {
+                self.scale
+            }
+        }
+    )*};
+}
+plaintext_accessors!(Plaintext, PlaintextMul);
+
+impl Coefficients {
+    /// Exact factor between message and polynomial.
+    #[must_use]
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// Whether every coefficient is zero (the plaintext then contributes nothing and can be skipped).
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        self.values.iter().all(|v| *v == 0)
+    }
+}
+
+impl Context {
+    /// Encode at most `slots` real values (missing ones are zero) for encryption, addition or subtraction at any level up to
+    /// `level`.
+    ///
+    /// # Errors
+    /// Too many or non-finite values, a level above the top, a bad scale, or scaled values that do not fit the modulus at
+    /// `level`.
+    pub fn encode(&self, values: &[f64], level: usize, scale: f64) -> Result<Plaintext, CkksError> {
+        self.expand(&self.encode_coefficients(values, scale)?, level)
+    }
+
+    /// Encode for multiplication with ciphertexts at any level up to `level`.
+    ///
+    /// # Errors
+    /// As for [`Context::encode`].
+    pub fn encode_mul(&self, values: &[f64], level: usize, scale: f64) -> Result<PlaintextMul, CkksError> {
+        self.expand_mul(&self.encode_coefficients(values, scale)?, level)
+    }
+
+    /// The level-independent part of encoding: transform, scale and round.
+    ///
+    /// # Errors
+    /// Too many or non-finite values, or a bad scale.
+    pub fn encode_coefficients(&self, values: &[f64], scale: f64) -> Result<Coefficients, CkksError> {
+        const OP: &str = "encode";
+        check_scale(OP, scale)?;
+        let slots = self.slots();
+        if values.len() > slots {
+            return Err(CkksError::TooManyValues { operation: OP, given: values.len(), slots });
+        }
+        if let Some((index, value)) = values.iter().enumerate().find(|(_, v)| !v.is_finite()) {
+            return Err(CkksError::NotFinite { operation: OP, index, value: *value });
+        }
+        let mut re = vec![0.0; slots];
+        for (dst, src) in re.iter_mut().zip(values) {
+            *dst = *src;
+        }
+        let mut im = vec![0.0; slots];
+        self.fft.encode(&mut re, &mut im);
+        let largest = re.iter().chain(&im).fold(0.0f64, |m, x| m.max(x.abs())) * scale;
+        let shift = if largest < 2f64.powi(62) { 0 } else { largest.log2().floor() as u32 - 60 };
+        let factor = scale * 2f64.powi(-(shift as i32));
+        let values = re.iter().chain(&im).map(|x| (x * factor).round() as i64).collect();
+        Ok(Coefficients { values, shift, scale, bits: largest.max(1.0).log2() + 1.0, id: self.id() })
+    }
+
+    /// Bring encoded coefficients to transformed form at `level`.
+    ///
+    /// # Errors
+    /// A level above the top, foreign coefficients, or values that do not fit the modulus at `level`.
+    pub fn expand(&self, c: &Coefficients, level: usize) -> Result<Plaintext, CkksError> {
+        let poly = self.expand_with(c, level, |m| m.radix())?;
+        Ok(Plaintext { poly, level, scale: c.scale, id: self.id() })
+    }
+
+    /// Bring encoded coefficients to the form for multiplication at `level`.
+    ///
+    /// # Errors
+    /// As for [`Context::expand`].
+    pub fn expand_mul(&self, c: &Coefficients, level: usize) -> Result<PlaintextMul, CkksError> {
+        let poly = self.expand_with(c, level, |m| m.radix_squared())?;
+        Ok(PlaintextMul { poly, level, scale: c.scale, id: self.id() })
+    }
+
+    /// Residues of the coefficients times a constant (given in Montgomery form), transformed.
+    fn expand_with(
+        &self,
+        c: &Coefficients,
+        level: usize,
+        constant: impl Fn(&Modulus) -> u64 + Sync + Send,
+    ) -> Result<RnsPoly, CkksError> {
+        const OP: &str = "encode";
+        self.check_level(OP, level)?;
+        self.check_id(OP, "encoded vector", c.id)?;
+        let available = self.log_q(level);
+        if c.bits >= available {
+            return Err(CkksError::Overflow { operation: OP, needed: c.bits, available, level });
+        }
+        let mut poly = RnsPoly::zero(self.n, level + 1);
+        let work = poly.limbs_mut().into_iter().zip(&self.plans).collect();
+        par::for_each(work, |(limb, plan)| {
+            let m = plan.modulus();
+            let k = m.mul(constant(m), m.pow(2, u64::from(c.shift)));
+            vector::from_signed(self.backend, m, limb, &c.values, k);
+            plan.forward(limb);
+        });
+        Ok(poly)
+    }
+
+    /// Decode a plaintext to `slots` real values.
+    ///
+    /// # Errors
+    /// A plaintext of other parameters.
+    pub fn decode(&self, plain: &Plaintext) -> Result<Vec<f64>, CkksError> {
+        self.check_id("decode", "plaintext", plain.id)?;
+        let limbs = self.limbs_to_decode(plain.level, plain.scale);
+        let (mut re, mut im) = self.centred_coefficients(plain.poly.head(limbs));
+        self.slots_from_coefficients(&mut re, &mut im, plain.scale);
+        Ok(re)
+    }
+
+    /// Limbs that surely hold a message below `2^60` at `scale` (all, if fewer).
+    pub(super) fn limbs_to_decode(&self, level: usize, scale: f64) -> usize {
+        let wanted = scale.log2() + 61.0;
+        (0..level).find(|l| self.log_q(*l) > wanted).unwrap_or(level) + 1
+    }
+
+    /// Centred integer coefficients of a transformed polynomial as floating-point numbers, split into the two halves.
+    ///
+    /// Balanced mixed-radix digits (Garner): each is centred, so small values have zero high digits and lose no precision.
+    pub(super) fn centred_coefficients(&self, mut poly: RnsPoly) -> (Vec<f64>, Vec<f64>) {
+        for (limb, plan) in poly.iter_mut().zip(&self.plans) {
+            plan.inverse(limb);
+        }
+        let moduli: Vec<Modulus> = self.plans.iter().take(poly.limbs()).map(|p| *p.modulus()).collect();
+        // For limb i: inverses of all earlier primes, ready for Montgomery products.
+        let inverses: Vec<Vec<u64>> = moduli
+            .iter()
+            .enumerate()
+            .map(|(i, m)| moduli.iter().take(i).map(|e| m.to_mont(m.inv(e.value() % m.value()))).collect())
+            .collect();
+        let limbs: Vec<&[u64]> = poly.iter().collect();
+        let mut digits: Vec<i64> = Vec::with_capacity(moduli.len());
+        let mut all: Vec<f64> = (0..self.n)
+            .map(|j| {
+                digits.clear();
+                for ((m, inv), limb) in moduli.iter().zip(&inverses).zip(&limbs) {
+                    let mut x = limb.get(j).copied().unwrap_or(0);
+                    for (d, k) in digits.iter().zip(inv) {
+                        x = m.mont_mul(m.sub(x, m.from_i64(*d)), *k);
+                    }
+                    digits.push(m.centred(x));
+                }
+                let pairs = digits.iter().zip(&moduli).rev();
+                // Horner from the top: value = d_0 + q_0 (d_1 + q_1 (d_2 + ...)).
+                pairs.fold(0.0, |acc, (d, m)| acc * m.value() as f64 + *d as f64)
+            })
+            .collect();
+        let im = all.split_off(self.n / 2);
+        (all, im)
+    }
+
+    /// Undo scaling and evaluate at the slots; the real parts end up in `re`.
+    pub(super) fn slots_from_coefficients(&self, re: &mut [f64], im: &mut [f64], scale: f64) {
+        re.iter_mut().chain(im.iter_mut()).for_each(|x| *x /= scale);
+        self.fft.decode(re, im);
+    }
+}

@@ -1,0 +1,198 @@
+//! Hybrid key switching (Han, Ki 2020): raise digits to `Q_l P`, multiply with the key, divide by `P`.
+//!
+//! Work is ordered by limb: for one prime, all digits are converted, transformed and multiplied while they are in cache, so
+//! the raised digits never go to memory and each key limb is read once, in storage order.
+//! Transforms at `L1 = level + 1` limbs, `K` special primes: `L1 + sum_j (L1 - |D_j| + K) + 2 (K + L1)`.
+
+use super::context::{Context, Divider};
+use super::keys::SwitchKey;
+use super::par;
+use crate::math::buffer::Scratch;
+use crate::math::poly::limb_stride;
+use crate::math::vector;
+
+/// A polynomial in recycled memory; contents are arbitrary until written.
+pub(super) struct ScratchPoly<'a> {
+    words: Scratch<'a>,
+    n: usize,
+}
+
+impl ScratchPoly<'_> {
+    pub fn limb(&self, i: usize) -> &[u64] {
+        let s = limb_stride(self.n);
+        self.words.get(i * s..i * s + self.n).unwrap_or(&[])
+    }
+
+    pub fn limbs(&self) -> Vec<&[u64]> {
+        self.words.chunks_exact(limb_stride(self.n)).map(|c| c.split_at(self.n).0).collect()
+    }
+
+    pub fn limbs_mut(&mut self) -> Vec<&mut [u64]> {
+        let n = self.n;
+        self.words.chunks_exact_mut(limb_stride(n)).map(|c| c.split_at_mut(n).0).collect()
+    }
+}
+
+/// A polynomial cut into digits: premultiplied coefficients and the correction counts of base conversion.
+pub(super) struct Digits<'a> {
+    ys: ScratchPoly<'a>,
+    vs: ScratchPoly<'a>,
+    level: usize,
+}
+
+/// One exact division: `out = (kept - lift(sources)) / divisor + add`.
+pub(super) struct Division<'a> {
+    /// Residues at the primes that stay, transformed.
+    pub kept: Vec<&'a [u64]>,
+    /// Residues at the primes divided by, transformed, with their modulus numbers.
+    pub sources: Vec<(usize, &'a [u64])>,
+    /// Added to the result (at the primes that stay).
+    pub add: Option<Vec<&'a [u64]>>,
+    /// Where the result goes.
+    pub out: Vec<&'a mut [u64]>,
+}
+
+impl Context {
+    pub(super) fn scratch_poly(&self, limbs: usize) -> ScratchPoly<'_> {
+        ScratchPoly { words: self.scratch.take(limbs * limb_stride(self.n)), n: self.n }
+    }
+
+    /// Cut the transformed polynomial `c` (limbs `q_0..q_level`) into digits.
+    pub(super) fn digits_of(&self, c: &[&[u64]], level: usize) -> Digits<'_> {
+        let alpha = self.literal.alpha;
+        let mut ys = self.scratch_poly(level + 1);
+        let mut vs = self.scratch_poly(self.digits(level));
+        let converter = |j: usize| {
+            let present = alpha.min(level + 1 - j * alpha);
+            self.raise.get(j).and_then(|c| c.get(present - 1))
+        };
+        let work: Vec<_> = ys.limbs_mut().into_iter().zip(c).zip(&self.plans).enumerate().collect();
+        par::for_each(work, |(i, ((y, x), plan))| {
+            y.copy_from_slice(x);
+            let factor = converter(i / alpha).and_then(|c| c.premultipliers().get(i % alpha));
+            plan.inverse_scaled(y, factor.copied().unwrap_or(1));
+        });
+        let limbs = ys.limbs();
+        let work: Vec<_> = vs.limbs_mut().into_iter().zip(limbs.chunks(alpha)).enumerate().collect();
+        par::for_each(work, |(j, (v, ys))| {
+            if let Some(c) = converter(j) {
+                c.correction(self.backend, ys, v);
+            }
+        });
+        Digits { ys, vs, level }
+    }
+
+    /// Digit `j` modulo modulus number `t`, transformed. Not for limbs the digit itself consists of.
+    pub(super) fn raise_digit(&self, digits: &Digits<'_>, j: usize, t: usize, out: &mut [u64]) {
+        let alpha = self.literal.alpha;
+        let range = j * alpha..((j + 1) * alpha).min(digits.level + 1);
+        let present = range.len();
+        let ys: Vec<&[u64]> = range.map(|i| digits.ys.limb(i)).collect();
+        let converter = self.raise.get(j).and_then(|c| c.get(present.wrapping_sub(1)));
+        if let (Some(converter), Some(plan)) = (converter, self.plans.get(t)) {
+            converter.convert(self.backend, t, &ys, digits.vs.limb(j), out);
+            plan.forward(out);
+        }
+    }
+
+    /// Position in `key` of modulus number `t`.
+    pub(super) fn key_position(&self, key: &SwitchKey, t: usize) -> usize {
+        if t <= self.max_level() { t } else { t - self.max_level() + key.level }
+    }
+
+    /// `(sum_j d_j b_j, sum_j d_j a_j)` over `q_0..q_level, p_0..`, transformed.
+    pub(super) fn inner_product(
+        &self,
+        digits: &Digits<'_>,
+        c: &[&[u64]],
+        key: &SwitchKey,
+    ) -> (ScratchPoly<'_>, ScratchPoly<'_>) {
+        let basis = self.extended_basis(digits.level);
+        let count = self.digits(digits.level);
+        let (mut u0, mut u1) = (self.scratch_poly(basis.len()), self.scratch_poly(basis.len()));
+        let work: Vec<_> = u0.limbs_mut().into_iter().zip(u1.limbs_mut()).zip(basis).collect();
+        par::for_each(work, |((u0, u1), t)| {
+            let Some(plan) = self.plans.get(t) else { return };
+            let own = (t <= digits.level).then_some(t / self.literal.alpha);
+            let mut raised = self.scratch_poly(count);
+            for (j, out) in raised.limbs_mut().into_iter().enumerate() {
+                if Some(j) != own {
+                    self.raise_digit(digits, j, t, out);
+                }
+            }
+            let position = self.key_position(key, t);
+            let terms: Vec<_> = (0..count)
+                .map(|j| {
+                    let (b, a) = key.pair(position, j);
+                    let x = if Some(j) == own { c.get(t).copied().unwrap_or(&[]) } else { raised.limb(j) };
+                    (x, b, a)
+                })
+                .collect();
+            vector::dot_pair(self.backend, plan.modulus(), u0, u1, &terms);
+        });
+        (u0, u1)
+    }
+
+    /// Carry out exact divisions that share their constants.
+    pub(super) fn divide(&self, divider: &Divider, jobs: Vec<Division<'_>>) {
+        let mut lifted: Vec<_> = jobs
+            .iter()
+            .map(|job| (self.scratch_poly(job.sources.len()), self.scratch_poly(1)))
+            .collect();
+        let mut work = Vec::new();
+        for (job, (ys, _)) in jobs.iter().zip(&mut lifted) {
+            for (((t, x), y), factor) in job.sources.iter().zip(ys.limbs_mut()).zip(divider.convert.premultipliers()) {
+                work.push((*t, *x, y, *factor));
+            }
+        }
+        par::for_each(work, |(t, x, y, factor)| {
+            y.copy_from_slice(x);
+            if let Some(plan) = self.plans.get(t) {
+                plan.inverse_scaled(y, factor);
+            }
+        });
+        for (ys, v) in &mut lifted {
+            for v in v.limbs_mut() {
+                divider.convert.correction(self.backend, &ys.limbs(), v);
+            }
+        }
+        let mut work = Vec::new();
+        for (job, (ys, v)) in jobs.into_iter().zip(&lifted) {
+            for (i, (kept, out)) in job.kept.into_iter().zip(job.out).enumerate() {
+                let add = job.add.as_ref().and_then(|a| a.get(i).copied());
+                work.push((i, kept, out, add, ys, v));
+            }
+        }
+        par::for_each(work, |(i, kept, out, add, ys, v)| {
+            let (Some(plan), Some(inverse)) = (self.plans.get(i), divider.inverse.get(i)) else { return };
+            let mut lift = self.scratch_poly(1);
+            for lift in lift.limbs_mut() {
+                divider.convert.convert(self.backend, i, &ys.limbs(), v.limb(0), lift);
+                plan.forward(lift);
+                vector::sub_mul_add(self.backend, plan.modulus(), out, kept, lift, *inverse, add);
+            }
+        });
+    }
+
+    /// Divide two polynomials over `q_0..q_level, p_0..` by `P` (`rescale` false) or by `q_level P` (true).
+    pub(super) fn divide_by_special(
+        &self,
+        u: [&ScratchPoly<'_>; 2],
+        level: usize,
+        rescale: bool,
+        add: [Option<Vec<&[u64]>>; 2],
+        out: [Vec<&mut [u64]>; 2],
+    ) {
+        let keep = if rescale { level } else { level + 1 };
+        let divider = if rescale { self.by_qp.get(level) } else { Some(&self.by_p) };
+        let Some(divider) = divider else { return };
+        let basis = self.extended_basis(level);
+        let jobs = u.into_iter().zip(add).zip(out).map(|((u, add), out)| {
+            let mut kept = u.limbs();
+            let sources = kept.split_off(keep);
+            let sources = basis.iter().skip(keep).copied().zip(sources).collect();
+            Division { kept, sources, add, out }
+        });
+        self.divide(divider, jobs.collect());
+    }
+}

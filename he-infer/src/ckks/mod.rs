@@ -1,0 +1,41 @@
+//! Leveled RNS-CKKS (Cheon, Kim, Kim, Song 2017; Cheon et al. 2018; hybrid key switching of Han, Ki 2020).
+//!
+//! ```text
+//! ParamsLiteral ─► CkksParams (checked, 128 bit) ─► Context ─┬─ encode / encrypt / decrypt
+//!                  ToyParams  (INSECURE)         ─►          ├─ add, mul, rescale, rotate, matrix_const
+//!                                                            └─ secret_key, public_key, eval_keys
+//! ```
+//! A [`Context`] holds every table and is immutable; all operations are its methods and take operands by reference.
+//! Operations run inside whatever rayon pool is current and give the same result for any number of threads.
+//! Ciphertexts carry their level and exact scale; nothing is rescaled or adjusted behind the caller's back.
+mod arith;
+mod ciphertext;
+mod context;
+mod encoder;
+mod encrypt;
+mod error;
+mod gemm;
+mod keygen;
+mod keys;
+mod keyswitch;
+mod par;
+mod params;
+mod precision;
+mod presets;
+mod rotate;
+mod security;
+
+pub use ciphertext::{Ciphertext, SeededCiphertext};
+pub use context::Context;
+pub use encoder::{Coefficients, Plaintext, PlaintextMul};
+pub use encrypt::{Published, PublicationPolicy};
+pub use error::CkksError;
+pub use gemm::SparseRow;
+pub use keygen::KeyBytes;
+pub(crate) use keygen::KeyName;
+pub use keys::{EvalKeys, GaloisKey, KeySpec, PublicKey, SecretKey, SwitchKey};
+pub use params::{CkksParams, ParamsLiteral, ToyParams};
+pub use precision::{NoiseModel, PrecisionStats};
+pub use presets::{m15, s13, s13d, s14, s14d, toy};
+pub use rotate::Decomposition;
+pub use security::max_log_qp;

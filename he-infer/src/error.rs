@@ -1,0 +1,110 @@
+//! Everything that can go wrong between an artifact and a decrypted result.
+
+use hetrain_export::ExportError;
+
+use crate::ckks::CkksError;
+use crate::wire::WireError;
+
+/// Errors of planning and running.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HeError {
+    /// The engine refused an operation.
+    #[error(transparent)]
+    Ckks(#[from] CkksError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The artifact or graph is not sound.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// A rescaling at level 0: a bug in the plan, or a program run with other parameters.
+    #[error("no level left to rescale at level {level}")]
+    NoLevelLeft {
+        /// The level.
+        level: usize,
+    },
+    /// Two operands whose levels or scales differ.
+    #[error("{what}: operands at (level, scale) {left:?} and {right:?} do not fit")]
+    Operands {
+        /// The operation.
+        what: &'static str,
+        /// Level and scale of the left operand.
+        left: (usize, f64),
+        /// Level and scale of the right operand.
+        right: (usize, f64),
+    },
+    /// A sum of nothing.
+    #[error("a sum needs at least one term")]
+    EmptySum,
+    /// The graph holds an operation that has no encrypted form.
+    #[error("node `{node}`: {op} cannot run encrypted\n  help: `hetrain check` lists every such node with its remedy")]
+    Unfriendly {
+        /// The node.
+        node: String,
+        /// The operation.
+        op: &'static str,
+    },
+    /// A node that should have range statistics has none.
+    #[error("node `{node}` has no range statistics\n  help: export the model again; `hetrain export` measures ranges on calibration data")]
+    NoRange {
+        /// The node.
+        node: String,
+    },
+    /// No secure parameter set holds the depth.
+    #[error("no 128-bit parameter set up to ring degree 2^{max_log_n} holds {depth} levels at {bits} bits of precision ({found})\n  help: this release has no bootstrapping; use fewer layers, quadratics (1 level each), or lower `he.precision_bits`")]
+    TooDeep {
+        /// Levels needed.
+        depth: usize,
+        /// Bits of precision asked for.
+        bits: u32,
+        /// Largest ring degree tried.
+        max_log_n: u32,
+        /// What the largest ring would give.
+        found: String,
+    },
+    /// The run would need more memory than allowed.
+    #[error("the run needs about {need_gb:.2} GB ({parts}), {limit_gb:.2} GB are allowed\n  help: {help}")]
+    Memory {
+        /// Gigabytes needed.
+        need_gb: f64,
+        /// Gigabytes allowed.
+        limit_gb: f64,
+        /// What takes them.
+        parts: String,
+        /// What would fit.
+        help: String,
+    },
+    /// Input of the wrong size.
+    #[error("the model takes {need} values per image ({shape:?}), got {got}")]
+    InputSize {
+        /// Values needed.
+        need: usize,
+        /// Shape of the input.
+        shape: Vec<usize>,
+        /// Values found.
+        got: usize,
+    },
+    /// More images than a ciphertext holds, or none.
+    #[error("a run of this program takes 1 to {max} images at once, got {got}")]
+    BatchSize {
+        /// Images a run can take.
+        max: usize,
+        /// Images given.
+        got: usize,
+    },
+    /// A value that is not a number, or a pixel that is not finite.
+    #[error("value number {index} of the input is not finite ({value})")]
+    NotFinite {
+        /// Position.
+        index: usize,
+        /// The value.
+        value: f64,
+    },
+    /// Ciphertexts that do not belong to this program.
+    #[error("the ciphertexts do not fit the program: {why}\n  help: encrypt again with the keys and the model of this program")]
+    Foreign {
+        /// What differs.
+        why: String,
+    },
+}

@@ -1,0 +1,265 @@
+//! Negacyclic number-theoretic transform modulo one prime, as a reusable [`Plan`].
+//!
+//! Forward is Cooley–Tukey with the powers of `psi` merged into the twiddles (Longa, Naehrig 2016), natural order in,
+//! bit-reversed out: position `i` holds the value at `psi^(2 brv(i) + 1)`. Inverse is Gentleman–Sande. Butterflies are lazy
+//! (Harvey 2014): values stay below `4q` forward and `2q` backward, and only the last level reduces.
+//!
+//! The inverse twiddle of node `p` (with `m <= p < 2m`) is `-W[p ^ (m - 1)]`, so one table serves both directions: half the
+//! memory, which matters because tables of many primes compete for the cache.
+#![expect(clippy::indexing_slicing, reason = "hot kernel: every index is bounded by the transform length")]
+
+use super::backend::Backend;
+use super::buffer::AlignedWords;
+use super::modulus::Modulus;
+use super::primes::primitive_root;
+
+/// Tables for transforms of one length modulo one prime.
+pub struct Plan {
+    modulus: Modulus,
+    n: usize,
+    backend: Backend,
+    root: u64,
+    n_inv: u64,
+    /// `W[i] = psi^brv(i)`.
+    w: AlignedWords,
+    /// Shoup companions of `w`.
+    w_shoup: AlignedWords,
+}
+
+/// Borrowed view of a plan for the SIMD code.
+#[derive(Clone, Copy)]
+pub(super) struct Tables<'a> {
+    pub q: u64,
+    pub n: usize,
+    pub w: &'a [u64],
+    pub w_shoup: &'a [u64],
+}
+
+/// The two constants of the last inverse level: `(f, f')` for sums and `(f W[1], ...)` for differences.
+#[derive(Clone, Copy)]
+pub(super) struct LastLevel {
+    pub sum: (u64, u64),
+    pub diff: (u64, u64),
+}
+
+impl Plan {
+    /// Plan for ring degree `n` modulo `modulus`, or `None` if `n` is not a power of two of at least 2 or
+    /// `q` is not `1 mod 2n`. `q` must be prime.
+    #[must_use]
+    pub fn new(n: usize, modulus: Modulus, backend: Backend) -> Option<Self> {
+        if !n.is_power_of_two() || n < 2 {
+            return None;
+        }
+        let root = primitive_root(&modulus, 2 * n as u64)?;
+        let log_n = n.trailing_zeros();
+        let mut w = AlignedWords::zeroed(n);
+        let mut power = 1;
+        for i in 0..n {
+            w[bit_reverse(i, log_n)] = power;
+            power = modulus.mul(power, root);
+        }
+        let mut w_shoup = AlignedWords::zeroed(n);
+        for (c, &x) in w_shoup.iter_mut().zip(w.iter()) {
+            *c = modulus.shoup(x);
+        }
+        let n_inv = modulus.inv(n as u64 % modulus.value());
+        Some(Self { modulus, n, backend, root, n_inv, w, w_shoup })
+    }
+
+    /// The prime.
+    #[must_use]
+    pub fn modulus(&self) -> &Modulus {
+        &self.modulus
+    }
+
+    /// Ring degree.
+    #[must_use]
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// The primitive `2n`-th root of unity behind the tables.
+    #[must_use]
+    pub fn root(&self) -> u64 {
+        self.root
+    }
+
+    /// Forward transform in place: values below `4q` in natural order to reduced values in bit-reversed order.
+    ///
+    /// # Panics
+    /// If `a` does not hold exactly `n` words.
+    pub fn forward(&self, a: &mut [u64]) {
+        assert_eq!(a.len(), self.n, "transform length");
+        #[cfg(target_arch = "x86_64")]
+        if self.backend.is_ifma() && self.n >= 64 {
+            super::simd_ntt::forward(a, self.tables());
+            return;
+        }
+        self.forward_scalar(a);
+    }
+
+    /// Inverse transform in place: reduced values in bit-reversed order to reduced values in natural order.
+    ///
+    /// # Panics
+    /// If `a` does not hold exactly `n` words.
+    pub fn inverse(&self, a: &mut [u64]) {
+        self.inverse_scaled(a, 1);
+    }
+
+    /// Inverse transform with every coefficient multiplied by the reduced constant `factor`, at no extra cost.
+    ///
+    /// # Panics
+    /// If `a` does not hold exactly `n` words.
+    pub fn inverse_scaled(&self, a: &mut [u64], factor: u64) {
+        assert_eq!(a.len(), self.n, "transform length");
+        let q = &self.modulus;
+        let f = q.mul(self.n_inv, factor);
+        let d = q.mul(f, self.w[1]);
+        let last = LastLevel { sum: (f, q.shoup(f)), diff: (d, q.shoup(d)) };
+        #[cfg(target_arch = "x86_64")]
+        if self.backend.is_ifma() && self.n >= 64 {
+            super::simd_ntt::inverse(a, self.tables(), last);
+            return;
+        }
+        self.inverse_scalar(a, last);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn tables(&self) -> Tables<'_> {
+        Tables { q: self.modulus.value(), n: self.n, w: &self.w, w_shoup: &self.w_shoup }
+    }
+
+    fn forward_scalar(&self, a: &mut [u64]) {
+        let q = &self.modulus;
+        let q2 = 2 * q.value();
+        let (mut t, mut m) = (self.n / 2, 1);
+        while m < self.n {
+            for i in 0..m {
+                let (w, ws) = (self.w[m + i], self.w_shoup[m + i]);
+                let (lo, hi) = a[2 * i * t..2 * (i + 1) * t].split_at_mut(t);
+                for (x, y) in lo.iter_mut().zip(hi) {
+                    let u = (*x).min(x.wrapping_sub(q2));
+                    let v = q.mul_shoup_lazy(*y, w, ws);
+                    *x = u + v;
+                    *y = u + q2 - v;
+                }
+            }
+            (t, m) = (t / 2, m * 2);
+        }
+        for x in a {
+            *x = (*x).min(x.wrapping_sub(q2));
+            *x = (*x).min(x.wrapping_sub(q.value()));
+        }
+    }
+
+    fn inverse_scalar(&self, a: &mut [u64], last: LastLevel) {
+        let q = &self.modulus;
+        let q2 = 2 * q.value();
+        let (mut t, mut m) = (1, self.n / 2);
+        while m > 1 {
+            for i in 0..m {
+                let p = 2 * m - 1 - i;
+                let (w, ws) = (self.w[p], self.w_shoup[p]);
+                let (lo, hi) = a[2 * i * t..2 * (i + 1) * t].split_at_mut(t);
+                for (x, y) in lo.iter_mut().zip(hi) {
+                    let (u, v) = (*x, *y);
+                    let s = u + v;
+                    *x = s.min(s.wrapping_sub(q2));
+                    *y = q.mul_shoup_lazy(v + q2 - u, w, ws);
+                }
+            }
+            (t, m) = (t * 2, m / 2);
+        }
+        let reduce = |x: u64| x.min(x.wrapping_sub(q.value()));
+        let (lo, hi) = a.split_at_mut(t);
+        for (x, y) in lo.iter_mut().zip(hi) {
+            let (u, v) = (*x, *y);
+            *x = reduce(q.mul_shoup_lazy(u + v, last.sum.0, last.sum.1));
+            *y = reduce(q.mul_shoup_lazy(v + q2 - u, last.diff.0, last.diff.1));
+        }
+    }
+}
+
+/// Reverse the low `bits` bits of `i`.
+#[must_use]
+#[inline]
+pub fn bit_reverse(i: usize, bits: u32) -> usize {
+    if bits == 0 { 0 } else { i.reverse_bits() >> (usize::BITS - bits) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rand::{Rng, SeedableRng};
+
+    const Q: u64 = 0x3ffffffdf0001;
+
+    fn plan(n: usize, q: u64, backend: Backend) -> Plan {
+        Plan::new(n, Modulus::new(q).unwrap(), backend).unwrap()
+    }
+
+    fn random(n: usize, q: u64, seed: u64) -> Vec<u64> {
+        let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(seed);
+        (0..n).map(|_| rng.next_u64() % q).collect()
+    }
+
+    #[test]
+    fn product_of_transforms_is_the_negacyclic_product() {
+        let n = 128;
+        let (a, b) = (random(n, Q, 1), random(n, Q, 2));
+        let m = Modulus::new(Q).unwrap();
+        let mut want = vec![0; n];
+        for i in 0..n {
+            for j in 0..n {
+                let p = m.mul(a[i], b[j]);
+                let k = (i + j) % n;
+                want[k] = if i + j < n { m.add(want[k], p) } else { m.sub(want[k], p) };
+            }
+        }
+        for backend in [Backend::scalar(), Backend::detect()] {
+            let plan = plan(n, Q, backend);
+            let (mut x, mut y) = (a.clone(), b.clone());
+            plan.forward(&mut x);
+            plan.forward(&mut y);
+            x.iter_mut().zip(&y).for_each(|(x, y)| *x = m.mul(*x, *y));
+            plan.inverse(&mut x);
+            assert_eq!(x, want);
+        }
+    }
+
+    #[test]
+    fn output_order_is_bit_reversed_evaluation() {
+        let n = 64;
+        let plan = plan(n, Q, Backend::detect());
+        let m = plan.modulus();
+        let mut x = vec![0; n];
+        x[1] = 1;
+        plan.forward(&mut x);
+        for (i, v) in x.iter().enumerate() {
+            assert_eq!(*v, m.pow(plan.root(), 2 * bit_reverse(i, 6) as u64 + 1));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn backends_agree_and_inverse_undoes_forward(log_n in 4u32..15, seed in any::<u64>(), pick in 0usize..3) {
+            let n = 1usize << log_n;
+            let q = [Q, 0x4020001, 0x10000140001][pick];
+            prop_assume!((q - 1) % (2 * n as u64) == 0);
+            let (fast, slow) = (plan(n, q, Backend::detect()), plan(n, q, Backend::scalar()));
+            let a = random(n, q, seed);
+            let (mut x, mut y) = (a.clone(), a.clone());
+            fast.forward(&mut x);
+            slow.forward(&mut y);
+            prop_assert!(x == y);
+            fast.inverse(&mut x);
+            slow.inverse(&mut y);
+            prop_assert!(x == a && y == a);
+            fast.inverse_scaled(&mut x, 7);
+            slow.inverse_scaled(&mut y, 7);
+            prop_assert!(x == y);
+        }
+    }
+}

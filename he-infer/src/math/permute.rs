@@ -1,0 +1,101 @@
+//! The automorphism `X -> X^g` in transformed form: a permutation of the residues.
+//!
+//! `out[i] = in[j]` with `2 brv(j) + 1 = g (2 brv(i) + 1) mod 2n`. Aligned blocks of eight map to aligned blocks of eight,
+//! so a table holds one block number and one of at most eight lane patterns per block.
+
+use super::backend::Backend;
+use super::ntt::bit_reverse;
+
+/// A Galois permutation of transformed residues of one ring degree.
+#[derive(Clone)]
+pub struct Permutation {
+    blocks: Vec<u32>,
+    ids: Vec<u8>,
+    lanes: [[u64; 8]; 8],
+}
+
+impl Permutation {
+    /// Table for `X -> X^galois` at ring degree `n`; `None` unless `n >= 64` is a power of two and `galois` is odd.
+    #[must_use]
+    pub fn new(n: usize, galois: u64) -> Option<Self> {
+        if n < 64 || !n.is_power_of_two() || galois.is_multiple_of(2) {
+            return None;
+        }
+        let log_n = n.trailing_zeros();
+        let mask = 2 * n as u64 - 1;
+        let source = |i: usize| {
+            let e = (2 * bit_reverse(i, log_n) as u64 + 1).wrapping_mul(galois) & mask;
+            bit_reverse((e / 2) as usize, log_n)
+        };
+        let mut patterns: Vec<[u64; 8]> = Vec::with_capacity(8);
+        let (mut blocks, mut ids) = (Vec::with_capacity(n / 8), Vec::with_capacity(n / 8));
+        for b in 0..n / 8 {
+            let src: [usize; 8] = std::array::from_fn(|l| source(8 * b + l));
+            let lanes = src.map(|s| s as u64 % 8);
+            let id = match patterns.iter().position(|p| *p == lanes) {
+                Some(id) => id,
+                None => {
+                    patterns.push(lanes);
+                    patterns.len() - 1
+                }
+            };
+            blocks.push((src.first()? / 8) as u32);
+            ids.push(id as u8);
+        }
+        let mut lanes = [[0; 8]; 8];
+        if patterns.len() > lanes.len() {
+            return None;
+        }
+        for (dst, src) in lanes.iter_mut().zip(patterns) {
+            *dst = src;
+        }
+        Some(Self { blocks, ids, lanes })
+    }
+
+    /// `out = permuted x`, both of the ring degree the table was made for.
+    pub fn apply(&self, backend: Backend, out: &mut [u64], x: &[u64]) {
+        #[cfg(target_arch = "x86_64")]
+        if backend.is_ifma() {
+            super::simd::permute(out, x, &self.blocks, &self.ids, &self.lanes);
+            return;
+        }
+        let _ = backend;
+        for ((o, b), id) in out.chunks_exact_mut(8).zip(&self.blocks).zip(&self.ids) {
+            let src = x.get(8 * *b as usize..).unwrap_or(&[]);
+            let lanes = self.lanes.get(usize::from(*id)).copied().unwrap_or_default();
+            for (o, lane) in o.iter_mut().zip(lanes) {
+                *o = src.get(lane as usize).copied().unwrap_or(0);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::math::modulus::Modulus;
+    use crate::math::ntt::Plan;
+
+    #[test]
+    fn permuting_transforms_equals_transforming_the_automorphism() {
+        let (n, m) = (256usize, Modulus::new(0x3ffffffdf0001).unwrap());
+        let plan = Plan::new(n, m, Backend::detect()).unwrap();
+        let a: Vec<u64> = (0..n as u64).map(|i| i * i + 3).collect();
+        for g in [5u64, 25, 3 * 5, 2 * n as u64 - 1, 125] {
+            let mut want = vec![0; n];
+            for (i, v) in a.iter().enumerate() {
+                let e = i * g as usize % (2 * n);
+                want[e % n] = if e < n { *v } else { m.neg(*v) };
+            }
+            plan.forward(&mut want);
+            let mut x = a.clone();
+            plan.forward(&mut x);
+            let p = Permutation::new(n, g).unwrap();
+            for backend in [Backend::detect(), Backend::scalar()] {
+                let mut out = vec![0; n];
+                p.apply(backend, &mut out, &x);
+                assert_eq!(out, want);
+            }
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! Kernels over whole limbs. All residues in and out are fully reduced; each kernel has a scalar and an IFMA body.
+//!
+//! Slices of one call must have equal length; the shortest decides where they do not.
+
+use super::backend::Backend;
+use super::modulus::{MASK52, Modulus};
+
+/// Largest number of products one accumulator may hold: the low halves then stay below `2^64`.
+pub const MAX_LAZY_TERMS: usize = 4095;
+
+macro_rules! dispatch {
+    ($backend:expr, $name:ident($($arg:expr),*)) => {{
+        #[cfg(target_arch = "x86_64")]
+        if $backend.is_ifma() {
+            return super::simd::$name($($arg),*);
+        }
+        scalar::$name($($arg),*)
+    }};
+}
+
+/// `a += b`.
+pub fn add_assign(backend: Backend, m: &Modulus, a: &mut [u64], b: &[u64]) {
+    dispatch!(backend, add_assign(m, a, b))
+}
+
+/// `a -= b`.
+pub fn sub_assign(backend: Backend, m: &Modulus, a: &mut [u64], b: &[u64]) {
+    dispatch!(backend, sub_assign(m, a, b))
+}
+
+/// `a = -a`.
+pub fn neg_assign(backend: Backend, m: &Modulus, a: &mut [u64]) {
+    dispatch!(backend, neg_assign(m, a))
+}
+
+/// `a += c` for a reduced constant.
+pub fn add_const_assign(backend: Backend, m: &Modulus, a: &mut [u64], c: u64) {
+    dispatch!(backend, add_const_assign(m, a, c))
+}
+
+/// `a = a * c` for a constant in Montgomery form.
+pub fn mul_const_assign(backend: Backend, m: &Modulus, a: &mut [u64], c_mont: u64) {
+    dispatch!(backend, mul_const_assign(m, a, c_mont))
+}
+
+/// `out = a * c` for a constant in Montgomery form.
+pub fn mul_const(backend: Backend, m: &Modulus, out: &mut [u64], a: &[u64], c_mont: u64) {
+    dispatch!(backend, mul_const(m, out, a, c_mont))
+}
+
+/// `out = (x - y) * c + z` for a constant in Montgomery form; without `z`, nothing is added.
+pub fn sub_mul_add(
+    backend: Backend,
+    m: &Modulus,
+    out: &mut [u64],
+    x: &[u64],
+    y: &[u64],
+    c_mont: u64,
+    z: Option<&[u64]>,
+) {
+    dispatch!(backend, sub_mul_add(m, out, x, y, c_mont, z))
+}
+
+/// `out = sum_t x_t y_t 2^-52`, all products accumulated before one reduction.
+///
+/// With one side in Montgomery form this is the plain inner product. With `plain`, a further factor `2^52` is applied at
+/// the end instead, for two sides in normal form. At most [`MAX_LAZY_TERMS`] terms.
+pub fn dot(backend: Backend, m: &Modulus, out: &mut [u64], terms: &[(&[u64], &[u64])], plain: bool) {
+    debug_assert!(terms.len() <= MAX_LAZY_TERMS);
+    dispatch!(backend, dot(m, out, terms, plain))
+}
+
+/// Two inner products with a shared left side: `out0 = sum x_t y_t`, `out1 = sum x_t z_t` for terms `(x, y, z)` with `y`, `z`
+/// in Montgomery form. The inner loop of key switching: each digit is read once.
+pub fn dot_pair(
+    backend: Backend,
+    m: &Modulus,
+    out0: &mut [u64],
+    out1: &mut [u64],
+    terms: &[(&[u64], &[u64], &[u64])],
+) {
+    debug_assert!(terms.len() <= MAX_LAZY_TERMS);
+    dispatch!(backend, dot_pair(m, out0, out1, terms))
+}
+
+/// `v = round(sum_i y_i * inverse_i)` in double precision, identical on every backend.
+pub fn rounded_weighted_sum(backend: Backend, v: &mut [u64], ys: &[&[u64]], inverses: &[f64]) {
+    dispatch!(backend, rounded_weighted_sum(v, ys, inverses))
+}
+
+/// `out = sum_i y_i c_i + v d` for constants in Montgomery form and `y_i, v < 2^50`.
+pub fn linear_combination(
+    backend: Backend,
+    m: &Modulus,
+    out: &mut [u64],
+    ys: &[&[u64]],
+    c_mont: &[u64],
+    v: &[u64],
+    d_mont: u64,
+) {
+    dispatch!(backend, linear_combination(m, out, ys, c_mont, v, d_mont))
+}
+
+/// Residues of signed 64-bit integers times the constant `c`, in Montgomery form (pass `m.radix()` for plain residues).
+pub fn from_signed(backend: Backend, m: &Modulus, out: &mut [u64], values: &[i64], c_mont: u64) {
+    // Reducing a 64-bit word leaves a factor 2^-52; one more factor in the constant undoes it.
+    let c = m.to_mont(c_mont);
+    dispatch!(backend, from_signed(m, out, values, c))
+}
+
+/// Residues of small signed integers (`|x| < q`).
+pub fn from_small(backend: Backend, m: &Modulus, out: &mut [u64], values: &[i8]) {
+    dispatch!(backend, from_small(m, out, values))
+}
+
+/// The portable bodies.
+pub(super) mod scalar {
+    #![expect(clippy::indexing_slicing, reason = "reference loops over slices cut to one length")]
+    use super::{MASK52, Modulus};
+
+    #[inline(always)]
+    pub fn add_assign(m: &Modulus, a: &mut [u64], b: &[u64]) {
+        for (x, y) in a.iter_mut().zip(b) {
+            *x = m.add(*x, *y);
+        }
+    }
+
+    #[inline(always)]
+    pub fn sub_assign(m: &Modulus, a: &mut [u64], b: &[u64]) {
+        for (x, y) in a.iter_mut().zip(b) {
+            *x = m.sub(*x, *y);
+        }
+    }
+
+    #[inline(always)]
+    pub fn neg_assign(m: &Modulus, a: &mut [u64]) {
+        for x in a {
+            *x = m.neg(*x);
+        }
+    }
+
+    #[inline(always)]
+    pub fn add_const_assign(m: &Modulus, a: &mut [u64], c: u64) {
+        for x in a {
+            *x = m.add(*x, c);
+        }
+    }
+
+    #[inline(always)]
+    pub fn from_small(m: &Modulus, out: &mut [u64], values: &[i8]) {
+        let q = m.value();
+        for (o, v) in out.iter_mut().zip(values) {
+            let x = i64::from(*v) as u64;
+            *o = x.min(x.wrapping_add(q));
+        }
+    }
+
+    pub fn from_signed(m: &Modulus, out: &mut [u64], values: &[i64], c: u64) {
+        for (o, v) in out.iter_mut().zip(values) {
+            let r = m.mont_mul(m.mont_reduce(v.unsigned_abs(), 0, 1), c);
+            let negated = m.neg(r);
+            *o = if *v < 0 { negated } else { r };
+        }
+    }
+
+    pub fn mul_const_assign(m: &Modulus, a: &mut [u64], c: u64) {
+        for x in a {
+            *x = m.mont_mul(*x, c);
+        }
+    }
+
+    pub fn mul_const(m: &Modulus, out: &mut [u64], a: &[u64], c: u64) {
+        for (o, x) in out.iter_mut().zip(a) {
+            *o = m.mont_mul(*x, c);
+        }
+    }
+
+    pub fn sub_mul_add(m: &Modulus, out: &mut [u64], x: &[u64], y: &[u64], c: u64, z: Option<&[u64]>) {
+        for ((o, x), y) in out.iter_mut().zip(x).zip(y) {
+            *o = m.mont_mul(m.sub(*x, *y), c);
+        }
+        if let Some(z) = z {
+            add_assign(m, out, z);
+        }
+    }
+
+    fn accumulate(lo: &mut u64, hi: &mut u64, x: u64, y: u64) {
+        let p = u128::from(x) * u128::from(y);
+        *lo += p as u64 & MASK52;
+        *hi += (p >> 52) as u64;
+    }
+
+    pub fn dot(m: &Modulus, out: &mut [u64], terms: &[(&[u64], &[u64])], plain: bool) {
+        for (j, o) in out.iter_mut().enumerate() {
+            let (mut lo, mut hi) = (0, 0);
+            for (x, y) in terms {
+                accumulate(&mut lo, &mut hi, x[j], y[j]);
+            }
+            let r = m.mont_reduce(lo, hi, terms.len());
+            *o = if plain { m.to_mont(r) } else { r };
+        }
+    }
+
+    pub fn dot_pair(m: &Modulus, out0: &mut [u64], out1: &mut [u64], terms: &[(&[u64], &[u64], &[u64])]) {
+        for (j, (o0, o1)) in out0.iter_mut().zip(out1).enumerate() {
+            let (mut l0, mut h0, mut l1, mut h1) = (0, 0, 0, 0);
+            for (x, y, z) in terms {
+                accumulate(&mut l0, &mut h0, x[j], y[j]);
+                accumulate(&mut l1, &mut h1, x[j], z[j]);
+            }
+            *o0 = m.mont_reduce(l0, h0, terms.len());
+            *o1 = m.mont_reduce(l1, h1, terms.len());
+        }
+    }
+
+    pub fn rounded_weighted_sum(v: &mut [u64], ys: &[&[u64]], inverses: &[f64]) {
+        for (j, o) in v.iter_mut().enumerate() {
+            let mut sum = 0.5;
+            for (y, inv) in ys.iter().zip(inverses) {
+                sum += y[j] as f64 * inv;
+            }
+            *o = sum as u64;
+        }
+    }
+
+    pub fn linear_combination(
+        m: &Modulus,
+        out: &mut [u64],
+        ys: &[&[u64]],
+        c: &[u64],
+        v: &[u64],
+        d: u64,
+    ) {
+        for (j, o) in out.iter_mut().enumerate() {
+            let (mut lo, mut hi) = (0, 0);
+            accumulate(&mut lo, &mut hi, v[j], d);
+            for (y, c) in ys.iter().zip(c) {
+                accumulate(&mut lo, &mut hi, y[j], *c);
+            }
+            *o = m.mont_reduce(lo, hi, ys.len() + 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{Rng, SeedableRng};
+
+    fn limb(n: usize, q: u64, rng: &mut impl Rng) -> Vec<u64> {
+        (0..n).map(|i| if i % 7 == 0 { q - 1 } else { rng.next_u64() % q }).collect()
+    }
+
+    #[test]
+    fn every_kernel_is_bit_identical_on_both_backends() {
+        let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(5);
+        let (fast, slow) = (Backend::detect(), Backend::scalar());
+        for q in [0x3ffffffdf0001u64, 0x4020001, 0x10000140001] {
+            let m = Modulus::new(q).unwrap();
+            for terms in [1usize, 3, 4, 5, 9, 40, 900] {
+                let n = 72;
+                let xs: Vec<_> = (0..3 * terms).map(|_| limb(n, q, &mut rng)).collect();
+                let pairs: Vec<_> = (0..terms).map(|t| (&xs[t][..], &xs[terms + t][..])).collect();
+                let triples: Vec<_> =
+                    (0..terms).map(|t| (&xs[t][..], &xs[terms + t][..], &xs[2 * terms + t][..])).collect();
+                let c = xs[0][1];
+                let run = |b: Backend| {
+                    let mut outs = vec![vec![0; n]; 10];
+                    dot(b, &m, &mut outs[0], &pairs, false);
+                    dot(b, &m, &mut outs[1], &pairs, true);
+                    let (l, r) = outs.split_at_mut(3);
+                    dot_pair(b, &m, &mut l[2], &mut r[0], &triples);
+                    sub_mul_add(b, &m, &mut outs[4], &xs[0], &xs[1], c, None);
+                    sub_mul_add(b, &m, &mut outs[5], &xs[0], &xs[1], c, Some(&xs[2]));
+                    mul_const(b, &m, &mut outs[6], &xs[0], c);
+                    outs[7].copy_from_slice(&xs[1]);
+                    add_assign(b, &m, &mut outs[7], &xs[2]);
+                    mul_const_assign(b, &m, &mut outs[7], c);
+                    sub_assign(b, &m, &mut outs[7], &xs[0]);
+                    neg_assign(b, &m, &mut outs[7]);
+                    add_const_assign(b, &m, &mut outs[7], c);
+                    let signed: Vec<i64> = xs[1].iter().map(|x| (x << 13) as i64).collect();
+                    from_signed(b, &m, &mut outs[9], &signed, m.radix());
+                    assert!(outs[9].iter().zip(&signed).all(|(o, s)| *o == m.from_i64(*s)));
+                    from_small(b, &m, &mut outs[9], &[-20, 0, 20, -1, 1, 2, 3, 4, 5]);
+                    assert_eq!(outs[9][0], q - 20);
+                    let ys: Vec<_> = xs.iter().take(terms.min(12)).map(|x| &x[..]).collect();
+                    rounded_weighted_sum(b, &mut outs[8], &ys, &vec![1.0 / q as f64; ys.len()]);
+                    let v = outs[8].clone();
+                    linear_combination(b, &m, &mut outs[9], &ys, &xs[1][..ys.len().min(n)], &v, c);
+                    outs
+                };
+                let (a, b) = (run(fast), run(slow));
+                assert!(a == b);
+                let sum = pairs.iter().fold(0, |s, (x, y)| m.add(s, m.mul(x[5], y[5])));
+                assert_eq!(a[1][5], sum);
+            }
+        }
+    }
+}

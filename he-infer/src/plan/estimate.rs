@@ -1,0 +1,263 @@
+//! The price of a program before it is paid: seconds, bytes, rotations, bits, per node and in all.
+
+use serde::{Deserialize, Serialize};
+
+use super::program::{Packing, PlannedNode, Program, Step};
+use crate::HeError;
+use crate::ckks::KeySpec;
+use crate::math::poly::limb_stride;
+use crate::run::{self, Observer, Prepared};
+use crate::slots::{CostCounter, CostVec, Tally};
+
+/// Seconds per element of each kind of work, on one thread.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CostTable {
+    /// What was measured: processor and instruction set.
+    pub machine: String,
+    /// One butterfly of a transform.
+    pub butterfly: f64,
+    /// One multiply-add of a base conversion.
+    pub conversion_mac: f64,
+    /// One multiply-add with a key.
+    pub key_mac: f64,
+    /// One multiply-add with a prepared plaintext.
+    pub plain_mac: f64,
+    /// One multiply-add with a scalar, blocked over ciphertexts.
+    pub scalar_mac: f64,
+    /// One element of other element-wise work.
+    pub pointwise: f64,
+    /// Encoding: seconds per butterfly of the encoder's complex transform.
+    pub encode: f64,
+    /// Key generation: seconds per word of a key.
+    pub key_word: f64,
+}
+
+impl CostTable {
+    /// Seconds of counted work at ring degree `n`.
+    pub fn seconds(&self, t: &Tally, n: usize) -> f64 {
+        let n = n as f64;
+        let transforms = t.ntts as f64 * 0.5 * n * n.log2() * self.butterfly;
+        let linear = t.conversion_macs as f64 * self.conversion_mac
+            + t.key_macs as f64 * self.key_mac
+            + t.plain_macs as f64 * self.plain_mac
+            + t.scalar_macs as f64 * self.scalar_mac
+            + t.pointwise as f64 * self.pointwise;
+        transforms + n * linear
+    }
+}
+
+/// The price of one node.
+#[derive(Clone, Debug, Serialize)]
+pub struct NodeEstimate {
+    /// The node's name.
+    pub name: String,
+    /// The operation.
+    pub op: &'static str,
+    /// Level of its operands.
+    pub level_in: usize,
+    /// Level of its result.
+    pub level_out: usize,
+    /// Ciphertexts of its result.
+    pub ciphertexts: usize,
+    /// Rotations.
+    pub rotations: u64,
+    /// Plaintext products (image packing).
+    pub plaintexts: u64,
+    /// Seconds on one thread.
+    pub seconds: f64,
+    /// Bytes of prepared weights.
+    pub weight_bytes: u64,
+    /// Predicted bits of precision.
+    pub bits: f64,
+}
+
+/// The price of a program.
+#[derive(Clone, Debug, Serialize)]
+pub struct Estimate {
+    /// log₂ of the ring degree.
+    pub log_n: u32,
+    /// log₂ of the whole modulus, and the largest the security table allows.
+    pub log_qp: f64,
+    /// The table's limit.
+    pub log_qp_limit: f64,
+    /// Levels.
+    pub levels: usize,
+    /// Per node.
+    pub nodes: Vec<NodeEstimate>,
+    /// Seconds from fresh ciphertext to result, one thread.
+    pub seconds: f64,
+    /// Seconds to make keys and prepare weights, one thread.
+    pub preparation_seconds: f64,
+    /// Rotation keys.
+    pub rotation_keys: usize,
+    /// Bytes of evaluation keys in memory.
+    pub key_bytes: u64,
+    /// Bytes of prepared weights, with the sparse form they are made from.
+    pub weight_bytes: u64,
+    /// Bytes of ciphertexts alive at the worst node.
+    pub working_bytes: u64,
+    /// Bytes of one encrypted input on the wire.
+    pub input_bytes: u64,
+    /// Peak memory of a run.
+    pub peak_bytes: u64,
+    /// Images one run takes.
+    pub images_per_run: usize,
+    /// Predicted bits of the logits.
+    pub bits: f64,
+}
+
+/// What a process takes before it has done anything, with the encoder's and transforms' tables.
+const BASE_BYTES: u64 = 40 << 20;
+
+struct PerNode<'a> {
+    counter: &'a CostCounter,
+    before: Tally,
+    tallies: Vec<Tally>,
+}
+
+impl Observer<CostCounter> for PerNode<'_> {
+    fn node(&mut self, _: usize, _: &PlannedNode, _: &[CostVec]) -> Result<(), HeError> {
+        let now = self.counter.tally();
+        self.tallies.push(now.since(&self.before));
+        self.before = now;
+        Ok(())
+    }
+}
+
+/// Bytes of a ciphertext at `level`.
+fn ciphertext_bytes(n: usize, level: usize) -> u64 {
+    2 * (level as u64 + 1) * 8 * n as u64
+}
+
+/// Ciphertext bytes alive while `node` is computed.
+fn working_bytes(program: &Program, node: &PlannedNode, n: usize) -> u64 {
+    let ct = |level: usize, count: usize| count as u64 * ciphertext_bytes(n, level);
+    let inputs: u64 = node
+        .inputs
+        .iter()
+        .filter_map(|&i| program.nodes.get(i))
+        .map(|x| ct(x.level, program.vectors(x)) + ct(node.level_in, program.vectors(x)))
+        .sum();
+    let inner = match &node.step {
+        Step::Linear(map) => {
+            let babies: usize = map.babies.iter().map(Vec::len).sum();
+            let giants = map.outputs.iter().map(Vec::len).max().unwrap_or(0);
+            ct(node.level_in, babies + giants)
+        }
+        Step::Sums { matrix, .. } => ct(node.level_in, matrix.rows.len()),
+        Step::Polynomial(p) => ct(node.level_in, program.vectors(node) * p.degree().min(8)),
+        _ => 0,
+    };
+    inputs + inner + ct(node.level, program.vectors(node))
+}
+
+/// Price `program` with a machine's cost table.
+///
+/// # Errors
+/// As the counting run reports.
+pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeError> {
+    let params = program.chain.params.literal();
+    let n = 1usize << params.log_n;
+    let counter = program.counter();
+    let prepared = Prepared::new(&counter, program)?;
+    let mut per_node = PerNode { counter: &counter, before: counter.tally(), tallies: Vec::new() };
+    let weights = counter.tally();
+    run::execute(&counter, program, &prepared, program.fresh_cost(), &mut per_node)?;
+    let nodes: Vec<NodeEstimate> = program
+        .nodes
+        .iter()
+        .zip(&per_node.tallies)
+        .map(|(node, tally)| {
+            let limbs = (node.level_in + 1) as u64;
+            let (plaintexts, weight_bytes) = match &node.step {
+                Step::Linear(map) => {
+                    let sparse: usize = map.diagonals.iter().map(Vec::len).sum();
+                    (map.products() as u64, map.products() as u64 * limbs * 8 * n as u64 + 8 * sparse as u64)
+                }
+                Step::Sums { matrix, .. } => (0, 16 * matrix.rows.iter().map(|r| r.len() as u64).sum::<u64>()),
+                _ => (0, 0),
+            };
+            NodeEstimate {
+                name: node.name.clone(),
+                op: node.op,
+                level_in: node.level_in,
+                level_out: node.level,
+                ciphertexts: program.vectors(node),
+                rotations: tally.rotations,
+                plaintexts,
+                seconds: costs.seconds(tally, n),
+                weight_bytes,
+                bits: node.bits,
+            }
+        })
+        .collect();
+    let key_bytes = program
+        .rotations
+        .iter()
+        .map(|r| r.1)
+        .chain(program.relin_level)
+        .map(|level| {
+            let limbs = (level + 1).div_ceil(params.alpha) * (level + 1 + params.p.len());
+            (2 * limbs * limb_stride(n) * 8) as u64
+        })
+        .sum();
+    let weight_bytes: u64 = nodes.iter().map(|x| x.weight_bytes).sum();
+    let working = program.nodes.iter().map(|x| working_bytes(program, x, n)).max().unwrap_or(0);
+    let transform = 0.5 * n as f64 * (n as f64).log2();
+    let preparation = weights.plains as f64 * transform * costs.encode
+        + weights.plain_limbs as f64 * transform * costs.butterfly
+        + key_bytes as f64 / 8.0 * costs.key_word;
+    let (level, _) = program.input_level_scale();
+    Ok(Estimate {
+        log_n: params.log_n,
+        log_qp: params.log_qp(),
+        log_qp_limit: crate::ckks::max_log_qp(params.log_n).map_or(0.0, f64::from),
+        levels: params.max_level(),
+        seconds: nodes.iter().map(|x| x.seconds).sum(),
+        preparation_seconds: preparation,
+        rotation_keys: program.rotations.len(),
+        key_bytes,
+        weight_bytes,
+        working_bytes: working,
+        // A fresh ciphertext travels as one polynomial and a seed.
+        input_bytes: program.input_vectors() as u64 * ciphertext_bytes(n, level) / 2,
+        peak_bytes: BASE_BYTES + key_bytes + weight_bytes + working,
+        images_per_run: program.images_per_run(),
+        bits: program.predicted_bits(),
+        nodes,
+    })
+}
+
+impl Program {
+    /// The evaluation keys a run needs, each at the highest level it is used at.
+    pub fn key_spec(&self) -> KeySpec {
+        KeySpec { relin_level: self.relin_level, rotations: self.rotations.clone(), conjugation_level: None }
+    }
+
+    /// Gigabytes (10⁹) a run would need, and what would help, if that is more than `limit_bytes`.
+    ///
+    /// # Errors
+    /// [`HeError::Memory`].
+    pub fn fits(&self, estimate: &Estimate, limit_bytes: u64) -> Result<(), HeError> {
+        if estimate.peak_bytes <= limit_bytes {
+            return Ok(());
+        }
+        let gb = |b: u64| b as f64 / 1e9;
+        let help = match self.packing {
+            Packing::Batch => "the image layout (`he.layout: image`) holds one image at a time and needs far less",
+            Packing::Image => "raise `--max-memory`, lower `he.precision_bits`, or use fewer channels",
+        };
+        Err(HeError::Memory {
+            need_gb: gb(estimate.peak_bytes),
+            limit_gb: gb(limit_bytes),
+            parts: format!(
+                "keys {:.2}, weights {:.2}, ciphertexts {:.2}",
+                gb(estimate.key_bytes),
+                gb(estimate.weight_bytes),
+                gb(estimate.working_bytes)
+            ),
+            help: help.into(),
+        })
+    }
+}

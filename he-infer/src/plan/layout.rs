@@ -1,0 +1,146 @@
+//! Which tensor element sits in which slot of which vector.
+//!
+//! Images use the multiplexed layout of Lee et al. 2022 (ICML, "Low-complexity deep convolutional neural networks on fully
+//! homomorphic encryption"): a strided layer leaves gaps between pixels, and the gaps hold further channels. With gap
+//! `(gy, gx)` and extent `(H, W)`, channel `ch = gy·gx·u + gx·ρ + σ` of pixel `(y, x)` sits in
+//!
+//! ```text
+//! slot = pitch·u + W·(gy·y + ρ) + gx·x + σ        pitch = H·W rounded up to a power of two
+//! ```
+//!
+//! so that density survives striding, and a power-of-two pitch lets block rotations wrap around. Contents repeat with
+//! `period` (a power of two) until the vector is full; slots of no element hold zero.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// Where pixels of an image sit inside a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grid {
+    /// Distance of neighbouring pixels in y and x.
+    pub gap: [usize; 2],
+    /// Height and width of a block.
+    pub extent: [usize; 2],
+}
+
+/// Positions of all elements of one tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layout {
+    slots: usize,
+    period: usize,
+    vectors: usize,
+    grid: Option<Grid>,
+    positions: Arc<[usize]>,
+}
+
+impl Layout {
+    /// Elements one after the other, `slots` to a vector.
+    pub fn raster(elements: usize, slots: usize) -> Self {
+        let period = elements.next_power_of_two().min(slots);
+        let positions = (0..elements).collect();
+        Self { slots, period, vectors: elements.div_ceil(slots).max(1), grid: None, positions }
+    }
+
+    /// The multiplexed layout of a `[channels, height, width]` tensor; a raster where one block does not fit a vector.
+    pub fn multiplexed([c, h, w]: [usize; 3], grid: Grid, slots: usize) -> Self {
+        let Grid { gap: [gy, gx], extent: [he, we] } = grid;
+        let pitch = (he * we).next_power_of_two();
+        if pitch > slots {
+            return Self::raster(c * h * w, slots);
+        }
+        let blocks = c.div_ceil(gy * gx);
+        let positions = (0..c * h * w)
+            .map(|e| {
+                let (ch, y, x) = (e / (h * w), e / w % h, e % w);
+                let (u, rho, sigma) = (ch / (gy * gx), ch / gx % gy, ch % gx);
+                pitch * u + we * (gy * y + rho) + gx * x + sigma
+            })
+            .collect();
+        let period = (pitch * blocks.next_power_of_two()).min(slots);
+        Self { slots, period, vectors: (pitch * blocks).div_ceil(slots), grid: Some(grid), positions }
+    }
+
+    /// The layout of a fresh input of `shape`.
+    pub fn input(shape: &[usize], slots: usize) -> Self {
+        match *shape {
+            [c, h, w] => Self::multiplexed([c, h, w], Grid { gap: [1, 1], extent: [h, w] }, slots),
+            _ => Self::raster(shape.iter().product(), slots),
+        }
+    }
+
+    /// The layout of an image `shape` made by a window operation with `stride` from this layout.
+    pub fn strided(&self, shape: [usize; 3], stride: [usize; 2]) -> Self {
+        let Some(grid) = self.grid else { return Self::input(&shape, self.slots) };
+        let gap = [grid.gap[0] * stride[0], grid.gap[1] * stride[1]];
+        let extent = [grid.extent[0].max(gap[0] * shape[1]), grid.extent[1].max(gap[1] * shape[2])];
+        Self::multiplexed(shape, Grid { gap, extent }, self.slots)
+    }
+
+    /// Slots per vector.
+    pub fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// Contents repeat after this many slots.
+    pub fn period(&self) -> usize {
+        self.period
+    }
+
+    /// Vectors the tensor takes.
+    pub fn vectors(&self) -> usize {
+        self.vectors
+    }
+
+    /// Elements.
+    pub fn elements(&self) -> usize {
+        self.positions.len()
+    }
+
+    /// Vector and first slot of each element, as `vector·slots + slot`.
+    pub fn positions(&self) -> &[usize] {
+        &self.positions
+    }
+
+    /// Spread element values over vectors, with all their copies.
+    pub fn pack(&self, values: &[f64]) -> Vec<Vec<f64>> {
+        let mut out = vec![vec![0.0; self.slots]; self.vectors];
+        for (&p, &v) in self.positions.iter().zip(values) {
+            if let Some(vector) = out.get_mut(p / self.slots) {
+                vector.iter_mut().skip(p % self.slots).step_by(self.period).for_each(|s| *s = v);
+            }
+        }
+        out
+    }
+
+    /// Read element values back from the first copy.
+    pub fn unpack(&self, vectors: &[Vec<f64>]) -> Vec<f64> {
+        let at = |p: usize| vectors.get(p / self.slots).and_then(|v| v.get(p % self.slots)).copied();
+        self.positions.iter().map(|&p| at(p).unwrap_or(f64::NAN)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packing_and_unpacking_is_the_identity_and_no_slot_is_used_twice() {
+        for (shape, gap, extent, slots) in [
+            ([1, 28, 28], [1, 1], [28, 28], 4096),
+            ([32, 14, 14], [2, 2], [28, 28], 8192),
+            ([64, 7, 7], [4, 4], [28, 28], 8192),
+            ([5, 13, 13], [2, 2], [28, 28], 4096),
+            ([32, 14, 14], [2, 2], [28, 28], 4096),
+            ([3, 4, 6], [2, 1], [8, 6], 512),
+        ] {
+            let layout = Layout::multiplexed(shape, Grid { gap, extent }, slots);
+            let values: Vec<f64> = (1..=layout.elements()).map(|v| v as f64).collect();
+            let packed = layout.pack(&values);
+            assert_eq!(packed.len(), layout.vectors());
+            assert_eq!(layout.unpack(&packed), values);
+            let used = packed.iter().flatten().filter(|v| **v != 0.0).count();
+            assert_eq!(used, layout.elements() * slots / layout.period());
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! From a folded graph to a [`Program`]: layouts, parameters, levels, scales, rotation keys, price.
+//!
+//! ```text
+//! Graph ──levels──► depth ──params──► chain ──layout──► LinearMaps ──cost──► keys, Estimate
+//! ```
+//! Nothing here touches a ciphertext.
+
+mod build;
+mod estimate;
+mod layout;
+mod levels;
+mod linear;
+mod noise;
+mod params;
+mod program;
+
+pub use build::{PlanOptions, plan};
+pub use estimate::{CostTable, Estimate, NodeEstimate, estimate};
+pub use layout::{Grid, Layout};
+pub use linear::{Giant, LinearMap, Term};
+pub use params::Chain;
+pub use program::{Packing, PlannedNode, Program, Step};

@@ -1,0 +1,170 @@
+//! The plan's result and the run's input.
+
+use std::sync::Arc;
+
+use hetrain_export::{Graph, Polynomial};
+use serde::{Deserialize, Serialize};
+
+use super::layout::Layout;
+use super::linear::LinearMap;
+use super::params::Chain;
+use crate::HeError;
+use crate::slots::ScalarMatrix;
+
+/// How samples lie in ciphertexts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Packing {
+    /// One image to a run, its elements spread over slots: lowest latency.
+    Image,
+    /// One ciphertext per element, one image per slot (CryptoNets 2016): highest throughput.
+    Batch,
+}
+
+/// What the executor does at a node.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Take the encrypted sample.
+    Input,
+    /// Rotations and plaintext products.
+    Linear(LinearMap),
+    /// Scalar products over whole vectors (batch layout), then one constant per vector.
+    Sums {
+        /// The weights.
+        matrix: ScalarMatrix,
+        /// One constant per output vector; empty without bias.
+        bias: Vec<f64>,
+    },
+    /// Add known slots to every vector.
+    Bias(Vec<Vec<f64>>),
+    /// Add one constant to every slot of each vector (batch layout).
+    BiasConst(Vec<f64>),
+    /// Square every vector.
+    Square,
+    /// Add two nodes.
+    Add,
+    /// `c₂x² + c₁x + c₀` with known slots for each coefficient.
+    Quadratic {
+        /// Slots of `c₀, c₁, c₂` for each vector.
+        coeffs: [Vec<Vec<f64>>; 3],
+    },
+    /// One polynomial for all slots.
+    Polynomial(Polynomial),
+    /// The input under another shape.
+    Alias,
+}
+
+/// A node of the graph with everything the run needs to know.
+#[derive(Clone, Debug)]
+pub struct PlannedNode {
+    /// The graph node's name.
+    pub name: String,
+    /// The graph operation's name.
+    pub op: &'static str,
+    /// Indices of the nodes read.
+    pub inputs: Vec<usize>,
+    /// What to do.
+    pub step: Step,
+    /// Level the operands are dropped to.
+    pub level_in: usize,
+    /// Level of the result.
+    pub level: usize,
+    /// Scale of the result.
+    pub scale: f64,
+    /// Where the result's elements sit (image packing).
+    pub layout: Layout,
+    /// Largest magnitude seen on calibration data.
+    pub bound: f64,
+    /// Predicted bits of precision, relative to `bound`, at six standard deviations.
+    pub bits: f64,
+}
+
+/// Everything needed to run a model encrypted; made by [`plan`](super::plan).
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The folded graph the program computes.
+    pub graph: Arc<Graph>,
+    /// Ring degree and primes.
+    pub chain: Chain,
+    /// How samples lie in ciphertexts.
+    pub packing: Packing,
+    /// Nodes in topological order, as in the graph.
+    pub nodes: Vec<PlannedNode>,
+    /// Rotation steps with the highest level each is used at.
+    pub rotations: Vec<(i32, usize)>,
+    /// Highest level of a ciphertext product.
+    pub relin_level: Option<usize>,
+}
+
+impl Program {
+    /// Slots per ciphertext.
+    pub fn slots(&self) -> usize {
+        self.chain.slots()
+    }
+
+    /// Level and scale of a fresh input.
+    pub fn input_level_scale(&self) -> (usize, f64) {
+        self.nodes.first().map_or((0, 1.0), |n| (n.level, n.scale))
+    }
+
+    /// Images one run takes.
+    pub fn images_per_run(&self) -> usize {
+        match self.packing {
+            Packing::Image => 1,
+            Packing::Batch => self.slots(),
+        }
+    }
+
+    /// Ciphertexts of one input.
+    pub fn input_vectors(&self) -> usize {
+        self.nodes.first().map_or(0, |n| self.vectors(n))
+    }
+
+    /// Ciphertexts of a node's result.
+    pub fn vectors(&self, node: &PlannedNode) -> usize {
+        match self.packing {
+            Packing::Image => node.layout.vectors(),
+            Packing::Batch => node.layout.elements(),
+        }
+    }
+
+    /// Slots of the input ciphertexts for some images: one of them, or up to a batch.
+    ///
+    /// # Errors
+    /// [`HeError::BatchSize`], [`HeError::InputSize`], [`HeError::NotFinite`].
+    pub fn pack(&self, images: &[Vec<f64>]) -> Result<Vec<Vec<f64>>, HeError> {
+        let max = self.images_per_run();
+        if images.is_empty() || images.len() > max {
+            return Err(HeError::BatchSize { max, got: images.len() });
+        }
+        let shape = self.graph.input_shape();
+        let need: usize = shape.iter().product();
+        for image in images {
+            if image.len() != need {
+                return Err(HeError::InputSize { need, shape: shape.to_vec(), got: image.len() });
+            }
+            if let Some((index, &value)) = image.iter().enumerate().find(|(_, v)| !v.is_finite()) {
+                return Err(HeError::NotFinite { index, value });
+            }
+        }
+        Ok(match (self.packing, self.nodes.first()) {
+            (Packing::Image, Some(input)) => input.layout.pack(images.first().map_or(&[], Vec::as_slice)),
+            _ => (0..need).map(|e| images.iter().filter_map(|i| i.get(e).copied()).collect()).collect(),
+        })
+    }
+
+    /// Element values of node `index` for `images` images from the slots of its vectors.
+    pub fn unpack(&self, index: usize, vectors: &[Vec<f64>], images: usize) -> Vec<Vec<f64>> {
+        match (self.packing, self.nodes.get(index)) {
+            (Packing::Image, Some(node)) => vec![node.layout.unpack(vectors)],
+            _ => (0..images)
+                .map(|i| vectors.iter().map(|v| v.get(i).copied().unwrap_or(f64::NAN)).collect())
+                .collect(),
+        }
+    }
+
+    /// Predicted bits of the logits, relative to their range.
+    pub fn predicted_bits(&self) -> f64 {
+        self.nodes.last().map_or(0.0, |n| n.bits)
+    }
+}

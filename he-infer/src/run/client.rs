@@ -1,0 +1,94 @@
+//! The side that holds the secret key: packs and encrypts samples, decrypts and unpacks results.
+
+use std::sync::Arc;
+
+use rand::CryptoRng;
+use rayon::prelude::*;
+
+use crate::HeError;
+use crate::ckks::{Ciphertext, Context, EvalKeys, SecretKey, SeededCiphertext};
+use crate::plan::Program;
+
+/// A client of one program.
+pub struct Client {
+    program: Arc<Program>,
+    context: Arc<Context>,
+    secret: SecretKey,
+}
+
+impl Client {
+    /// Draw a fresh secret key for `program` from a cryptographic generator.
+    pub fn generate(program: Arc<Program>, context: Arc<Context>, rng: &mut impl CryptoRng) -> Self {
+        let secret = context.secret_key(rng);
+        Self { program, context, secret }
+    }
+
+    /// Use an existing secret key.
+    pub fn with_secret(program: Arc<Program>, context: Arc<Context>, secret: SecretKey) -> Self {
+        Self { program, context, secret }
+    }
+
+    /// The secret key, to be kept by its owner.
+    pub fn secret(&self) -> &SecretKey {
+        &self.secret
+    }
+
+    /// The public keys the server needs for this program, and no others.
+    ///
+    /// # Errors
+    /// A program for other parameters.
+    pub fn evaluation_keys(&self, rng: &mut impl CryptoRng) -> Result<EvalKeys, HeError> {
+        Ok(self.context.eval_keys(&self.secret, &self.program.key_spec(), rng)?)
+    }
+
+    /// Encrypt samples (pixels in `[0, 1]`): one, or up to a batch in the batch layout. The result travels at half the
+    /// size of a ciphertext; [`Context::expand_ciphertext`] completes it.
+    ///
+    /// # Errors
+    /// Wrong number or size of samples, values that are not finite.
+    pub fn encrypt(&self, samples: &[Vec<f64>], rng: &mut impl CryptoRng) -> Result<Vec<SeededCiphertext>, HeError> {
+        let (level, scale) = self.program.input_level_scale();
+        let packed = self.program.pack(samples)?;
+        // One independent seed for each ciphertext, drawn in order, so that threads cannot change the result.
+        let seeds: Vec<[u8; 32]> = packed
+            .iter()
+            .map(|_| {
+                let mut seed = [0; 32];
+                rng.fill_bytes(&mut seed);
+                seed
+            })
+            .collect();
+        packed
+            .par_iter()
+            .zip(seeds)
+            .map(|(slots, seed)| {
+                let mut rng = <rand_chacha::ChaCha20Rng as rand::SeedableRng>::from_seed(seed);
+                let plain = self.context.encode(slots, level, scale)?;
+                Ok(self.context.encrypt_symmetric(&plain, &self.secret, &mut rng)?)
+            })
+            .collect()
+    }
+
+    /// Decrypt node `index` of a run on `samples` samples: element values per sample.
+    ///
+    /// # Errors
+    /// Ciphertexts of other parameters.
+    pub fn decrypt_node(
+        &self,
+        index: usize,
+        vectors: &[Ciphertext],
+        samples: usize,
+    ) -> Result<Vec<Vec<f64>>, HeError> {
+        let slots: Vec<Vec<f64>> =
+            vectors.par_iter().map(|c| Ok(self.context.decrypt(&self.secret, c)?)).collect::<Result<_, HeError>>()?;
+        Ok(self.program.unpack(index, &slots, samples))
+    }
+
+    /// Decrypt a result: logits per sample.
+    ///
+    /// # Errors
+    /// As [`Client::decrypt_node`].
+    pub fn decrypt(&self, result: &[Ciphertext], samples: usize) -> Result<Vec<Vec<f64>>, HeError> {
+        self.decrypt_node(self.program.nodes.len().saturating_sub(1), result, samples)
+    }
+}

@@ -1,0 +1,9 @@
+//! Walks a program: the client encodes and decrypts, the server evaluates, the executor is the same for all evaluators.
+
+mod client;
+mod executor;
+mod server;
+
+pub use client::Client;
+pub use executor::{NoObserver, Observer, Prepared, execute};
+pub use server::Server;

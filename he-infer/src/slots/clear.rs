@@ -1,0 +1,160 @@
+//! The planned program on plain numbers: what the encrypted run would give without noise.
+
+use super::{ScalarMatrix, SlotEvaluator, same_scale};
+use crate::HeError;
+
+/// Slots of a vector in the clear, with the level and scale the ciphertext would have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClearVec {
+    /// The numbers.
+    pub slots: Vec<f64>,
+    /// Rescalings left.
+    pub level: usize,
+    /// Scale the ciphertext would have.
+    pub scale: f64,
+}
+
+/// Evaluates on `f64` slots, following the levels and scales of the modulus chain.
+pub struct ClearSlots {
+    slots: usize,
+    primes: Vec<u64>,
+}
+
+impl ClearSlots {
+    /// Vectors of `slots` numbers over a chain of primes, lowest level first.
+    pub fn new(slots: usize, primes: &[u64]) -> Self {
+        Self { slots, primes: primes.to_vec() }
+    }
+
+    /// A fresh vector, zero-padded.
+    pub fn fresh(&self, mut values: Vec<f64>, level: usize, scale: f64) -> ClearVec {
+        values.resize(self.slots, 0.0);
+        ClearVec { slots: values, level, scale }
+    }
+
+    fn prime(&self, level: usize) -> Result<f64, HeError> {
+        match self.primes.get(level) {
+            Some(&q) if level > 0 => Ok(q as f64),
+            _ => Err(HeError::NoLevelLeft { level }),
+        }
+    }
+
+    fn alike(&self, what: &'static str, a: (usize, f64), b: (usize, f64)) -> Result<(), HeError> {
+        if a.0 == b.0 && same_scale(a.1, b.1) {
+            Ok(())
+        } else {
+            Err(HeError::Operands { what, left: a, right: b })
+        }
+    }
+}
+
+impl SlotEvaluator for ClearSlots {
+    type Vec = ClearVec;
+    type Factor = ClearVec;
+    type Summand = ClearVec;
+
+    fn slots(&self) -> usize {
+        self.slots
+    }
+
+    fn level(&self, a: &ClearVec) -> usize {
+        a.level
+    }
+
+    fn scale(&self, a: &ClearVec) -> f64 {
+        a.scale
+    }
+
+    fn factor(&self, values: &dyn Fn() -> Vec<f64>, level: usize, scale: f64) -> Result<ClearVec, HeError> {
+        Ok(self.fresh(values(), level, scale))
+    }
+
+    fn summand(&self, values: &dyn Fn() -> Vec<f64>, level: usize, scale: f64) -> Result<ClearVec, HeError> {
+        Ok(self.fresh(values(), level, scale))
+    }
+
+    fn add(&self, a: &ClearVec, b: &ClearVec) -> Result<ClearVec, HeError> {
+        self.alike("add", (a.level, a.scale), (b.level, b.scale))?;
+        let slots = a.slots.iter().zip(&b.slots).map(|(x, y)| x + y).collect();
+        Ok(ClearVec { slots, ..*a })
+    }
+
+    fn add_plain(&self, a: &ClearVec, p: &ClearVec) -> Result<ClearVec, HeError> {
+        self.add(a, p)
+    }
+
+    fn add_const(&self, a: &ClearVec, c: f64) -> Result<ClearVec, HeError> {
+        Ok(ClearVec { slots: a.slots.iter().map(|x| x + c).collect(), ..*a })
+    }
+
+    fn mul_const(&self, a: &ClearVec, c: f64, scale: f64) -> Result<ClearVec, HeError> {
+        Ok(ClearVec { slots: a.slots.iter().map(|x| x * c).collect(), level: a.level, scale: a.scale * scale })
+    }
+
+    fn dot_plain(&self, terms: &[(&ClearVec, &ClearVec)]) -> Result<ClearVec, HeError> {
+        let (a0, p0) = terms.first().ok_or(HeError::EmptySum)?;
+        let mut slots = vec![0.0; self.slots];
+        for (a, p) in terms {
+            self.alike("dot_plain", (a.level, a.scale * p.scale), (a0.level, a0.scale * p0.scale))?;
+            self.alike("dot_plain", (a.level, 1.0), (p.level, 1.0))?;
+            for ((s, x), y) in slots.iter_mut().zip(&a.slots).zip(&p.slots) {
+                *s += x * y;
+            }
+        }
+        Ok(ClearVec { slots, level: a0.level, scale: a0.scale * p0.scale })
+    }
+
+    fn square(&self, a: &ClearVec) -> Result<ClearVec, HeError> {
+        self.mul(a, a)
+    }
+
+    fn mul(&self, a: &ClearVec, b: &ClearVec) -> Result<ClearVec, HeError> {
+        self.alike("mul", (a.level, 1.0), (b.level, 1.0))?;
+        let slots = a.slots.iter().zip(&b.slots).map(|(x, y)| x * y).collect();
+        self.rescale(&ClearVec { slots, level: a.level, scale: a.scale * b.scale })
+    }
+
+    fn rescale(&self, a: &ClearVec) -> Result<ClearVec, HeError> {
+        let q = self.prime(a.level)?;
+        Ok(ClearVec { slots: a.slots.clone(), level: a.level - 1, scale: a.scale / q })
+    }
+
+    fn drop_to(&self, a: &ClearVec, level: usize) -> Result<ClearVec, HeError> {
+        if level > a.level {
+            return Err(HeError::Operands { what: "drop_to", left: (a.level, a.scale), right: (level, a.scale) });
+        }
+        Ok(ClearVec { level, ..a.clone() })
+    }
+
+    fn rotate(&self, a: &ClearVec, step: i32) -> Result<ClearVec, HeError> {
+        let mut slots = a.slots.clone();
+        slots.rotate_left(step.rem_euclid(self.slots as i32) as usize);
+        Ok(ClearVec { slots, ..*a })
+    }
+
+    fn rotate_many(&self, a: &ClearVec, steps: &[i32]) -> Result<Vec<ClearVec>, HeError> {
+        steps.iter().map(|&s| self.rotate(a, s)).collect()
+    }
+
+    fn weighted_sums(
+        &self,
+        inputs: &[ClearVec],
+        matrix: &ScalarMatrix,
+        scale: f64,
+    ) -> Result<Vec<ClearVec>, HeError> {
+        let first = inputs.first().ok_or(HeError::EmptySum)?;
+        matrix
+            .rows
+            .iter()
+            .map(|row| {
+                let mut slots = vec![0.0; self.slots];
+                for &(i, w) in row {
+                    let a = inputs.get(i).ok_or(HeError::EmptySum)?;
+                    self.alike("weighted_sums", (a.level, a.scale), (first.level, first.scale))?;
+                    slots.iter_mut().zip(&a.slots).for_each(|(s, x)| *s += w * x);
+                }
+                Ok(ClearVec { slots, level: first.level, scale: first.scale * scale })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,290 @@
+//! The planned program without numbers: counts the work, and which rotation keys it needs at which levels.
+//!
+//! Counts follow the algorithms of `ckks::keyswitch` and friends; a table of seconds per unit (`plan::estimate`) turns them
+//! into time. With `L = level + 1` limbs, `K` special primes and digits `D_j` of at most `α` limbs:
+//!
+//! | operation | NTTs | base-conversion MACs / N | key or plaintext MACs / N |
+//! |---|---|---|---|
+//! | decompose | `L + Σ(L − D_j + K)` | `Σ D_j (L − D_j + K)` | |
+//! | inner product with a key | | | `2β(L + K)` |
+//! | divide by P (two polynomials) | `2(K + L)` | `2KL` | |
+//! | rescale | `2(1 + level)` | | |
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use super::{ScalarMatrix, SlotEvaluator, same_scale};
+use crate::HeError;
+
+/// Level and scale of a vector that has no numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CostVec {
+    /// Rescalings left.
+    pub level: usize,
+    /// Scale the ciphertext would have.
+    pub scale: f64,
+}
+
+/// Work counted so far, in units of one length-N vector operation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tally {
+    /// Number-theoretic transforms of one limb.
+    pub ntts: u64,
+    /// Multiply-adds of base conversions, in limbs.
+    pub conversion_macs: u64,
+    /// Multiply-adds with keys, in limbs.
+    pub key_macs: u64,
+    /// Multiply-adds with prepared plaintexts, in limbs.
+    pub plain_macs: u64,
+    /// Multiply-adds with scalars, in limbs.
+    pub scalar_macs: u64,
+    /// Other element-wise work, in limbs.
+    pub pointwise: u64,
+    /// Rotations, and products of two ciphertexts.
+    pub rotations: u64,
+    /// Products of two ciphertexts.
+    pub products: u64,
+    /// Prepared plaintexts, in limbs (memory).
+    pub plain_limbs: u64,
+    /// Prepared plaintexts.
+    pub plains: u64,
+}
+
+impl Tally {
+    /// What was counted since `before`.
+    pub fn since(&self, before: &Tally) -> Tally {
+        Tally {
+            ntts: self.ntts - before.ntts,
+            conversion_macs: self.conversion_macs - before.conversion_macs,
+            key_macs: self.key_macs - before.key_macs,
+            plain_macs: self.plain_macs - before.plain_macs,
+            scalar_macs: self.scalar_macs - before.scalar_macs,
+            pointwise: self.pointwise - before.pointwise,
+            rotations: self.rotations - before.rotations,
+            products: self.products - before.products,
+            plain_limbs: self.plain_limbs - before.plain_limbs,
+            plains: self.plains - before.plains,
+        }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    tally: Tally,
+    rotations: BTreeMap<i32, usize>,
+    relin_level: Option<usize>,
+}
+
+/// Counts work and keys.
+pub struct CostCounter {
+    slots: usize,
+    primes: Vec<u64>,
+    special: usize,
+    alpha: usize,
+    state: Mutex<State>,
+}
+
+impl CostCounter {
+    /// For vectors of `slots` over `primes` (lowest level first), `special` primes in P and digits of `alpha` primes.
+    pub fn new(slots: usize, primes: &[u64], special: usize, alpha: usize) -> Self {
+        Self { slots, primes: primes.to_vec(), special, alpha, state: Mutex::default() }
+    }
+
+    /// What was counted so far.
+    pub fn tally(&self) -> Tally {
+        self.with(|s| s.tally.clone())
+    }
+
+    /// Every rotation step used, with the highest level it is used at.
+    pub fn rotations(&self) -> Vec<(i32, usize)> {
+        self.with(|s| s.rotations.iter().map(|(&k, &v)| (k, v)).collect())
+    }
+
+    /// Highest level of a ciphertext product, if there is one.
+    pub fn relin_level(&self) -> Option<usize> {
+        self.with(|s| s.relin_level)
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        // A poisoned lock means another thread panicked while counting; its counts are still whole numbers.
+        f(&mut self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    fn count(&self, f: impl FnOnce(&mut Tally)) {
+        self.with(|s| f(&mut s.tally));
+    }
+
+    fn decompose(&self, level: usize) {
+        let limbs = level + 1;
+        self.count(|t| {
+            t.ntts += limbs as u64;
+            let mut left = limbs;
+            while left > 0 {
+                let digit = left.min(self.alpha);
+                left -= digit;
+                let new = (limbs - digit + self.special) as u64;
+                t.ntts += new;
+                t.conversion_macs += digit as u64 * new;
+            }
+        });
+    }
+
+    fn apply_key(&self, level: usize) {
+        let (limbs, special) = (level as u64 + 1, self.special as u64);
+        let digits = limbs.div_ceil(self.alpha as u64);
+        self.count(|t| {
+            t.key_macs += 2 * digits * (limbs + special);
+            t.ntts += 2 * (special + limbs);
+            t.conversion_macs += 2 * special * limbs;
+        });
+    }
+
+    fn note_rotation(&self, step: i32, level: usize) {
+        let step = step.rem_euclid(self.slots as i32);
+        if step == 0 {
+            return;
+        }
+        self.with(|s| {
+            s.tally.rotations += 1;
+            let at = s.rotations.entry(step).or_insert(level);
+            *at = level.max(*at);
+        });
+        self.apply_key(level);
+    }
+
+    fn alike(&self, what: &'static str, a: CostVec, b: CostVec) -> Result<(), HeError> {
+        if a.level == b.level && same_scale(a.scale, b.scale) {
+            Ok(())
+        } else {
+            Err(HeError::Operands { what, left: (a.level, a.scale), right: (b.level, b.scale) })
+        }
+    }
+
+    fn plain(&self, level: usize, scale: f64) -> CostVec {
+        self.count(|t| {
+            t.plain_limbs += level as u64 + 1;
+            t.plains += 1;
+        });
+        CostVec { level, scale }
+    }
+}
+
+impl SlotEvaluator for CostCounter {
+    type Vec = CostVec;
+    type Factor = CostVec;
+    type Summand = CostVec;
+
+    fn slots(&self) -> usize {
+        self.slots
+    }
+
+    fn level(&self, a: &CostVec) -> usize {
+        a.level
+    }
+
+    fn scale(&self, a: &CostVec) -> f64 {
+        a.scale
+    }
+
+    fn factor(&self, _: &dyn Fn() -> Vec<f64>, level: usize, scale: f64) -> Result<CostVec, HeError> {
+        Ok(self.plain(level, scale))
+    }
+
+    fn summand(&self, _: &dyn Fn() -> Vec<f64>, level: usize, scale: f64) -> Result<CostVec, HeError> {
+        Ok(self.plain(level, scale))
+    }
+
+    fn add(&self, a: &CostVec, b: &CostVec) -> Result<CostVec, HeError> {
+        self.alike("add", *a, *b)?;
+        self.count(|t| t.pointwise += 2 * (a.level as u64 + 1));
+        Ok(*a)
+    }
+
+    fn add_plain(&self, a: &CostVec, p: &CostVec) -> Result<CostVec, HeError> {
+        self.add(a, p)
+    }
+
+    fn add_const(&self, a: &CostVec, _: f64) -> Result<CostVec, HeError> {
+        self.count(|t| t.pointwise += a.level as u64 + 1);
+        Ok(*a)
+    }
+
+    fn mul_const(&self, a: &CostVec, _: f64, scale: f64) -> Result<CostVec, HeError> {
+        self.count(|t| t.pointwise += 2 * (a.level as u64 + 1));
+        Ok(CostVec { level: a.level, scale: a.scale * scale })
+    }
+
+    fn dot_plain(&self, terms: &[(&CostVec, &CostVec)]) -> Result<CostVec, HeError> {
+        let (a0, p0) = terms.first().ok_or(HeError::EmptySum)?;
+        let result = CostVec { level: a0.level, scale: a0.scale * p0.scale };
+        for (a, p) in terms {
+            self.alike("dot_plain", CostVec { level: a.level, scale: a.scale * p.scale }, result)?;
+        }
+        self.count(|t| t.plain_macs += 2 * terms.len() as u64 * (a0.level as u64 + 1));
+        Ok(result)
+    }
+
+    fn square(&self, a: &CostVec) -> Result<CostVec, HeError> {
+        self.mul(a, a)
+    }
+
+    fn mul(&self, a: &CostVec, b: &CostVec) -> Result<CostVec, HeError> {
+        self.alike("mul", CostVec { scale: 1.0, ..*a }, CostVec { scale: 1.0, ..*b })?;
+        self.with(|s| {
+            s.relin_level = s.relin_level.max(Some(a.level));
+            s.tally.products += 1;
+            s.tally.pointwise += 4 * (a.level as u64 + 1);
+        });
+        self.decompose(a.level);
+        self.apply_key(a.level);
+        self.rescale(&CostVec { level: a.level, scale: a.scale * b.scale })
+    }
+
+    fn rescale(&self, a: &CostVec) -> Result<CostVec, HeError> {
+        let q = match self.primes.get(a.level) {
+            Some(&q) if a.level > 0 => q as f64,
+            _ => return Err(HeError::NoLevelLeft { level: a.level }),
+        };
+        self.count(|t| {
+            t.ntts += 2 * (1 + a.level as u64);
+            t.pointwise += 2 * a.level as u64;
+        });
+        Ok(CostVec { level: a.level - 1, scale: a.scale / q })
+    }
+
+    fn drop_to(&self, a: &CostVec, level: usize) -> Result<CostVec, HeError> {
+        if level > a.level {
+            return Err(HeError::Operands { what: "drop_to", left: (a.level, a.scale), right: (level, a.scale) });
+        }
+        Ok(CostVec { level, ..*a })
+    }
+
+    fn rotate(&self, a: &CostVec, step: i32) -> Result<CostVec, HeError> {
+        self.rotate_many(a, &[step]).map(|_| *a)
+    }
+
+    fn rotate_many(&self, a: &CostVec, steps: &[i32]) -> Result<Vec<CostVec>, HeError> {
+        if steps.iter().any(|s| s.rem_euclid(self.slots as i32) != 0) {
+            self.decompose(a.level);
+        }
+        for &s in steps {
+            self.note_rotation(s, a.level);
+        }
+        Ok(vec![*a; steps.len()])
+    }
+
+    fn weighted_sums(
+        &self,
+        inputs: &[CostVec],
+        matrix: &ScalarMatrix,
+        scale: f64,
+    ) -> Result<Vec<CostVec>, HeError> {
+        let first = inputs.first().ok_or(HeError::EmptySum)?;
+        for a in inputs {
+            self.alike("weighted_sums", *a, *first)?;
+        }
+        let entries: usize = matrix.rows.iter().map(Vec::len).sum();
+        self.count(|t| t.scalar_macs += 2 * entries as u64 * (first.level as u64 + 1));
+        Ok(vec![CostVec { level: first.level, scale: first.scale * scale }; matrix.rows.len()])
+    }
+}

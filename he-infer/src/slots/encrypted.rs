@@ -1,0 +1,97 @@
+//! The planned program on ciphertexts.
+
+use super::{ScalarMatrix, SlotEvaluator};
+use crate::HeError;
+use crate::ckks::{Ciphertext, Context, EvalKeys, Plaintext, PlaintextMul};
+
+/// Evaluates on ciphertexts with public evaluation keys; it cannot decrypt.
+pub struct CkksSlots<'a> {
+    context: &'a Context,
+    keys: &'a EvalKeys,
+}
+
+impl<'a> CkksSlots<'a> {
+    /// Evaluate with `keys` under the parameters of `context`.
+    pub fn new(context: &'a Context, keys: &'a EvalKeys) -> Self {
+        Self { context, keys }
+    }
+}
+
+impl SlotEvaluator for CkksSlots<'_> {
+    type Vec = Ciphertext;
+    type Factor = PlaintextMul;
+    type Summand = Plaintext;
+
+    fn slots(&self) -> usize {
+        self.context.slots()
+    }
+
+    fn level(&self, a: &Ciphertext) -> usize {
+        a.level()
+    }
+
+    fn scale(&self, a: &Ciphertext) -> f64 {
+        a.scale()
+    }
+
+    fn factor(&self, values: &dyn Fn() -> Vec<f64>, level: usize, scale: f64) -> Result<PlaintextMul, HeError> {
+        Ok(self.context.encode_mul(&values(), level, scale)?)
+    }
+
+    fn summand(&self, values: &dyn Fn() -> Vec<f64>, level: usize, scale: f64) -> Result<Plaintext, HeError> {
+        Ok(self.context.encode(&values(), level, scale)?)
+    }
+
+    fn add(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext, HeError> {
+        Ok(self.context.add(a, b)?)
+    }
+
+    fn add_plain(&self, a: &Ciphertext, p: &Plaintext) -> Result<Ciphertext, HeError> {
+        Ok(self.context.add_plain(a, p)?)
+    }
+
+    fn add_const(&self, a: &Ciphertext, c: f64) -> Result<Ciphertext, HeError> {
+        Ok(self.context.add_const(a, c)?)
+    }
+
+    fn mul_const(&self, a: &Ciphertext, c: f64, scale: f64) -> Result<Ciphertext, HeError> {
+        Ok(self.context.mul_const(a, c, scale)?)
+    }
+
+    fn dot_plain(&self, terms: &[(&Ciphertext, &PlaintextMul)]) -> Result<Ciphertext, HeError> {
+        Ok(self.context.dot_plain(terms)?)
+    }
+
+    fn square(&self, a: &Ciphertext) -> Result<Ciphertext, HeError> {
+        Ok(self.context.square_rescale(a, self.keys)?)
+    }
+
+    fn mul(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext, HeError> {
+        Ok(self.context.mul_rescale(a, b, self.keys)?)
+    }
+
+    fn rescale(&self, a: &Ciphertext) -> Result<Ciphertext, HeError> {
+        Ok(self.context.rescale(a)?)
+    }
+
+    fn drop_to(&self, a: &Ciphertext, level: usize) -> Result<Ciphertext, HeError> {
+        Ok(self.context.drop_to_level(a, level)?)
+    }
+
+    fn rotate(&self, a: &Ciphertext, step: i32) -> Result<Ciphertext, HeError> {
+        Ok(self.context.rotate(a, step, self.keys)?)
+    }
+
+    fn rotate_many(&self, a: &Ciphertext, steps: &[i32]) -> Result<Vec<Ciphertext>, HeError> {
+        Ok(self.context.rotate_many(a, steps, self.keys)?)
+    }
+
+    fn weighted_sums(
+        &self,
+        inputs: &[Ciphertext],
+        matrix: &ScalarMatrix,
+        scale: f64,
+    ) -> Result<Vec<Ciphertext>, HeError> {
+        Ok(self.context.matrix_const(inputs, &matrix.rows, scale)?)
+    }
+}

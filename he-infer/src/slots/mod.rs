@@ -1,0 +1,140 @@
+//! Arithmetic on vectors of slots: one program, three evaluators.
+//!
+//! | evaluator | a vector is | for |
+//! |---|---|---|
+//! | [`ClearSlots`] | `f64` slots | the rung of the ladder before encryption |
+//! | [`CostCounter`] | level and scale only | time, memory and the exact rotation keys, before paying |
+//! | [`CkksSlots`] | a ciphertext | the encrypted run |
+//!
+//! Kernels (`crate::kernels`) are generic over [`SlotEvaluator`], so the plan, the simulation and the run cannot disagree:
+//! they execute the same lines. Levels and scales ride on the vectors and follow the same rules in all three; operands
+//! that do not fit are an error in each.
+
+mod clear;
+mod cost;
+mod encrypted;
+
+pub use clear::{ClearSlots, ClearVec};
+pub use cost::{CostCounter, CostVec, Tally};
+pub use encrypted::CkksSlots;
+
+use crate::HeError;
+
+/// A sparse matrix of scalars for the batch layout: row `r` holds `(input vector, weight)`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ScalarMatrix {
+    /// One entry list per output vector.
+    pub rows: Vec<Vec<(usize, f64)>>,
+}
+
+/// Everything a kernel may do with slot vectors, and nothing else.
+pub trait SlotEvaluator: Sync {
+    /// A vector of slots with its level and scale.
+    type Vec: Clone + Send + Sync;
+    /// A vector of known numbers, ready to be multiplied in at one level and scale.
+    type Factor: Send + Sync;
+    /// A vector of known numbers, ready to be added at one level and scale.
+    type Summand: Send + Sync;
+
+    /// Slots per vector.
+    fn slots(&self) -> usize;
+    /// Level of a vector: how many rescalings are left.
+    fn level(&self, a: &Self::Vec) -> usize;
+    /// Scale of a vector.
+    fn scale(&self, a: &Self::Vec) -> f64;
+
+    /// Prepare known numbers for multiplication. `values` is called only by evaluators that need them.
+    ///
+    /// # Errors
+    /// Values too large for the level.
+    fn factor(
+        &self,
+        values: &dyn Fn() -> Vec<f64>,
+        level: usize,
+        scale: f64,
+    ) -> Result<Self::Factor, HeError>;
+    /// Prepare known numbers for addition.
+    ///
+    /// # Errors
+    /// Values too large for the level.
+    fn summand(
+        &self,
+        values: &dyn Fn() -> Vec<f64>,
+        level: usize,
+        scale: f64,
+    ) -> Result<Self::Summand, HeError>;
+
+    /// `a + b`; equal levels and scales.
+    ///
+    /// # Errors
+    /// Levels or scales that differ.
+    fn add(&self, a: &Self::Vec, b: &Self::Vec) -> Result<Self::Vec, HeError>;
+    /// `a + p`.
+    ///
+    /// # Errors
+    /// Levels or scales that differ.
+    fn add_plain(&self, a: &Self::Vec, p: &Self::Summand) -> Result<Self::Vec, HeError>;
+    /// `a + c` in every slot.
+    ///
+    /// # Errors
+    /// A constant too large for the level.
+    fn add_const(&self, a: &Self::Vec, c: f64) -> Result<Self::Vec, HeError>;
+    /// `c·a`, the constant rounded at `scale`; not rescaled.
+    ///
+    /// # Errors
+    /// A constant too large for the level.
+    fn mul_const(&self, a: &Self::Vec, c: f64, scale: f64) -> Result<Self::Vec, HeError>;
+    /// `Σ aᵢ ⊙ pᵢ`, not rescaled.
+    ///
+    /// # Errors
+    /// Levels or scales that differ, or an empty sum.
+    fn dot_plain(&self, terms: &[(&Self::Vec, &Self::Factor)]) -> Result<Self::Vec, HeError>;
+    /// `a ⊙ a`, relinearised and rescaled.
+    ///
+    /// # Errors
+    /// No level left.
+    fn square(&self, a: &Self::Vec) -> Result<Self::Vec, HeError>;
+    /// `a ⊙ b`, relinearised and rescaled; equal levels.
+    ///
+    /// # Errors
+    /// No level left, or levels that differ.
+    fn mul(&self, a: &Self::Vec, b: &Self::Vec) -> Result<Self::Vec, HeError>;
+    /// Divide the scale by the top prime and fall one level.
+    ///
+    /// # Errors
+    /// No level left.
+    fn rescale(&self, a: &Self::Vec) -> Result<Self::Vec, HeError>;
+    /// Fall to `level` without changing the numbers.
+    ///
+    /// # Errors
+    /// A level above the present one.
+    fn drop_to(&self, a: &Self::Vec, level: usize) -> Result<Self::Vec, HeError>;
+    /// Slot `i` of the result is slot `i + step` of `a`.
+    ///
+    /// # Errors
+    /// No key for the step.
+    fn rotate(&self, a: &Self::Vec, step: i32) -> Result<Self::Vec, HeError>;
+    /// Several rotations of one vector, decomposed once (hoisting).
+    ///
+    /// # Errors
+    /// No key for a step.
+    fn rotate_many(&self, a: &Self::Vec, steps: &[i32]) -> Result<Vec<Self::Vec>, HeError>;
+    /// `Σ wᵢ·aᵢ` for every row, weights rounded at `scale`; not rescaled.
+    ///
+    /// # Errors
+    /// Levels or scales that differ.
+    fn weighted_sums(
+        &self,
+        inputs: &[Self::Vec],
+        matrix: &ScalarMatrix,
+        scale: f64,
+    ) -> Result<Vec<Self::Vec>, HeError>;
+}
+
+/// Largest relative difference of scales that may be added: half an ulp of a 30-bit message.
+pub(crate) const SCALE_TOLERANCE: f64 = 1.0 / (1u64 << 30) as f64;
+
+/// Whether two scales may be added.
+pub(crate) fn same_scale(a: f64, b: f64) -> bool {
+    (a / b - 1.0).abs() <= SCALE_TOLERANCE
+}

@@ -1,0 +1,178 @@
+//! Readers.
+
+use std::io::Read;
+
+use zeroize::Zeroizing;
+
+use super::MAX_LIST;
+use super::error::WireError;
+use super::frame::{FrameReader, Object};
+use super::write::{CONJUGATION, RELIN, ROTATION, limb_bytes};
+use crate::ckks::{
+    Ciphertext, CkksParams, Context, EvalKeys, KeyName, ParamsLiteral, PublicKey, SecretKey, SeededCiphertext,
+    SwitchKey, ToyParams,
+};
+use crate::math::poly::RnsPoly;
+
+/// Parameters found in a file, with the security they claim; both kinds are checked again on reading.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StoredParams {
+    /// Inside the 128-bit table.
+    Secure(CkksParams),
+    /// INSECURE parameters for tests.
+    Toy(ToyParams),
+}
+
+const BAD_LEVEL: WireError = WireError::Corrupt { detail: "level above the top" };
+
+/// Read parameters.
+///
+/// # Errors
+/// Any [`WireError`]; stored parameters that fail their checks give [`WireError::Parameters`].
+pub fn read_params(input: impl Read) -> Result<StoredParams, WireError> {
+    let mut f = FrameReader::start(input, Object::Params)?;
+    let [secure, log_n, alpha, q, p] = [f.u32()?, f.u32()?, f.u32()?, f.u32()?, f.u32()?];
+    let default_scale = f.scale()?;
+    if q > 64 || p > 64 || alpha > 64 || secure > 1 {
+        return Err(WireError::Corrupt { detail: "impossible chain" });
+    }
+    let q = (0..q).map(|_| f.u64()).collect::<Result<_, _>>()?;
+    let p = (0..p).map(|_| f.u64()).collect::<Result<_, _>>()?;
+    let digest = f.digest;
+    f.finish()?;
+    let literal = ParamsLiteral { log_n, q, p, alpha: alpha as usize, default_scale };
+    let (stored, own) = if secure == 1 {
+        let params = CkksParams::new(literal)?;
+        let own = params.digest();
+        (StoredParams::Secure(params), own)
+    } else {
+        let params = ToyParams::new(literal)?;
+        let own = params.digest();
+        (StoredParams::Toy(params), own)
+    };
+    if own == digest { Ok(stored) } else { Err(WireError::Corrupt { detail: "parameter digest does not agree" }) }
+}
+
+/// Read a secret key.
+///
+/// # Errors
+/// Any [`WireError`].
+pub fn read_secret_key(input: impl Read, ctx: &Context) -> Result<SecretKey, WireError> {
+    let mut f = start(input, Object::SecretKey, ctx)?;
+    let bytes = f.secret(ctx.n())?;
+    f.finish()?;
+    let coefficients = Zeroizing::new(bytemuck::cast_slice::<u8, i8>(&bytes).to_vec());
+    if coefficients.iter().any(|c| !(-1..=1).contains(c)) {
+        return Err(WireError::Corrupt { detail: "secret key is not ternary" });
+    }
+    Ok(ctx.secret_from_coefficients(coefficients))
+}
+
+/// Read a public key and expand its seed.
+///
+/// # Errors
+/// Any [`WireError`].
+pub fn read_public_key(input: impl Read, ctx: &Context) -> Result<PublicKey, WireError> {
+    let mut f = start(input, Object::PublicKey, ctx)?;
+    let seed = f.array()?;
+    let basis: Vec<usize> = (0..ctx.max_level() + 2).collect();
+    let b = polynomial(&mut f, ctx, &basis)?;
+    f.finish()?;
+    Ok(ctx.public_from_seed(b, seed))
+}
+
+/// Read evaluation keys and expand their seeds (in parallel over limbs in the current rayon pool).
+///
+/// # Errors
+/// Any [`WireError`].
+pub fn read_eval_keys(input: impl Read, ctx: &Context) -> Result<EvalKeys, WireError> {
+    let mut f = start(input, Object::EvalKeys, ctx)?;
+    let count = f.u32()?;
+    let mut keys = EvalKeys::default();
+    for _ in 0..count {
+        let (kind, step) = (f.u32()?, i32::from_le_bytes(f.array()?));
+        let known = keys.rotations.contains_key(&step);
+        let name = match kind {
+            RELIN if step == 0 && keys.relin.is_none() => KeyName::Relin,
+            CONJUGATION if step == 0 && keys.conjugation.is_none() => KeyName::Conjugation,
+            ROTATION if step != 0 && ctx.normalise_step(step) == step && !known => KeyName::Rotation(step),
+            _ => return Err(WireError::Corrupt { detail: "impossible or repeated key" }),
+        };
+        let level = level(&mut f, ctx)?;
+        let seed = f.array()?;
+        let (digits, basis) = (ctx.digits(level), ctx.extended_basis(level));
+        f.need(limb_bytes(ctx, digits * basis.len()))?;
+        let mut limbs = RnsPoly::zero(ctx.n(), 2 * digits * basis.len());
+        for (i, limb) in limbs.iter_mut().step_by(2).enumerate() {
+            let m = basis.get(i / digits).and_then(|t| ctx.modulus(*t)).ok_or(BAD_LEVEL)?;
+            f.limb(limb, m)?;
+        }
+        let mut key = SwitchKey { limbs, level, digits, seed, id: ctx.id() };
+        ctx.expand_switch_key(&mut key);
+        ctx.insert_key(&mut keys, name, key)?;
+    }
+    f.finish()?;
+    Ok(keys)
+}
+
+/// Read a list of full ciphertexts.
+///
+/// # Errors
+/// Any [`WireError`].
+pub fn read_ciphertexts(input: impl Read, ctx: &Context) -> Result<Vec<Ciphertext>, WireError> {
+    let mut f = start(input, Object::Ciphertexts, ctx)?;
+    let mut list = Vec::new();
+    for _ in 0..count(&mut f)? {
+        let (level, scale) = (level(&mut f, ctx)?, f.scale()?);
+        let basis: Vec<usize> = (0..=level).collect();
+        let c0 = polynomial(&mut f, ctx, &basis)?;
+        let c1 = polynomial(&mut f, ctx, &basis)?;
+        list.push(Ciphertext { c0, c1, level, scale, id: ctx.id() });
+    }
+    f.finish()?;
+    Ok(list)
+}
+
+/// Read a list of fresh ciphertexts; expand them with [`Context::expand_ciphertext`].
+///
+/// # Errors
+/// Any [`WireError`].
+pub fn read_seeded_ciphertexts(input: impl Read, ctx: &Context) -> Result<Vec<SeededCiphertext>, WireError> {
+    let mut f = start(input, Object::SeededCiphertexts, ctx)?;
+    let mut list = Vec::new();
+    for _ in 0..count(&mut f)? {
+        let (level, scale) = (level(&mut f, ctx)?, f.scale()?);
+        let seed = f.array()?;
+        let basis: Vec<usize> = (0..=level).collect();
+        let c0 = polynomial(&mut f, ctx, &basis)?;
+        list.push(SeededCiphertext { c0, seed, level, scale, id: ctx.id() });
+    }
+    f.finish()?;
+    Ok(list)
+}
+
+fn start<R: Read>(input: R, object: Object, ctx: &Context) -> Result<FrameReader<R>, WireError> {
+    let f = FrameReader::start(input, object)?;
+    f.check_digest(ctx.digest())?;
+    Ok(f)
+}
+
+fn count<R: Read>(f: &mut FrameReader<R>) -> Result<u32, WireError> {
+    let count = f.u32()?;
+    if count > MAX_LIST { Err(WireError::Corrupt { detail: "list too long" }) } else { Ok(count) }
+}
+
+fn level<R: Read>(f: &mut FrameReader<R>, ctx: &Context) -> Result<usize, WireError> {
+    let level = f.u32()? as usize;
+    if level > ctx.max_level() { Err(BAD_LEVEL) } else { Ok(level) }
+}
+
+/// Residues at the moduli of `basis`.
+fn polynomial<R: Read>(f: &mut FrameReader<R>, ctx: &Context, basis: &[usize]) -> Result<RnsPoly, WireError> {
+    f.need(limb_bytes(ctx, basis.len()))?;
+    let mut poly = RnsPoly::zero(ctx.n(), basis.len());
+    for (limb, t) in poly.iter_mut().zip(basis) {
+        f.limb(limb, ctx.modulus(*t).ok_or(BAD_LEVEL)?)?;
+    }
+    Ok(poly)
+}

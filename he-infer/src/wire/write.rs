@@ -1,0 +1,142 @@
+//! Writers.
+
+use std::io::Write;
+
+use super::error::WireError;
+use super::frame::{FrameWriter, Object};
+use super::{MAX_LIST, SWITCH_KEY_OVERHEAD};
+use crate::ckks::{
+    Ciphertext, CkksParams, Context, EvalKeys, ParamsLiteral, PublicKey, SecretKey, SeededCiphertext, SwitchKey,
+    ToyParams,
+};
+
+/// Kinds of switching keys in a file.
+pub(super) const RELIN: u32 = 0;
+pub(super) const CONJUGATION: u32 = 1;
+pub(super) const ROTATION: u32 = 2;
+
+/// Write secure parameters.
+///
+/// # Errors
+/// [`WireError::Io`].
+pub fn write_params(out: impl Write, params: &CkksParams) -> Result<(), WireError> {
+    write_literal(out, params.literal(), &params.digest(), true)
+}
+
+/// Write INSECURE toy parameters; they are read back as such.
+///
+/// # Errors
+/// [`WireError::Io`].
+pub fn write_toy_params(out: impl Write, params: &ToyParams) -> Result<(), WireError> {
+    write_literal(out, params.literal(), &params.digest(), false)
+}
+
+fn write_literal(out: impl Write, lit: &ParamsLiteral, digest: &[u8; 32], secure: bool) -> Result<(), WireError> {
+    let primes = lit.q.len() + lit.p.len();
+    let mut f = FrameWriter::start(out, Object::Params, digest, 5 * 4 + 8 + 8 * primes as u64)?;
+    for x in [u32::from(secure), lit.log_n, lit.alpha as u32, lit.q.len() as u32, lit.p.len() as u32] {
+        f.u32(x)?;
+    }
+    f.words(&[lit.default_scale.to_bits()])?;
+    f.words(&lit.q)?;
+    f.words(&lit.p)?;
+    f.finish()
+}
+
+/// Write a secret key, in the clear: the caller must protect the file.
+///
+/// # Errors
+/// [`WireError::Io`].
+pub fn write_secret_key(out: impl Write, ctx: &Context, key: &SecretKey) -> Result<(), WireError> {
+    let mut f = FrameWriter::start(out, Object::SecretKey, ctx.digest(), key.coefficients.len() as u64)?;
+    f.bytes(bytemuck::cast_slice(&key.coefficients))?;
+    f.finish()
+}
+
+/// Write a public key (one half and a seed).
+///
+/// # Errors
+/// [`WireError::Unwritable`] for a key of other parameters, [`WireError::Io`].
+pub fn write_public_key(out: impl Write, ctx: &Context, key: &PublicKey) -> Result<(), WireError> {
+    check(key.id == ctx.id())?;
+    let bytes = 32 + limb_bytes(ctx, key.b.limbs());
+    let mut f = FrameWriter::start(out, Object::PublicKey, ctx.digest(), bytes)?;
+    f.bytes(&key.seed)?;
+    for limb in key.b.iter() {
+        f.words(limb)?;
+    }
+    f.finish()
+}
+
+/// Write evaluation keys (half of every key and a seed each).
+///
+/// # Errors
+/// [`WireError::Unwritable`] for keys of other parameters, [`WireError::Io`].
+pub fn write_eval_keys(out: impl Write, ctx: &Context, keys: &EvalKeys) -> Result<(), WireError> {
+    let relin = keys.relin.iter().map(|k| (RELIN, 0, k));
+    let conjugation = keys.conjugation.iter().map(|k| (CONJUGATION, 0, &k.switch));
+    let rotations = keys.rotations.iter().map(|(step, k)| (ROTATION, *step, &k.switch));
+    let all: Vec<(u32, i32, &SwitchKey)> = relin.chain(conjugation).chain(rotations).collect();
+    check(all.iter().all(|(_, _, k)| k.id == ctx.id()))?;
+    let bytes = all.iter().map(|(_, _, k)| SWITCH_KEY_OVERHEAD + limb_bytes(ctx, k.limbs.limbs() / 2)).sum::<u64>();
+    let mut f = FrameWriter::start(out, Object::EvalKeys, ctx.digest(), 4 + bytes)?;
+    f.u32(all.len() as u32)?;
+    for (kind, step, key) in all {
+        f.u32(kind)?;
+        f.bytes(&step.to_le_bytes())?;
+        f.u32(key.level as u32)?;
+        f.bytes(&key.seed)?;
+        for b in key.limbs.iter().step_by(2) {
+            f.words(b)?;
+        }
+    }
+    f.finish()
+}
+
+/// Write a list of ciphertexts in full.
+///
+/// # Errors
+/// [`WireError::Unwritable`] for ciphertexts of other parameters or a list that is too long, [`WireError::Io`].
+pub fn write_ciphertexts(out: impl Write, ctx: &Context, list: &[Ciphertext]) -> Result<(), WireError> {
+    check(list.len() <= MAX_LIST as usize && list.iter().all(|c| c.id == ctx.id()))?;
+    let bytes = list.iter().map(|c| 12 + limb_bytes(ctx, 2 * (c.level + 1))).sum::<u64>();
+    let mut f = FrameWriter::start(out, Object::Ciphertexts, ctx.digest(), 4 + bytes)?;
+    f.u32(list.len() as u32)?;
+    for c in list {
+        f.u32(c.level as u32)?;
+        f.words(&[c.scale.to_bits()])?;
+        for limb in c.c0.iter().chain(c.c1.iter()) {
+            f.words(limb)?;
+        }
+    }
+    f.finish()
+}
+
+/// Write a list of fresh ciphertexts at half size.
+///
+/// # Errors
+/// As for [`write_ciphertexts`].
+pub fn write_seeded_ciphertexts(out: impl Write, ctx: &Context, list: &[SeededCiphertext]) -> Result<(), WireError> {
+    check(list.len() <= MAX_LIST as usize && list.iter().all(|c| c.id == ctx.id()))?;
+    let bytes = list.iter().map(|c| 12 + 32 + limb_bytes(ctx, c.level + 1)).sum::<u64>();
+    let mut f = FrameWriter::start(out, Object::SeededCiphertexts, ctx.digest(), 4 + bytes)?;
+    f.u32(list.len() as u32)?;
+    for c in list {
+        f.u32(c.level as u32)?;
+        f.words(&[c.scale.to_bits()])?;
+        f.bytes(&c.seed)?;
+        for limb in c.c0.iter() {
+            f.words(limb)?;
+        }
+    }
+    f.finish()
+}
+
+pub(super) fn limb_bytes(ctx: &Context, limbs: usize) -> u64 {
+    (limbs * ctx.n() * 8) as u64
+}
+
+fn check(ok: bool) -> Result<(), WireError> {
+    let detail = "the object belongs to other parameters, or the list is too long";
+    if ok { Ok(()) } else { Err(WireError::Unwritable { detail }) }
+}

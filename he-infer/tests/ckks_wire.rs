@@ -1,0 +1,121 @@
+//! Files: round trips, exact sizes, and errors on damaged or foreign data.
+use he_infer::ckks::{CkksParams, Context, KeySpec, ToyParams, s13, s14, toy};
+use he_infer::wire::{self, StoredParams, WireError};
+use proptest::prelude::*;
+use rand::SeedableRng;
+use rand_chacha::ChaCha20Rng;
+
+fn context() -> Context {
+    Context::insecure(&ToyParams::new(toy(7)).unwrap()).unwrap()
+}
+
+/// Every kind of object once, as bytes.
+fn samples(ctx: &Context) -> Vec<Vec<u8>> {
+    let mut rng = ChaCha20Rng::seed_from_u64(4);
+    let secret = ctx.secret_key(&mut rng);
+    let spec = KeySpec { relin_level: Some(3), rotations: vec![(1, 2), (-5, 4)], conjugation_level: Some(0) };
+    let keys = ctx.eval_keys(&secret, &spec, &mut rng).unwrap();
+    let plain = ctx.encode(&[1.0, -2.0], 4, ctx.default_scale()).unwrap();
+    let seeded = ctx.encrypt_symmetric(&plain, &secret, &mut rng).unwrap();
+    let full = ctx.expand_ciphertext(&seeded).unwrap();
+    let public = ctx.public_key(&secret, &mut rng).unwrap();
+    let mut out = vec![Vec::new(); 6];
+    wire::write_toy_params(&mut out[0], &ToyParams::new(toy(7)).unwrap()).unwrap();
+    wire::write_secret_key(&mut out[1], ctx, &secret).unwrap();
+    wire::write_public_key(&mut out[2], ctx, &public).unwrap();
+    wire::write_eval_keys(&mut out[3], ctx, &keys).unwrap();
+    wire::write_ciphertexts(&mut out[4], ctx, &[full.clone(), full]).unwrap();
+    wire::write_seeded_ciphertexts(&mut out[5], ctx, &[seeded]).unwrap();
+    assert_eq!(out[3].len() as u64, ctx.key_bytes(&spec).unwrap().stored);
+    out
+}
+
+/// Try every reader; true if one accepts.
+fn any_accepts(ctx: &Context, bytes: &[u8]) -> bool {
+    wire::read_params(bytes).is_ok()
+        | wire::read_secret_key(bytes, ctx).is_ok()
+        | wire::read_public_key(bytes, ctx).is_ok()
+        | wire::read_eval_keys(bytes, ctx).is_ok()
+        | wire::read_ciphertexts(bytes, ctx).is_ok()
+        | wire::read_seeded_ciphertexts(bytes, ctx).is_ok()
+}
+
+#[test]
+fn objects_work_after_a_round_trip() {
+    let ctx = context();
+    let files = samples(&ctx);
+    let secret = wire::read_secret_key(&files[1][..], &ctx).unwrap();
+    let public = wire::read_public_key(&files[2][..], &ctx).unwrap();
+    let keys = wire::read_eval_keys(&files[3][..], &ctx).unwrap();
+    let full = wire::read_ciphertexts(&files[4][..], &ctx).unwrap();
+    let seeded = wire::read_seeded_ciphertexts(&files[5][..], &ctx).unwrap();
+    assert_eq!((full.len(), seeded.len()), (2, 1));
+    let close = |ct, want: [f64; 2]| {
+        let v = ctx.decrypt(&secret, &ct).unwrap();
+        assert!((v[0] - want[0]).abs() < 1e-6 && (v[1] - want[1]).abs() < 1e-6, "{:?}", &v[..2]);
+    };
+    close(full[1].clone(), [1.0, -2.0]);
+    close(ctx.expand_ciphertext(&seeded[0]).unwrap(), [1.0, -2.0]);
+    let low = ctx.drop_to_level(&full[0], 2).unwrap();
+    close(ctx.rotate(&low, 1, &keys).unwrap(), [-2.0, 0.0]);
+    close(ctx.square(&low, &keys).unwrap(), [1.0, 4.0]);
+    close(ctx.conjugate(&ctx.drop_to_level(&low, 0).unwrap(), &keys).unwrap(), [1.0, -2.0]);
+    let plain = ctx.encode(&[3.0], 4, ctx.default_scale()).unwrap();
+    close(ctx.encrypt_public(&plain, &public, &mut ChaCha20Rng::seed_from_u64(1)).unwrap(), [3.0, 0.0]);
+    let mut secure = Vec::new();
+    let params = CkksParams::new(s13()).unwrap();
+    wire::write_params(&mut secure, &params).unwrap();
+    assert_eq!(wire::read_params(&secure[..]).unwrap(), StoredParams::Secure(params));
+    assert!(matches!(wire::read_params(&files[0][..]).unwrap(), StoredParams::Toy(_)));
+}
+
+#[test]
+fn each_fault_has_its_own_error() {
+    let ctx = context();
+    let good = &samples(&ctx)[4];
+    let read = |bytes: &[u8]| wire::read_ciphertexts(bytes, &ctx).err().unwrap();
+    let changed = |at: usize, to: u8| {
+        let mut b = good.clone();
+        b[at] = to;
+        b
+    };
+    assert!(matches!(read(&changed(0, b'X')), WireError::NotOurs));
+    assert!(matches!(read(&changed(8, 9)), WireError::NewerVersion { found: 9, .. }));
+    assert!(matches!(read(&changed(10, 4)), WireError::WrongObject { .. }));
+    assert!(matches!(read(&good[..good.len() - 1]), WireError::Truncated));
+    assert!(matches!(read(&changed(100, !good[100])), WireError::Corrupt { .. }));
+    let mut other = toy(7);
+    other.default_scale *= 2.0;
+    let other = Context::insecure(&ToyParams::new(other).unwrap()).unwrap();
+    assert!(matches!(wire::read_ciphertexts(&good[..], &other).err(), Some(WireError::OtherParameters { .. })));
+    // Parameters that claim to be secure without being so are refused.
+    let mut file = Vec::new();
+    wire::write_toy_params(&mut file, &ToyParams::new({ let mut p = s14(); p.log_n = 13; p }).unwrap()).unwrap();
+    file[56] = 1;
+    assert!(wire::read_params(&file[..]).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn damaged_files_are_refused_without_panic(kind in 0usize..6, at in any::<u32>(), bit in 0u8..8, cut in any::<u32>()) {
+        let ctx = context();
+        let good = samples(&ctx).swap_remove(kind);
+        prop_assert!(any_accepts(&ctx, &good));
+        let mut flipped = good.clone();
+        flipped[at as usize % good.len()] ^= 1 << bit;
+        prop_assert!(!any_accepts(&ctx, &flipped));
+        prop_assert!(!any_accepts(&ctx, &good[..cut as usize % good.len()]));
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(kind in 1u8..8, tail in proptest::collection::vec(any::<u8>(), 0..400), len in any::<u64>()) {
+        let ctx = context();
+        let mut bytes = b"HETRCKKS\x01\x00".to_vec();
+        bytes.extend([kind, 0, 0, 0, 0, 0]);
+        bytes.extend(ctx.digest());
+        bytes.extend(len.to_le_bytes());
+        bytes.extend(&tail);
+        prop_assert!(!any_accepts(&ctx, &bytes) && !any_accepts(&ctx, &tail));
+    }
+}

@@ -1,0 +1,119 @@
+//! Rungs 3 and 4: the folded graph in f64 against the packed program in clear slots, node by node.
+
+mod common;
+
+use std::sync::Arc;
+
+use he_infer::HeError;
+use he_infer::plan::{Packing, PlanOptions, PlannedNode, Program, plan};
+use he_infer::run::{Observer, Prepared, execute};
+use he_infer::slots::{ClearSlots, ClearVec};
+use hetrain_export::{Basis, Conv2dGeometry, Graph, Interval, Op, Polynomial, interp};
+
+/// Collects every node's elements.
+struct Collect<'p>(&'p Program, Vec<Vec<Vec<f64>>>, usize);
+
+impl Observer<ClearSlots> for Collect<'_> {
+    fn node(&mut self, i: usize, node: &PlannedNode, value: &[ClearVec]) -> Result<(), HeError> {
+        for v in value {
+            assert_eq!(v.level, node.level, "level of {}", node.name);
+            assert!((v.scale / node.scale - 1.0).abs() < 1e-9, "scale of {}", node.name);
+        }
+        let slots: Vec<Vec<f64>> = value.iter().map(|v| v.slots.clone()).collect();
+        self.1.push(self.0.unpack(i, &slots, self.2));
+        Ok(())
+    }
+}
+
+fn climb(graph: &Arc<Graph>, images: &[Vec<f64>], packing: Packing) -> Program {
+    let program = plan(Arc::clone(graph), PlanOptions { packing, precision_bits: 10 }).unwrap();
+    let clear = ClearSlots::new(program.slots(), program.chain.primes());
+    let prepared = Prepared::new(&clear, &program).unwrap();
+    let per_run = program.images_per_run().min(3);
+    for batch in images.chunks(per_run).take(2) {
+        let (level, scale) = program.input_level_scale();
+        let input =
+            program.pack(batch).unwrap().into_iter().map(|v| clear.fresh(v, level, scale)).collect();
+        let mut seen = Collect(&program, Vec::new(), batch.len());
+        execute(&clear, &program, &prepared, input, &mut seen).unwrap();
+        for (image, pixels) in batch.iter().enumerate() {
+            let want = interp::evaluate(graph, pixels).unwrap();
+            for (node, (want, got)) in want.iter().zip(&seen.1).enumerate() {
+                let size = want.iter().fold(1e-3f64, |m, v| m.max(v.abs()));
+                for (a, b) in want.iter().zip(&got[image]) {
+                    assert!((a - b).abs() < 1e-6 * size, "{}: {a} {b}", program.nodes[node].name);
+                }
+            }
+        }
+    }
+    program
+}
+
+#[test]
+fn networks_in_image_layout() {
+    for (graph, images) in [common::mlp(), common::lenet5(), common::residual()] {
+        let program = climb(&graph, &images, Packing::Image);
+        eprintln!(
+            "log n {} levels {} alpha {} rotations {} bits {:.1}",
+            program.chain.params.literal().log_n,
+            program.chain.primes().len() - 1,
+            program.chain.params.literal().alpha,
+            program.rotations.len(),
+            program.predicted_bits()
+        );
+    }
+}
+
+#[test]
+fn networks_in_batch_layout() {
+    for (graph, images) in [common::cryptonets(), common::mlp()] {
+        climb(&graph, &images, Packing::Batch);
+    }
+}
+
+#[test]
+fn every_kind_of_convolution() {
+    for (h, k, stride, padding, dilation, groups) in [
+        (8, 3, 1, 1, 1, 1),
+        (8, 5, 2, 2, 1, 2),
+        (9, 3, 2, 0, 1, 4),
+        (7, 2, 3, 1, 1, 1),
+        (8, 3, 1, 2, 2, 1),
+        (6, 1, 2, 0, 1, 1),
+        (6, 3, 1, 3, 1, 1),
+    ] {
+        let mut n = common::Net::new(&[4, h, h], 3);
+        n.conv(8, k, Conv2dGeometry { stride: [stride; 2], padding: [padding; 2], dilation: [dilation; 2], groups });
+        n.conv(4, 3, Conv2dGeometry::new(1, 1)).dense(3);
+        let (graph, images) = n.finish();
+        climb(&graph, &images, Packing::Image);
+    }
+}
+
+#[test]
+fn tensors_larger_than_a_vector() {
+    let mut n = common::Net::new(&[8, 32, 32], 4);
+    n.conv(8, 3, Conv2dGeometry::new(1, 1)).quadratic().conv(16, 3, Conv2dGeometry::new(2, 1)).dense(3);
+    let (graph, images) = n.finish();
+    let program = climb(&graph, &images, Packing::Image);
+    assert!(program.input_vectors() > 1, "the test wants several ciphertexts");
+}
+
+#[test]
+fn polynomials_of_every_degree_land_on_their_scale_at_minimal_depth() {
+    let interval = Interval::new(-2.0, 3.0).unwrap();
+    for basis in [Basis::Chebyshev, Basis::Monomial] {
+        for degree in [1usize, 2, 3, 4, 5, 7, 8, 12, 15] {
+            let mut coeffs: Vec<f64> = (0..=degree).map(|i| (1.7 * i as f64 + 1.0).cos() / (1 << i) as f64).collect();
+            coeffs[degree / 2] = 0.0;
+            let poly = Polynomial::new(basis, coeffs, interval).unwrap();
+            let mut n = common::Net::new(&[12], 3);
+            n.dense(10);
+            let x = n.x;
+            n.op("poly", Op::Polynomial { poly: poly.clone() }, &[x]).dense(2);
+            let (graph, images) = n.finish();
+            assert_eq!(graph.depth(), Some(2 + poly.depth()));
+            climb(&graph, &images, Packing::Image);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Rungs 4 and 5: the packed program in clear slots against the same program on ciphertexts.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use he_infer::HeError;
+use he_infer::ckks::{Ciphertext, Context};
+use he_infer::math::sampling::os_rng;
+use he_infer::plan::{Packing, PlanOptions, PlannedNode, plan};
+use he_infer::run::{Client, Observer, Server};
+use he_infer::slots::CkksSlots;
+use hetrain_export::{Graph, interp};
+
+/// Decrypts every node and keeps the worst relative error.
+struct Decrypt<'a> {
+    client: &'a Client,
+    want: Vec<Vec<Vec<f64>>>,
+    bits: Vec<(String, f64, f64)>,
+}
+
+impl Observer<CkksSlots<'_>> for Decrypt<'_> {
+    fn node(&mut self, i: usize, node: &PlannedNode, value: &[Ciphertext]) -> Result<(), HeError> {
+        let got = self.client.decrypt_node(i, value, self.want.len())?;
+        let mut worst = 0.0f64;
+        for (want, got) in self.want.iter().zip(&got) {
+            worst = want[i].iter().zip(got).map(|(a, b)| (a - b).abs()).fold(worst, f64::max);
+        }
+        self.bits.push((node.name.clone(), -(worst / node.bound).log2(), node.bits));
+        Ok(())
+    }
+}
+
+/// Every node of a run decrypts to the reference within the predicted precision.
+fn climb(graph: &Arc<Graph>, images: &[Vec<f64>], packing: Packing, precision_bits: u32) {
+    let program = Arc::new(plan(Arc::clone(graph), PlanOptions { packing, precision_bits }).unwrap());
+    let images = &images[..images.len().min(program.images_per_run()).min(2)];
+    let mut rng = os_rng().unwrap();
+    let context = Arc::new(Context::new(&program.chain.params).unwrap());
+    let client = Client::generate(Arc::clone(&program), Arc::clone(&context), &mut rng);
+    let t = Instant::now();
+    let keys = client.evaluation_keys(&mut rng).unwrap();
+    let key_time = t.elapsed();
+    let t = Instant::now();
+    let server = Server::new(Arc::clone(&program), &context, &keys).unwrap();
+    let weights_time = t.elapsed();
+    let input = client.encrypt(images, &mut rng).unwrap();
+    let input: Vec<Ciphertext> = input.iter().map(|c| context.expand_ciphertext(c).unwrap()).collect();
+    let want = images.iter().map(|i| interp::evaluate(graph, i).unwrap()).collect();
+    let mut decrypt = Decrypt { client: &client, want, bits: Vec::new() };
+    server.infer_observed(input.clone(), &mut decrypt).unwrap();
+    let t = Instant::now();
+    let result = server.infer(input).unwrap();
+    let p = program.chain.params.literal();
+    eprintln!(
+        "log n {} levels {} alpha {} scale {} keys {} ({key_time:.2?}) weights {weights_time:.2?} infer {:.2?}",
+        p.log_n,
+        p.q.len() - 1,
+        p.alpha,
+        program.chain.scale_bits,
+        program.rotations.len(),
+        t.elapsed()
+    );
+    for (name, measured, predicted) in &decrypt.bits {
+        eprintln!("  {name:<12} {measured:6.1} bits, {predicted:5.1} predicted");
+        assert!(*measured >= predicted - 2.0, "{name}: {measured:.1} bits measured, {predicted:.1} predicted");
+    }
+    let logits = client.decrypt(&result, images.len()).unwrap();
+    for (image, logits) in images.iter().zip(&logits) {
+        let want = interp::evaluate(graph, image).unwrap().pop().unwrap();
+        let argmax = |v: &[f64]| v.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0;
+        assert_eq!(argmax(&want), argmax(logits));
+    }
+}
+
+#[test]
+fn dense_network() {
+    let (graph, images) = common::mlp();
+    climb(&graph, &images, Packing::Image, 12);
+}
+
+#[test]
+fn convolutional_network() {
+    let (graph, images) = common::lenet5();
+    climb(&graph, &images, Packing::Image, 12);
+}
+
+#[test]
+fn residual_network_with_unfolded_quadratics() {
+    let (graph, images) = common::residual();
+    climb(&graph, &images, Packing::Image, 12);
+}
+
+#[test]
+fn batch_layout() {
+    let mut n = common::Net::new(&[1, 8, 8], 7);
+    n.conv(3, 3, hetrain_export::Conv2dGeometry::new(2, 1)).quadratic().dense(10).quadratic().dense(4);
+    let (graph, images) = n.finish();
+    climb(&graph, &images, Packing::Batch, 12);
+}
