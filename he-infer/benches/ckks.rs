@@ -69,9 +69,9 @@ fn run(c: &mut Criterion) -> Result<(), CkksError> {
 }
 
 fn operations(c: &mut Criterion) {
-    match rayon::ThreadPoolBuilder::new().num_threads(1).build() {
-        Ok(pool) => {
-            if let Err(error) = pool.install(|| run(c)) {
+    match rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build() {
+        Ok(_pool) => {
+            if let Err(error) = run(c) {
                 eprintln!("benchmark failed: {error}");
             }
         }

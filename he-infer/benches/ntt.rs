@@ -13,13 +13,21 @@ fn transforms(c: &mut Criterion) {
         let data: Vec<u64> = (0..n as u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) % q).collect();
         if let Some(plan) = Modulus::new(q).and_then(|m| Plan::new(n, m, Backend::detect())) {
             let mut a = data.clone();
-            group.bench_function(BenchmarkId::new("forward", log_n), |b| b.iter(|| plan.forward(black_box(&mut a))));
-            group.bench_function(BenchmarkId::new("inverse", log_n), |b| b.iter(|| plan.inverse(black_box(&mut a))));
+            group.bench_function(BenchmarkId::new("forward", log_n), |b| {
+                b.iter(|| plan.forward(black_box(&mut a)))
+            });
+            group.bench_function(BenchmarkId::new("inverse", log_n), |b| {
+                b.iter(|| plan.inverse(black_box(&mut a)))
+            });
         }
         if let Some(plan) = tfhe_ntt::prime64::Plan::try_new(n, q) {
             let mut a = data.clone();
-            group.bench_function(BenchmarkId::new("tfhe_forward", log_n), |b| b.iter(|| plan.fwd(black_box(&mut a))));
-            group.bench_function(BenchmarkId::new("tfhe_inverse", log_n), |b| b.iter(|| plan.inv(black_box(&mut a))));
+            group.bench_function(BenchmarkId::new("tfhe_forward", log_n), |b| {
+                b.iter(|| plan.fwd(black_box(&mut a)))
+            });
+            group.bench_function(BenchmarkId::new("tfhe_inverse", log_n), |b| {
+                b.iter(|| plan.inv(black_box(&mut a)))
+            });
         }
     }
     group.finish();

@@ -15,6 +15,9 @@ pub enum HeError {
     /// A file could not be read or written.
     #[error(transparent)]
     Wire(#[from] WireError),
+    /// The operating system gives no randomness.
+    #[error("the operating system gives no randomness: {0}\n  help: keys are never made without it; check /dev/urandom")]
+    Randomness(#[from] rand::rngs::SysError),
     /// The artifact or graph is not sound.
     #[error(transparent)]
     Export(#[from] ExportError),

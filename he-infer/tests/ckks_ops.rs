@@ -1,5 +1,9 @@
 //! Homomorphic operations against the clear, on small INSECURE parameters.
-use he_infer::ckks::{CkksParams, Context, EvalKeys, KeySpec, NoiseModel, PrecisionStats, SecretKey, ToyParams, s13d, toy};
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests stop at the first surprise")]
+
+use he_infer::ckks::{
+    CkksParams, Context, EvalKeys, KeySpec, NoiseModel, PrecisionStats, SecretKey, ToyParams, s13d, toy,
+};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
@@ -77,7 +81,8 @@ fn rotations_match_the_clear_and_hoisting_changes_nothing() {
         let predicted = NoiseModel::sum(&[model.fresh(scale), model.key_switch(level, scale)]);
         for (step, hoisted) in steps.iter().zip(&many) {
             let plain = b.ctx.rotate(&ct, *step, &b.keys).unwrap();
-            let (x, y) = (b.ctx.decrypt(&b.secret, &plain).unwrap(), b.ctx.decrypt(&b.secret, hoisted).unwrap());
+            let (x, y) =
+                (b.ctx.decrypt(&b.secret, &plain).unwrap(), b.ctx.decrypt(&b.secret, hoisted).unwrap());
             assert!(x == y, "hoisted rotation differs");
             let ratio = PrecisionStats::new(&rotated(&v, *step), &x).rms_error / predicted;
             assert!((0.25..4.0).contains(&ratio), "noise ratio {ratio}");
@@ -162,7 +167,9 @@ fn constant_matrices_match_the_clear() {
     let inputs: Vec<Vec<f64>> = (0..9).map(|_| b.values()).collect();
     let cts: Vec<_> = inputs.iter().map(|v| b.encrypt(v, 2)).collect();
     let rows: Vec<Vec<(usize, f64)>> = (0..14)
-        .map(|o| (0..9).filter(|i| o < 8 || (i + o) % 3 == 0).map(|i| (i, ((o * 9 + i) as f64).sin())).collect())
+        .map(|o| {
+            (0..9).filter(|i| o < 8 || (i + o) % 3 == 0).map(|i| (i, ((o * 9 + i) as f64).sin())).collect()
+        })
         .chain([vec![]])
         .collect();
     let weight_scale = 2f64.powi(30);
@@ -201,7 +208,8 @@ fn s13d_reaches_its_promised_precision_at_depth_five() {
     let ctx = Context::new(&CkksParams::new(s13d()).unwrap()).unwrap();
     let mut rng = ChaCha20Rng::seed_from_u64(3);
     let secret = ctx.secret_key(&mut rng);
-    let keys = ctx.eval_keys(&secret, &KeySpec { relin_level: Some(5), ..KeySpec::default() }, &mut rng).unwrap();
+    let keys =
+        ctx.eval_keys(&secret, &KeySpec { relin_level: Some(5), ..KeySpec::default() }, &mut rng).unwrap();
     let v: Vec<f64> = (0..ctx.slots()).map(|i| (i as f64 * 0.37).sin()).collect();
     let plain = ctx.encode(&v, 5, ctx.default_scale()).unwrap();
     let seeded = ctx.encrypt_symmetric(&plain, &secret, &mut rng).unwrap();

@@ -1,4 +1,6 @@
 //! Files: round trips, exact sizes, and errors on damaged or foreign data.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests stop at the first surprise")]
+
 use he_infer::ckks::{CkksParams, Context, KeySpec, ToyParams, s13, s14, toy};
 use he_infer::wire::{self, StoredParams, WireError};
 use proptest::prelude::*;
@@ -87,10 +89,22 @@ fn each_fault_has_its_own_error() {
     let mut other = toy(7);
     other.default_scale *= 2.0;
     let other = Context::insecure(&ToyParams::new(other).unwrap()).unwrap();
-    assert!(matches!(wire::read_ciphertexts(&good[..], &other).err(), Some(WireError::OtherParameters { .. })));
+    assert!(matches!(
+        wire::read_ciphertexts(&good[..], &other).err(),
+        Some(WireError::OtherParameters { .. })
+    ));
     // Parameters that claim to be secure without being so are refused.
     let mut file = Vec::new();
-    wire::write_toy_params(&mut file, &ToyParams::new({ let mut p = s14(); p.log_n = 13; p }).unwrap()).unwrap();
+    wire::write_toy_params(
+        &mut file,
+        &ToyParams::new({
+            let mut p = s14();
+            p.log_n = 13;
+            p
+        })
+        .unwrap(),
+    )
+    .unwrap();
     file[56] = 1;
     assert!(wire::read_params(&file[..]).is_err());
 }

@@ -21,12 +21,7 @@ impl Context {
         self.check_id(operation, "ciphertext", ct.id)
     }
 
-    fn check_same(
-        &self,
-        operation: &'static str,
-        a: &Ciphertext,
-        b: &Ciphertext,
-    ) -> Result<(), CkksError> {
+    fn check_same(&self, operation: &'static str, a: &Ciphertext, b: &Ciphertext) -> Result<(), CkksError> {
         self.check_ct(operation, a)?;
         self.check_ct(operation, b)?;
         if a.level == b.level {
@@ -181,7 +176,13 @@ impl Context {
     }
 
     /// Residues of `round(c * scale)` at every prime up to `level`.
-    fn constant(&self, operation: &'static str, c: f64, scale: f64, level: usize) -> Result<Vec<u64>, CkksError> {
+    fn constant(
+        &self,
+        operation: &'static str,
+        c: f64,
+        scale: f64,
+        level: usize,
+    ) -> Result<Vec<u64>, CkksError> {
         if !c.is_finite() {
             return Err(CkksError::NotFinite { operation, index: 0, value: c });
         }
@@ -249,7 +250,12 @@ impl Context {
     ///
     /// # Errors
     /// As for [`Context::mul`], and [`CkksError::NoLevelLeft`] at level 0.
-    pub fn mul_rescale(&self, a: &Ciphertext, b: &Ciphertext, keys: &EvalKeys) -> Result<Ciphertext, CkksError> {
+    pub fn mul_rescale(
+        &self,
+        a: &Ciphertext,
+        b: &Ciphertext,
+        keys: &EvalKeys,
+    ) -> Result<Ciphertext, CkksError> {
         self.products("mul_rescale", &[(a, b)], keys, true)
     }
 
@@ -281,7 +287,11 @@ impl Context {
     ///
     /// # Errors
     /// As for [`Context::sum_of_products`], and [`CkksError::NoLevelLeft`] at level 0.
-    pub fn sum_of_products_rescale(&self, pairs: &Pairs<'_>, keys: &EvalKeys) -> Result<Ciphertext, CkksError> {
+    pub fn sum_of_products_rescale(
+        &self,
+        pairs: &Pairs<'_>,
+        keys: &EvalKeys,
+    ) -> Result<Ciphertext, CkksError> {
         self.products("sum_of_products_rescale", pairs, keys, true)
     }
 
@@ -320,7 +330,9 @@ impl Context {
         // (d + u / P) / q_l = (P d + u) / (P q_l).
         let [d0, d1, _] = &mut d;
         for (u, d) in [(&mut u0, d0), (&mut u1, d1)] {
-            for (((u, d), plan), p) in u.limbs_mut().into_iter().zip(d.limbs_mut()).zip(&self.plans).zip(&self.p_mod_q) {
+            for (((u, d), plan), p) in
+                u.limbs_mut().into_iter().zip(d.limbs_mut()).zip(&self.plans).zip(&self.p_mod_q)
+            {
                 vector::mul_const_assign(self.backend, plan.modulus(), d, *p);
                 vector::add_assign(self.backend, plan.modulus(), u, d);
             }

@@ -74,7 +74,12 @@ impl Context {
         Self::build(&self.literal, self.digest, self.secure, Backend::scalar())
     }
 
-    fn build(lit: &ParamsLiteral, digest: [u8; 32], secure: bool, backend: Backend) -> Result<Self, CkksError> {
+    fn build(
+        lit: &ParamsLiteral,
+        digest: [u8; 32],
+        secure: bool,
+        backend: Backend,
+    ) -> Result<Self, CkksError> {
         let n = 1usize << lit.log_n;
         let mut plans = Vec::new();
         for &prime in lit.q.iter().chain(&lit.p) {
@@ -85,7 +90,9 @@ impl Context {
         let (q, p) = moduli.split_at(lit.q.len());
         let raise = q
             .chunks(lit.alpha)
-            .map(|digit| (1..=digit.len()).map(|c| BasisConverter::new(digit.split_at(c).0, &moduli)).collect())
+            .map(|digit| {
+                (1..=digit.len()).map(|c| BasisConverter::new(digit.split_at(c).0, &moduli)).collect()
+            })
             .collect();
         let (mut by_q, mut by_qp) = (Vec::new(), Vec::new());
         for (l, ql) in q.iter().enumerate() {

@@ -149,13 +149,21 @@ impl Context {
     ///
     /// # Errors
     /// As for [`Context::decrypt`].
-    pub fn decrypt_complex(&self, secret: &SecretKey, ct: &Ciphertext) -> Result<(Vec<f64>, Vec<f64>), CkksError> {
+    pub fn decrypt_complex(
+        &self,
+        secret: &SecretKey,
+        ct: &Ciphertext,
+    ) -> Result<(Vec<f64>, Vec<f64>), CkksError> {
         let (mut re, mut im) = self.decrypt_coefficients(secret, ct)?;
         self.slots_from_coefficients(&mut re, &mut im, ct.scale);
         Ok((re, im))
     }
 
-    fn decrypt_coefficients(&self, secret: &SecretKey, ct: &Ciphertext) -> Result<(Vec<f64>, Vec<f64>), CkksError> {
+    fn decrypt_coefficients(
+        &self,
+        secret: &SecretKey,
+        ct: &Ciphertext,
+    ) -> Result<(Vec<f64>, Vec<f64>), CkksError> {
         self.check_ct("decrypt", ct)?;
         self.check_id("decrypt", "secret key", secret.id)?;
         let mut message = RnsPoly::zero(self.n, self.limbs_to_decode(ct.level, ct.scale));
@@ -188,12 +196,18 @@ impl Context {
         let (bits, bound) = (policy.security_bits, policy.noise_bound);
         if !(30..=128).contains(&bits) {
             let (index, limit) = (bits as usize, 129);
-            return Err(CkksError::OutOfRange { operation: OP, what: "security_bits (30..=128)", index, limit });
+            return Err(CkksError::OutOfRange {
+                operation: OP,
+                what: "security_bits (30..=128)",
+                index,
+                limit,
+            });
         }
         if !bound.is_finite() || bound <= 0.0 {
             return Err(CkksError::NotFinite { operation: OP, index: 0, value: bound });
         }
-        let flooding = (12.0 * policy.published.max(1) as f64).sqrt() * 2f64.powf(f64::from(bits) / 2.0) * bound;
+        let flooding =
+            (12.0 * policy.published.max(1) as f64).sqrt() * 2f64.powf(f64::from(bits) / 2.0) * bound;
         let (mut re, mut im) = self.decrypt_coefficients(secret, ct)?;
         // A coefficient deviation d gives sqrt(n/2) d / scale in the real part of a slot.
         let per_coefficient = flooding * ct.scale / (self.n as f64 / 2.0).sqrt();

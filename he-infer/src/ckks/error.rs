@@ -102,7 +102,9 @@ pub enum CkksError {
         right: f64,
     },
     /// No prime is left to divide by.
-    #[error("{operation}: needs one level, the ciphertext is at level 0; plan for more levels or encrypt higher")]
+    #[error(
+        "{operation}: needs one level, the ciphertext is at level 0; plan for more levels or encrypt higher"
+    )]
     NoLevelLeft {
         /// Where.
         operation: &'static str,
@@ -167,6 +169,12 @@ pub enum CkksError {
         index: usize,
         /// First value not allowed.
         limit: usize,
+    },
+    /// The operating system supplied no randomness.
+    #[error("randomness: the operating system gave none ({reason}); check its random source")]
+    Entropy {
+        /// What it said.
+        reason: String,
     },
     /// Internal tables could not be built; a bug in this crate.
     #[error("context: cannot build tables for modulus {prime:#x}; please report this")]

@@ -115,7 +115,12 @@ fn group_rows(
         let mut sorted = Vec::with_capacity(row.len());
         for &(i, w) in row {
             if i >= inputs {
-                return Err(CkksError::OutOfRange { operation: OP, what: "input number", index: i, limit: inputs });
+                return Err(CkksError::OutOfRange {
+                    operation: OP,
+                    what: "input number",
+                    index: i,
+                    limit: inputs,
+                });
             }
             if !w.is_finite() {
                 return Err(CkksError::NotFinite { operation: OP, index: i, value: w });
@@ -144,7 +149,9 @@ fn group_rows(
                 blocks.push(Block {
                     inputs: inputs.to_vec(),
                     rows: rows.iter().map(|(o, _)| *o).collect(),
-                    weights: (0..inputs.len()).flat_map(|k| rows.iter().map(move |(_, w)| weight(k, w))).collect(),
+                    weights: (0..inputs.len())
+                        .flat_map(|k| rows.iter().map(move |(_, w)| weight(k, w)))
+                        .collect(),
                     accumulate: part > 0,
                 });
             }

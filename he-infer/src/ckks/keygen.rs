@@ -13,6 +13,14 @@ use crate::math::poly::{RnsPoly, limb_stride};
 use crate::math::sampling::{self, Seed};
 use crate::math::vector;
 
+/// A generator seeded by the operating system, for production use.
+///
+/// # Errors
+/// [`CkksError::Entropy`] if the operating system supplies none.
+pub fn os_rng() -> Result<ChaCha20Rng, CkksError> {
+    sampling::os_rng().map_err(|e| CkksError::Entropy { reason: e.to_string() })
+}
+
 /// Sizes of a set of evaluation keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyBytes {
@@ -117,7 +125,12 @@ impl Context {
     }
 
     /// Put a switching key where its name says, with the permutation it needs.
-    pub(crate) fn insert_key(&self, keys: &mut EvalKeys, name: KeyName, switch: SwitchKey) -> Result<(), CkksError> {
+    pub(crate) fn insert_key(
+        &self,
+        keys: &mut EvalKeys,
+        name: KeyName,
+        switch: SwitchKey,
+    ) -> Result<(), CkksError> {
         match self.key_source(name) {
             Source::Square => keys.relin = Some(switch),
             Source::Galois(g) => {
@@ -170,7 +183,14 @@ impl Context {
     }
 
     /// `b_j = -a_j t + e_j + P W_j u` for the source `u` and target `t` of `source`, in Montgomery form.
-    fn switch_key(&self, secret: &SecretKey, source: Source, level: usize, seed: Seed, errors: &Seed) -> SwitchKey {
+    fn switch_key(
+        &self,
+        secret: &SecretKey,
+        source: Source,
+        level: usize,
+        seed: Seed,
+        errors: &Seed,
+    ) -> SwitchKey {
         let digits = self.digits(level);
         let blank = RnsPoly::zero(self.n, 2 * digits * (level + 1 + self.specials()));
         let mut key = SwitchKey { limbs: blank, level, digits, seed, id: self.id() };
@@ -183,7 +203,8 @@ impl Context {
         let alpha = self.literal.alpha;
         let basis = self.extended_basis(level);
         let mut limbs = key.limbs.limbs_mut().into_iter();
-        let work: Vec<_> = basis.iter().map(|t| (*t, limbs.by_ref().take(2 * digits).collect::<Vec<_>>())).collect();
+        let work: Vec<_> =
+            basis.iter().map(|t| (*t, limbs.by_ref().take(2 * digits).collect::<Vec<_>>())).collect();
         par::for_each(work, |(t, mut pairs)| {
             let Some(plan) = self.plans.get(t) else { return };
             let m = plan.modulus();
@@ -222,7 +243,8 @@ impl Context {
     pub(crate) fn expand_switch_key(&self, key: &mut SwitchKey) {
         let (seed, digits, level) = (key.seed, key.digits, key.level);
         let basis = self.extended_basis(level);
-        let work: Vec<_> = key.limbs.limbs_mut().into_iter().enumerate().filter(|(i, _)| i % 2 == 1).collect();
+        let work: Vec<_> =
+            key.limbs.limbs_mut().into_iter().enumerate().filter(|(i, _)| i % 2 == 1).collect();
         par::for_each(work, |(i, limb)| {
             let (t, j) = (i / 2 / digits.max(1), i / 2 % digits.max(1));
             let Some(plan) = basis.get(t).and_then(|t| self.plans.get(*t)) else { return };

@@ -117,6 +117,6 @@ impl Context {
     /// Galois element `5^step mod 2n` of a left rotation.
     pub(super) fn galois_element(&self, step: i32) -> u64 {
         let mask = 2 * self.n as u64 - 1;
-        (0..self.normalise_step(step)).fold(1, |g, _| g * 5 & mask)
+        (0..self.normalise_step(step)).fold(1, |g, _| (g * 5) & mask)
     }
 }

@@ -135,13 +135,13 @@ impl Context {
 
     /// Carry out exact divisions that share their constants.
     pub(super) fn divide(&self, divider: &Divider, jobs: Vec<Division<'_>>) {
-        let mut lifted: Vec<_> = jobs
-            .iter()
-            .map(|job| (self.scratch_poly(job.sources.len()), self.scratch_poly(1)))
-            .collect();
+        let mut lifted: Vec<_> =
+            jobs.iter().map(|job| (self.scratch_poly(job.sources.len()), self.scratch_poly(1))).collect();
         let mut work = Vec::new();
         for (job, (ys, _)) in jobs.iter().zip(&mut lifted) {
-            for (((t, x), y), factor) in job.sources.iter().zip(ys.limbs_mut()).zip(divider.convert.premultipliers()) {
+            for (((t, x), y), factor) in
+                job.sources.iter().zip(ys.limbs_mut()).zip(divider.convert.premultipliers())
+            {
                 work.push((*t, *x, y, *factor));
             }
         }

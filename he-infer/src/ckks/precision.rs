@@ -36,7 +36,11 @@ impl PrecisionStats {
 
 impl fmt::Display for PrecisionStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "precision: min {:.1} bits, mean {:.1} bits, max error {:.3e}", self.min_bits, self.mean_bits, self.max_error)
+        write!(
+            f,
+            "precision: min {:.1} bits, mean {:.1} bits, max error {:.3e}",
+            self.min_bits, self.mean_bits, self.max_error
+        )
     }
 }
 

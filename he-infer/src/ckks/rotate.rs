@@ -46,7 +46,12 @@ impl Context {
     ///
     /// # Errors
     /// As for [`Context::rotate`].
-    pub fn rotate_many(&self, ct: &Ciphertext, steps: &[i32], keys: &EvalKeys) -> Result<Vec<Ciphertext>, CkksError> {
+    pub fn rotate_many(
+        &self,
+        ct: &Ciphertext,
+        steps: &[i32],
+        keys: &EvalKeys,
+    ) -> Result<Vec<Ciphertext>, CkksError> {
         let real = steps.iter().filter(|s| self.normalise_step(**s) != 0).count();
         if real < 2 {
             return steps.iter().map(|s| self.rotate(ct, *s, keys)).collect();
@@ -67,7 +72,8 @@ impl Context {
         let count = self.digits(ct.level);
         let mut raised = self.scratch_poly(basis.len() * count);
         let mut limbs = raised.limbs_mut().into_iter();
-        let work: Vec<_> = basis.into_iter().map(|t| (t, limbs.by_ref().take(count).collect::<Vec<_>>())).collect();
+        let work: Vec<_> =
+            basis.into_iter().map(|t| (t, limbs.by_ref().take(count).collect::<Vec<_>>())).collect();
         par::for_each(work, |(t, outs)| {
             for (j, out) in outs.into_iter().enumerate() {
                 if t > ct.level || t / self.literal.alpha != j {
@@ -124,7 +130,12 @@ impl Context {
         Ok(())
     }
 
-    fn galois(&self, operation: &'static str, ct: &Ciphertext, key: &GaloisKey) -> Result<Ciphertext, CkksError> {
+    fn galois(
+        &self,
+        operation: &'static str,
+        ct: &Ciphertext,
+        key: &GaloisKey,
+    ) -> Result<Ciphertext, CkksError> {
         self.check_key(operation, key, ct.level)?;
         let c1: Vec<&[u64]> = ct.c1.iter().collect();
         let digits = self.digits_of(&c1, ct.level);
@@ -133,7 +144,13 @@ impl Context {
     }
 
     /// Divide by `P`, add `c0`, permute.
-    fn finish_galois(&self, ct: &Ciphertext, key: &GaloisKey, u0: &ScratchPoly<'_>, u1: &ScratchPoly<'_>) -> Ciphertext {
+    fn finish_galois(
+        &self,
+        ct: &Ciphertext,
+        key: &GaloisKey,
+        u0: &ScratchPoly<'_>,
+        u1: &ScratchPoly<'_>,
+    ) -> Ciphertext {
         let level = ct.level;
         let (mut k0, mut k1) = (self.scratch_poly(level + 1), self.scratch_poly(level + 1));
         let add = [Some(ct.c0.iter().collect()), None];

@@ -72,7 +72,13 @@ pub fn multiply(
     }
 }
 
-fn strip(backend: Backend, m: &Modulus, packed: &[u64], group: &RowGroup, out: &mut [[u64; STRIP]; GROUP_ROWS]) {
+fn strip(
+    backend: Backend,
+    m: &Modulus,
+    packed: &[u64],
+    group: &RowGroup,
+    out: &mut [[u64; STRIP]; GROUP_ROWS],
+) {
     #[cfg(target_arch = "x86_64")]
     if backend.is_ifma() {
         super::simd_gemm::strip(m, packed, group, out);

@@ -210,9 +210,9 @@ mod tests {
         let (a, b) = (random(n, Q, 1), random(n, Q, 2));
         let m = Modulus::new(Q).unwrap();
         let mut want = vec![0; n];
-        for i in 0..n {
-            for j in 0..n {
-                let p = m.mul(a[i], b[j]);
+        for (i, x) in a.iter().enumerate() {
+            for (j, y) in b.iter().enumerate() {
+                let p = m.mul(*x, *y);
                 let k = (i + j) % n;
                 want[k] = if i + j < n { m.add(want[k], p) } else { m.sub(want[k], p) };
             }
@@ -247,7 +247,7 @@ mod tests {
         fn backends_agree_and_inverse_undoes_forward(log_n in 4u32..15, seed in any::<u64>(), pick in 0usize..3) {
             let n = 1usize << log_n;
             let q = [Q, 0x4020001, 0x10000140001][pick];
-            prop_assume!((q - 1) % (2 * n as u64) == 0);
+            prop_assume!((q - 1).is_multiple_of(2 * n as u64));
             let (fast, slow) = (plan(n, q, Backend::detect()), plan(n, q, Backend::scalar()));
             let a = random(n, q, seed);
             let (mut x, mut y) = (a.clone(), a.clone());

@@ -86,7 +86,11 @@ pub(super) fn accept_scalar(m: &Modulus, limit: u64, words: &[u64], out: &mut [u
 enum WordSource {
     Portable(Box<ChaCha20Rng>),
     #[cfg(target_arch = "x86_64")]
-    Wide { seed: Seed, stream: u64, block: u64 },
+    Wide {
+        seed: Seed,
+        stream: u64,
+        block: u64,
+    },
 }
 
 impl WordSource {

@@ -48,9 +48,10 @@ fn sixteen_blocks(key: &[u32; 8], stream: u64, block: u64, out: &mut [u64]) {
         *s = word(*k);
     }
     let mut counters = [[0u32; 16]; 2];
-    for lane in 0..16 {
+    let [low, high] = &mut counters;
+    for (lane, (low, high)) in low.iter_mut().zip(high).enumerate() {
         let c = block.wrapping_add(lane as u64);
-        (counters[0][lane], counters[1][lane]) = (c as u32, (c >> 32) as u32);
+        (*low, *high) = (c as u32, (c >> 32) as u32);
     }
     // SAFETY: each array holds sixteen 32-bit words.
     unsafe {

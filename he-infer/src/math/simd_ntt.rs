@@ -119,7 +119,9 @@ pub(super) fn forward(a: &mut [u64], t: Tables<'_>) {
     assert!(a.len() == t.n && t.w.len() == t.n && t.w_shoup.len() == t.n && t.n >= 64);
     // SAFETY: only reached with a `Backend` from `detect`, so the features exist; lengths are asserted above and every
     // node covers a sub-range of `a` and of the tables.
-    unsafe { forward_node(a.as_mut_ptr(), t.n, 1, Tw { w: t.w.as_ptr(), s: t.w_shoup.as_ptr() }, &Consts::new(t.q)) }
+    unsafe {
+        forward_node(a.as_mut_ptr(), t.n, 1, Tw { w: t.w.as_ptr(), s: t.w_shoup.as_ptr() }, &Consts::new(t.q))
+    }
 }
 
 /// Inverse transform; the caller has checked the processor through `Backend::detect`.
@@ -249,7 +251,7 @@ unsafe fn inverse_node(a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts, la
             inverse_pass(a, len, p, tw, c, last);
             return;
         }
-        let full = len.trailing_zeros() % 2 == 0;
+        let full = len.trailing_zeros().is_multiple_of(2);
         for b in 0..len / 16 {
             let node = p * (len / 16) + b;
             if full {

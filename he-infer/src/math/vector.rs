@@ -223,14 +223,7 @@ pub(super) mod scalar {
         }
     }
 
-    pub fn linear_combination(
-        m: &Modulus,
-        out: &mut [u64],
-        ys: &[&[u64]],
-        c: &[u64],
-        v: &[u64],
-        d: u64,
-    ) {
+    pub fn linear_combination(m: &Modulus, out: &mut [u64], ys: &[&[u64]], c: &[u64], v: &[u64], d: u64) {
         for (j, o) in out.iter_mut().enumerate() {
             let (mut lo, mut hi) = (0, 0);
             accumulate(&mut lo, &mut hi, v[j], d);

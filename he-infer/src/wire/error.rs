@@ -28,7 +28,9 @@ pub enum WireError {
         found: Object,
     },
     /// The object was made for other parameters.
-    #[error("made for other parameters (digest {found}…, here {expected}…); use the matching parameters or make it again")]
+    #[error(
+        "made for other parameters (digest {found}…, here {expected}…); use the matching parameters or make it again"
+    )]
     OtherParameters {
         /// First bytes of the digest here, hexadecimal.
         expected: String,

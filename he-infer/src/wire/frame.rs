@@ -6,8 +6,8 @@ use std::io::{Read, Write};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::error::WireError;
 use super::FORMAT_VERSION;
+use super::error::WireError;
 use crate::math::modulus::Modulus;
 
 const MAGIC: [u8; 8] = *b"HETRCKKS";
@@ -35,7 +35,9 @@ pub enum Object {
 impl Object {
     fn from_byte(b: u8) -> Option<Self> {
         use Object::{Ciphertexts, EvalKeys, Params, PublicKey, SecretKey, SeededCiphertexts};
-        [Params, SecretKey, PublicKey, EvalKeys, Ciphertexts, SeededCiphertexts].into_iter().find(|o| *o as u8 == b)
+        [Params, SecretKey, PublicKey, EvalKeys, Ciphertexts, SeededCiphertexts]
+            .into_iter()
+            .find(|o| *o as u8 == b)
     }
 }
 
@@ -119,7 +121,8 @@ impl<R: Read> FrameReader<R> {
         if found == 0 || rest != [0; 5] {
             return Err(WireError::Corrupt { detail: "impossible header" });
         }
-        let found = Object::from_byte(object).ok_or(WireError::Corrupt { detail: "unknown kind of object" })?;
+        let found =
+            Object::from_byte(object).ok_or(WireError::Corrupt { detail: "unknown kind of object" })?;
         if found != expected {
             return Err(WireError::WrongObject { expected, found });
         }
@@ -139,7 +142,11 @@ impl<R: Read> FrameReader<R> {
 
     /// Require that at least `bytes` of payload are announced; call before allocating for them.
     pub fn need(&self, bytes: u64) -> Result<(), WireError> {
-        if bytes <= self.left { Ok(()) } else { Err(WireError::Corrupt { detail: "payload shorter than its content" }) }
+        if bytes <= self.left {
+            Ok(())
+        } else {
+            Err(WireError::Corrupt { detail: "payload shorter than its content" })
+        }
     }
 
     pub fn read(&mut self, out: &mut [u8]) -> Result<(), WireError> {
@@ -167,7 +174,11 @@ impl<R: Read> FrameReader<R> {
     /// A scale: finite and at least 1.
     pub fn scale(&mut self) -> Result<f64, WireError> {
         let scale = f64::from_bits(self.u64()?);
-        if scale.is_finite() && scale >= 1.0 { Ok(scale) } else { Err(WireError::Corrupt { detail: "impossible scale" }) }
+        if scale.is_finite() && scale >= 1.0 {
+            Ok(scale)
+        } else {
+            Err(WireError::Corrupt { detail: "impossible scale" })
+        }
     }
 
     /// Residues, each checked to be below the modulus.
@@ -175,7 +186,11 @@ impl<R: Read> FrameReader<R> {
         self.read(bytemuck::cast_slice_mut(out))?;
         out.iter_mut().for_each(|x| *x = u64::from_le(*x));
         let largest = out.iter().fold(0, |a, b| a.max(*b));
-        if largest < m.value() { Ok(()) } else { Err(WireError::Corrupt { detail: "residue not below its prime" }) }
+        if largest < m.value() {
+            Ok(())
+        } else {
+            Err(WireError::Corrupt { detail: "residue not below its prime" })
+        }
     }
 
     /// Secret bytes, overwritten when dropped.
@@ -194,6 +209,10 @@ impl<R: Read> FrameReader<R> {
         let sum: [u8; 32] = self.hash.finalize().into();
         let mut stored = [0; CHECKSUM_BYTES];
         self.inner.read_exact(&mut stored)?;
-        if sum.starts_with(&stored) { Ok(()) } else { Err(WireError::Corrupt { detail: "checksum does not agree" }) }
+        if sum.starts_with(&stored) {
+            Ok(())
+        } else {
+            Err(WireError::Corrupt { detail: "checksum does not agree" })
+        }
     }
 }

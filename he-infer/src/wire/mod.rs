@@ -23,8 +23,8 @@ pub use read::{
     read_seeded_ciphertexts,
 };
 pub use write::{
-    write_ciphertexts, write_eval_keys, write_params, write_public_key, write_secret_key, write_seeded_ciphertexts,
-    write_toy_params,
+    write_ciphertexts, write_eval_keys, write_params, write_public_key, write_secret_key,
+    write_seeded_ciphertexts, write_toy_params,
 };
 
 /// Version this crate writes; older ones are read, newer ones refused.

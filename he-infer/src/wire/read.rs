@@ -9,8 +9,8 @@ use super::error::WireError;
 use super::frame::{FrameReader, Object};
 use super::write::{CONJUGATION, RELIN, ROTATION, limb_bytes};
 use crate::ckks::{
-    Ciphertext, CkksParams, Context, EvalKeys, KeyName, ParamsLiteral, PublicKey, SecretKey, SeededCiphertext,
-    SwitchKey, ToyParams,
+    Ciphertext, CkksParams, Context, EvalKeys, KeyName, ParamsLiteral, PublicKey, SecretKey,
+    SeededCiphertext, SwitchKey, ToyParams,
 };
 use crate::math::poly::RnsPoly;
 
@@ -50,7 +50,11 @@ pub fn read_params(input: impl Read) -> Result<StoredParams, WireError> {
         let own = params.digest();
         (StoredParams::Toy(params), own)
     };
-    if own == digest { Ok(stored) } else { Err(WireError::Corrupt { detail: "parameter digest does not agree" }) }
+    if own == digest {
+        Ok(stored)
+    } else {
+        Err(WireError::Corrupt { detail: "parameter digest does not agree" })
+    }
 }
 
 /// Read a secret key.

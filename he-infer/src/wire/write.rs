@@ -6,8 +6,8 @@ use super::error::WireError;
 use super::frame::{FrameWriter, Object};
 use super::{MAX_LIST, SWITCH_KEY_OVERHEAD};
 use crate::ckks::{
-    Ciphertext, CkksParams, Context, EvalKeys, ParamsLiteral, PublicKey, SecretKey, SeededCiphertext, SwitchKey,
-    ToyParams,
+    Ciphertext, CkksParams, Context, EvalKeys, ParamsLiteral, PublicKey, SecretKey, SeededCiphertext,
+    SwitchKey, ToyParams,
 };
 
 /// Kinds of switching keys in a file.
@@ -31,7 +31,12 @@ pub fn write_toy_params(out: impl Write, params: &ToyParams) -> Result<(), WireE
     write_literal(out, params.literal(), &params.digest(), false)
 }
 
-fn write_literal(out: impl Write, lit: &ParamsLiteral, digest: &[u8; 32], secure: bool) -> Result<(), WireError> {
+fn write_literal(
+    out: impl Write,
+    lit: &ParamsLiteral,
+    digest: &[u8; 32],
+    secure: bool,
+) -> Result<(), WireError> {
     let primes = lit.q.len() + lit.p.len();
     let mut f = FrameWriter::start(out, Object::Params, digest, 5 * 4 + 8 + 8 * primes as u64)?;
     for x in [u32::from(secure), lit.log_n, lit.alpha as u32, lit.q.len() as u32, lit.p.len() as u32] {
@@ -78,7 +83,8 @@ pub fn write_eval_keys(out: impl Write, ctx: &Context, keys: &EvalKeys) -> Resul
     let rotations = keys.rotations.iter().map(|(step, k)| (ROTATION, *step, &k.switch));
     let all: Vec<(u32, i32, &SwitchKey)> = relin.chain(conjugation).chain(rotations).collect();
     check(all.iter().all(|(_, _, k)| k.id == ctx.id()))?;
-    let bytes = all.iter().map(|(_, _, k)| SWITCH_KEY_OVERHEAD + limb_bytes(ctx, k.limbs.limbs() / 2)).sum::<u64>();
+    let bytes =
+        all.iter().map(|(_, _, k)| SWITCH_KEY_OVERHEAD + limb_bytes(ctx, k.limbs.limbs() / 2)).sum::<u64>();
     let mut f = FrameWriter::start(out, Object::EvalKeys, ctx.digest(), 4 + bytes)?;
     f.u32(all.len() as u32)?;
     for (kind, step, key) in all {
@@ -116,7 +122,11 @@ pub fn write_ciphertexts(out: impl Write, ctx: &Context, list: &[Ciphertext]) ->
 ///
 /// # Errors
 /// As for [`write_ciphertexts`].
-pub fn write_seeded_ciphertexts(out: impl Write, ctx: &Context, list: &[SeededCiphertext]) -> Result<(), WireError> {
+pub fn write_seeded_ciphertexts(
+    out: impl Write,
+    ctx: &Context,
+    list: &[SeededCiphertext],
+) -> Result<(), WireError> {
     check(list.len() <= MAX_LIST as usize && list.iter().all(|c| c.id == ctx.id()))?;
     let bytes = list.iter().map(|c| 12 + 32 + limb_bytes(ctx, c.level + 1)).sum::<u64>();
     let mut f = FrameWriter::start(out, Object::SeededCiphertexts, ctx.digest(), 4 + bytes)?;

@@ -1,0 +1,56 @@
+//! Two-dimensional convolution.
+
+use burn::module::{Module, Param};
+use burn::tensor::Tensor;
+use burn::tensor::module::conv2d;
+use burn::tensor::ops::ConvOptions;
+use hetrain_export::{Conv2dGeometry, GraphBuilder, NodeId};
+
+use crate::lower::to_graph;
+use crate::{LayerError, Lower, WeightInit};
+
+/// A convolution with a square kernel and no bias: a batch norm always follows and brings the bias.
+#[derive(Module, Debug)]
+pub struct Conv {
+    /// Kernel `[out, in, k, k]`.
+    pub weight: Param<Tensor<4>>,
+    /// Step in both directions.
+    pub stride: usize,
+    /// Zeros added on every side.
+    pub padding: usize,
+}
+
+impl Conv {
+    /// A convolution from `channels[0]` to `channels[1]` channels.
+    pub fn new(
+        channels: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+        init: &mut WeightInit,
+    ) -> Self {
+        let [ci, co] = channels;
+        let weight = init.kaiming([co, ci, kernel, kernel], ci * kernel * kernel, 2.0);
+        Self { weight, stride, padding }
+    }
+
+    /// Convolve.
+    ///
+    /// # Shapes
+    /// - input `[batch, in, height, width]`, output `[batch, out, height', width']`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let options = ConvOptions::new([self.stride; 2], [self.padding; 2], [1; 2], 1);
+        conv2d(x, self.weight.val(), None, options)
+    }
+}
+
+impl Lower for Conv {
+    fn lower(&self, graph: &mut GraphBuilder, name: &str, x: NodeId) -> Result<NodeId, LayerError> {
+        let weight = to_graph(name, self.weight.val())?;
+        Ok(graph.conv2d(name, x, weight, None, Conv2dGeometry::new(self.stride, self.padding))?)
+    }
+
+    fn depth(&self) -> usize {
+        1
+    }
+}

@@ -1,0 +1,47 @@
+//! HE-friendly Burn modules and models that describe themselves as graph nodes.
+//!
+//! One network type serves as ReLU teacher and as polynomial student: every [`Activation`] holds its mode, a blend
+//! `(1 − r)·ReLU(x) + r·f(x)` whose `r` training moves from 0 to 1. A model lowers itself to an
+//! [`hetrain_export::Graph`] through the trait [`Lower`]; nothing here knows about encryption.
+//!
+//! ```text
+//! ModelConfig ──init──► HeModel ──forward──► Forward { logits, features, penalty }
+//!                          │ └──lower──► Graph
+//!                          └─ save, load (safetensors), load_pretrained (PyTorch names, .pth)
+//! ```
+//!
+//! | module | computes | levels after folding |
+//! |---|---|---|
+//! | [`Conv`], [`Dense`] | convolution, matrix product | 1 |
+//! | batch norm | `(x − μ)/√(v + ε)·γ + β` | 0, folds into the layer before |
+//! | [`Activation`] | quadratic per channel | 1, folds into a pure square |
+//! | [`AvgPool`] | mean over windows | 0, folds into the dense layer after |
+//! | residual sum with activation | `f(x + branch(x))` | those of the branch, and 2: no single layer before the sum can take `√a` |
+#![forbid(unsafe_code)]
+
+mod activation;
+mod block;
+mod conv;
+mod error;
+mod init;
+mod linear;
+mod lower;
+mod models;
+mod norm;
+mod pool;
+mod probe;
+mod residual;
+mod weights;
+
+pub use activation::{A_MIN, Activation, ActivationState, Quadratic, fit_relu};
+pub use block::{ConvBlock, DenseBlock};
+pub use conv::Conv;
+pub use error::{LayerError, WeightProblem};
+pub use init::WeightInit;
+pub use linear::Dense;
+pub use lower::Lower;
+pub use models::{ActivationKind, Forward, HeModel, ModelConfig, ModelName};
+pub use norm::BN_EPSILON;
+pub use pool::AvgPool;
+pub use probe::{ActivationStats, ChannelStats, RangePenalty, RangeProbe};
+pub use residual::{BasicBlock, ConvNorm, Shortcut};

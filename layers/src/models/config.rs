@@ -1,0 +1,210 @@
+//! Which network, for which data.
+
+use std::fmt;
+
+use burn::tensor::Device;
+use hetrain_export::{Conv2dGeometry, conv_out_shape};
+use serde::{Deserialize, Serialize};
+
+use super::{HeModel, Net, cnn_s::CnnS, cryptonets::Cryptonets, lenet5::Lenet5, mlp::Mlp, resnet::Resnet};
+use crate::{LayerError, WeightInit};
+
+/// The networks this crate knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModelName {
+    /// Dense 128, 128, classes.
+    Mlp,
+    /// Convolutions 3x3 to 16 and 32 channels (the second with stride 2), dense: for 8x8 images.
+    CnnS,
+    /// Convolution 5x5 to 5 channels with stride 2, dense 100, dense (Gilad-Bachrach et al. 2016, CryptoNets).
+    Cryptonets,
+    /// Convolutions 5x5 to 32 and 64 channels with stride 2, dense 512, dense.
+    Lenet5,
+    /// ResNet of 20 layers for CIFAR (He et al. 2015), option-A shortcuts.
+    Resnet20,
+    /// The same with 32 layers.
+    Resnet32,
+    /// The same with 44 layers.
+    Resnet44,
+    /// The same with 56 layers.
+    Resnet56,
+}
+
+impl ModelName {
+    /// Every network.
+    pub const ALL: [Self; 8] = [
+        Self::Mlp,
+        Self::CnnS,
+        Self::Cryptonets,
+        Self::Lenet5,
+        Self::Resnet20,
+        Self::Resnet32,
+        Self::Resnet44,
+        Self::Resnet56,
+    ];
+
+    /// The name in configurations and messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mlp => "mlp",
+            Self::CnnS => "cnn-s",
+            Self::Cryptonets => "cryptonets",
+            Self::Lenet5 => "lenet5",
+            Self::Resnet20 => "resnet20",
+            Self::Resnet32 => "resnet32",
+            Self::Resnet44 => "resnet44",
+            Self::Resnet56 => "resnet56",
+        }
+    }
+
+    /// Residual blocks per resolution; `None` for networks that are not residual.
+    pub(crate) const fn blocks(self) -> Option<usize> {
+        match self {
+            Self::Resnet20 => Some(3),
+            Self::Resnet32 => Some(5),
+            Self::Resnet44 => Some(7),
+            Self::Resnet56 => Some(9),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for ModelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What replaces ReLU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ActivationKind {
+    /// A trainable quadratic per channel, one level.
+    #[default]
+    Poly2,
+}
+
+/// Settings of [`HeModel`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// The network.
+    pub name: ModelName,
+    /// `[channels, height, width]` of a sample.
+    pub input: [usize; 3],
+    /// Number of classes.
+    pub classes: usize,
+    /// What replaces ReLU.
+    #[serde(default)]
+    pub activation: ActivationKind,
+}
+
+/// Largest extent or count accepted: beyond it sizes are a mistake, and their products could overflow.
+const SIZE_MAX: usize = 4096;
+
+impl ModelConfig {
+    /// Whether the network exists for this input and number of classes.
+    ///
+    /// # Errors
+    /// [`LayerError::Config`] with what is needed.
+    pub fn check(&self) -> Result<(), LayerError> {
+        let fail = |what, needs: String, got: String| {
+            Err(LayerError::Config { model: self.name.as_str(), what, needs, got })
+        };
+        let [c, h, w] = self.input;
+        if self.classes < 2 || self.classes > SIZE_MAX {
+            return fail("number of classes", format!("2 to {SIZE_MAX}"), self.classes.to_string());
+        }
+        if self.input.contains(&0) || c.max(h).max(w) > SIZE_MAX {
+            let needs = format!("[channels, height, width] from 1 to {SIZE_MAX}");
+            return fail("input", needs, format!("{:?}", self.input));
+        }
+        let fits = match self.name {
+            ModelName::Cryptonets => after(self.input, 5, 2, 1).is_some(),
+            _ => true,
+        };
+        if !fits {
+            return fail("input", "height and width of at least 3".into(), format!("{:?}", self.input));
+        }
+        // Two halvings, and the pool takes the whole square map that is left.
+        if self.name.blocks().is_some() && (h != w || h % 4 != 0) {
+            return fail(
+                "input",
+                "a square image, its side divisible by 4".into(),
+                format!("{:?}", self.input),
+            );
+        }
+        Ok(())
+    }
+
+    /// Build the network on `device`, weights drawn on the host from ChaCha20(`seed`): the same on every device.
+    /// Activations are ReLU, their quadratics the fit to ReLU on N(0, 1).
+    ///
+    /// # Errors
+    /// [`LayerError::Config`].
+    pub fn init(&self, device: &Device, seed: u64) -> Result<HeModel, LayerError> {
+        self.check()?;
+        let init = &mut WeightInit::new(device, seed);
+        let net = match self.name {
+            ModelName::Mlp => Net::Mlp(Mlp::new(self, init)),
+            ModelName::CnnS => Net::CnnS(CnnS::new(self, init)),
+            ModelName::Cryptonets => Net::Cryptonets(Cryptonets::new(self, init)),
+            ModelName::Lenet5 => Net::Lenet5(Lenet5::new(self, init)),
+            ModelName::Resnet20 | ModelName::Resnet32 | ModelName::Resnet44 | ModelName::Resnet56 => {
+                Net::Resnet(Resnet::new(self, self.name.blocks().unwrap_or(3), init))
+            }
+        };
+        Ok(HeModel { net, config: self.clone() })
+    }
+}
+
+/// `[height, width]` after a convolution, `None` if the kernel does not fit.
+fn after([_, h, w]: [usize; 3], kernel: usize, stride: usize, padding: usize) -> Option<[usize; 2]> {
+    conv_out_shape([h, w], [kernel; 2], &Conv2dGeometry::new(stride, padding))
+}
+
+/// Values left after convolutions of `(kernel, stride, padding)` ending in `channels` channels.
+pub(crate) fn features(input: [usize; 3], channels: usize, convs: &[(usize, usize, usize)]) -> usize {
+    let [c, h, w] = input;
+    // `check` has refused inputs that do not fit.
+    let [h, w] = convs.iter().fold([h, w], |[h, w], &(k, s, p)| after([c, h, w], k, s, p).unwrap_or([0, 0]));
+    channels * h * w
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(name: ModelName, input: [usize; 3]) -> ModelConfig {
+        ModelConfig { name, input, classes: 10, activation: ActivationKind::Poly2 }
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_refused_in_words() {
+        for (name, input) in [
+            (ModelName::Cryptonets, [1, 2, 2]),
+            (ModelName::Mlp, [1, 0, 28]),
+            (ModelName::Resnet20, [3, 30, 30]),
+            (ModelName::Lenet5, [usize::MAX, 28, 28]),
+        ] {
+            let err = config(name, input).init(&Device::flex(), 0).map(drop).unwrap_err().to_string();
+            assert!(err.contains(name.as_str()) && err.contains("help:"), "{err}");
+        }
+        let one = ModelConfig { classes: 1, ..config(ModelName::Mlp, [1, 8, 8]) };
+        assert!(one.check().is_err());
+    }
+
+    #[test]
+    fn names_are_written_as_they_are_shown() {
+        for name in ModelName::ALL {
+            assert_eq!(serde_json::to_string(&name).unwrap(), format!("\"{name}\""));
+        }
+    }
+
+    #[test]
+    fn the_flattened_sizes_are_those_of_the_papers() {
+        assert_eq!(features([1, 28, 28], 5, &[(5, 2, 1)]), 845);
+        assert_eq!(features([1, 28, 28], 64, &[(5, 2, 2), (5, 2, 2)]), 3136);
+    }
+}

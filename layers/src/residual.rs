@@ -1,0 +1,152 @@
+//! Residual block of CIFAR ResNets (He et al. 2015, arXiv:1512.03385), activation on the sum.
+//!
+//! ```text
+//! x ──► conv1 ─ bn ─ act ──► conv2 ─ bn ──► + ──► act
+//! └───────────── shortcut ───────────────────┘
+//! ```
+//! Five levels: two convolutions, a square, and a quadratic of two, for a sum has no layer before it that could take
+//! the affine part of the quadratic. The shortcut waits for its branch.
+
+use burn::module::Module;
+use burn::nn::BatchNorm;
+use burn::tensor::Tensor;
+use burn::tensor::ops::PadMode;
+use burn::tensor::s;
+use hetrain_export::{Conv2dGeometry, GraphBuilder, NodeId, Op, Tensor as GraphTensor};
+
+use crate::models::{Flow, Stage, Tap};
+use crate::norm::batch_norm;
+use crate::{Activation, Conv, ConvBlock, LayerError, Lower, WeightInit};
+
+/// Levels of a quadratic that `export::fold` leaves as it is.
+const QUADRATIC_ON_SUM: usize = 2;
+
+/// Convolution and batch norm without an activation.
+#[derive(Module, Debug)]
+pub struct ConvNorm {
+    /// Convolution without bias.
+    pub conv: Conv,
+    /// Normalisation.
+    pub bn: BatchNorm,
+}
+
+/// Option-A shortcut: every `stride`-th pixel, new channels zero, half of them on either side. No parameters.
+#[derive(Module, Debug)]
+pub struct Shortcut {
+    /// Channels before.
+    pub channels_in: usize,
+    /// Channels after.
+    pub channels_out: usize,
+    /// Step over pixels.
+    pub stride: usize,
+}
+
+impl Shortcut {
+    fn pad_front(&self) -> usize {
+        (self.channels_out - self.channels_in) / 2
+    }
+
+    fn is_identity(&self) -> bool {
+        self.stride == 1 && self.channels_in == self.channels_out
+    }
+
+    /// Subsample and widen.
+    ///
+    /// # Shapes
+    /// - input `[batch, in, height, width]`, output `[batch, out, ⌈height/stride⌉, ⌈width/stride⌉]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        if self.is_identity() {
+            return x;
+        }
+        let step = self.stride as isize;
+        let x = if step == 1 { x } else { x.slice(s![.., .., ..;step, ..;step]) };
+        let front = self.pad_front();
+        let back = self.channels_out - self.channels_in - front;
+        x.pad([(0, 0), (front, back), (0, 0), (0, 0)], PadMode::Constant(0.0))
+    }
+}
+
+impl Lower for Shortcut {
+    /// A strided 1x1 convolution with weights 0 and 1; nothing for the identity.
+    fn lower(&self, graph: &mut GraphBuilder, name: &str, x: NodeId) -> Result<NodeId, LayerError> {
+        if self.is_identity() {
+            return Ok(x);
+        }
+        let (ci, co, front) = (self.channels_in, self.channels_out, self.pad_front());
+        let one = |o: usize, i: usize| if o == i + front { 1.0 } else { 0.0 };
+        let weight = (0..co).flat_map(|o| (0..ci).map(move |i| one(o, i))).collect::<Vec<f32>>();
+        let weight = GraphTensor::new([co, ci, 1, 1], weight)?;
+        Ok(graph.conv2d(name, x, weight, None, Conv2dGeometry::new(self.stride, 0))?)
+    }
+
+    fn depth(&self) -> usize {
+        usize::from(!self.is_identity())
+    }
+}
+
+/// Two 3x3 convolutions with a shortcut around them.
+#[derive(Module, Debug)]
+pub struct BasicBlock {
+    /// First convolution, which takes the stride, with norm and activation.
+    pub conv1: ConvBlock,
+    /// Second convolution with norm.
+    pub conv2: ConvNorm,
+    /// The way around.
+    pub shortcut: Shortcut,
+    /// Activation of the sum.
+    pub act: Activation,
+}
+
+impl BasicBlock {
+    /// A block from `channels[0]` to `channels[1]` channels.
+    pub fn new(channels: [usize; 2], stride: usize, init: &mut WeightInit) -> Self {
+        let [ci, co] = channels;
+        Self {
+            conv1: ConvBlock::new([ci, co], 3, stride, 1, init),
+            conv2: ConvNorm { conv: Conv::new([co, co], 3, 1, 1, init), bn: batch_norm(co, init) },
+            shortcut: Shortcut { channels_in: ci, channels_out: co, stride },
+            act: Activation::new(co, init),
+        }
+    }
+
+    /// Apply; see [`Activation::forward`] for `penalties`.
+    ///
+    /// # Shapes
+    /// - input `[batch, in, height, width]`, output `[batch, out, height/stride, width/stride]`
+    pub fn forward(&self, x: Tensor<4>, penalties: &mut Vec<Tensor<1>>) -> Tensor<4> {
+        let y = self.conv1.forward(x.clone(), penalties);
+        let y = self.conv2.bn.forward(self.conv2.conv.forward(y));
+        self.act.forward(y + self.shortcut.forward(x), penalties)
+    }
+}
+
+impl Lower for BasicBlock {
+    fn lower(&self, graph: &mut GraphBuilder, name: &str, x: NodeId) -> Result<NodeId, LayerError> {
+        let y = self.conv1.lower(graph, &format!("{name}.conv1"), x)?;
+        let y = self.conv2.conv.lower(graph, &format!("{name}.conv2"), y)?;
+        let y = self.conv2.bn.lower(graph, &format!("{name}.conv2.bn"), y)?;
+        let x = self.shortcut.lower(graph, &format!("{name}.shortcut"), x)?;
+        let sum = graph.push(&format!("{name}.add"), Op::Add, &[y, x])?;
+        self.act.lower(graph, &format!("{name}.act"), sum)
+    }
+
+    fn depth(&self) -> usize {
+        let branch = self.conv1.depth() + self.conv2.conv.depth();
+        branch.max(self.shortcut.depth()) + QUADRATIC_ON_SUM
+    }
+}
+
+impl Stage for BasicBlock {
+    fn forward(&self, x: Flow, tap: &mut Tap) -> Flow {
+        Flow::Map(self.forward(x.map(), &mut tap.penalties))
+    }
+
+    fn activations<'a>(&'a self, name: &str, out: &mut Vec<(String, &'a Activation)>) {
+        self.conv1.activations(&format!("{name}.conv1"), out);
+        out.push((format!("{name}.act"), &self.act));
+    }
+
+    fn activations_mut(&mut self) -> Vec<&mut Activation> {
+        vec![&mut self.conv1.act, &mut self.act]
+    }
+}
