@@ -8,7 +8,7 @@ use super::context::{Context, Divider, check_scale, check_scales};
 use super::encoder::{Plaintext, PlaintextMul};
 use super::error::CkksError;
 use super::keys::EvalKeys;
-use super::keyswitch::{Division, ScratchPoly};
+use super::keyswitch::Division;
 use super::par;
 use crate::math::modulus::Modulus;
 use crate::math::poly::RnsPoly;
@@ -46,9 +46,10 @@ impl Context {
         Ok(())
     }
 
-    pub(super) fn empty_ct(&self, level: usize, scale: f64) -> Ciphertext {
-        let zero = || RnsPoly::zero(self.n, level + 1);
-        Ciphertext { c0: zero(), c1: zero(), level, scale, id: self.id() }
+    /// A ciphertext with arbitrary contents, to be overwritten completely.
+    pub(super) fn blank_ct(&self, level: usize, scale: f64) -> Ciphertext {
+        let blank = || self.scratch_poly(level + 1);
+        Ciphertext { c0: blank(), c1: blank(), level, scale, id: self.id() }
     }
 
     /// Apply `f` to matching limbs of `a` and `b`.
@@ -214,7 +215,7 @@ impl Context {
             self.check_plain(OP, a, p.level, p.id)?;
             check_scales(OP, scale, a.scale * p.scale)?;
         }
-        let mut out = self.empty_ct(first.level, scale);
+        let mut out = self.blank_ct(first.level, scale);
         let limbs = out.c0.limbs_mut().into_iter().zip(out.c1.limbs_mut());
         let work: Vec<_> = limbs.zip(&self.plans).enumerate().collect();
         par::for_each(work, |(i, ((o0, o1), plan))| {
@@ -318,12 +319,12 @@ impl Context {
             return Err(CkksError::LevelTooHigh { operation, level, available: key.level });
         }
         let mut d = self.tensor(pairs, level);
-        let d2 = d[2].limbs();
+        let d2 = d[2].iter().collect::<Vec<_>>();
         let digits = self.digits_of(&d2, level);
         let (mut u0, mut u1) = self.inner_product(&digits, &d2, key);
         if !rescale {
-            let mut out = self.empty_ct(level, scale);
-            let add = [Some(d[0].limbs()), Some(d[1].limbs())];
+            let mut out = self.blank_ct(level, scale);
+            let add = [Some(d[0].iter().collect()), Some(d[1].iter().collect())];
             self.divide_by_special([&u0, &u1], level, false, add, [out.c0.limbs_mut(), out.c1.limbs_mut()]);
             return Ok(out);
         }
@@ -338,14 +339,14 @@ impl Context {
             }
         }
         let ql = self.modulus_at(level).unwrap_or(1) as f64;
-        let mut out = self.empty_ct(level - 1, scale / ql);
+        let mut out = self.blank_ct(level - 1, scale / ql);
         let outs = [out.c0.limbs_mut(), out.c1.limbs_mut()];
         self.divide_by_special([&u0, &u1], level, true, [None, None], outs);
         Ok(out)
     }
 
     /// Degree-2 products `(sum a0 b0, sum a0 b1 + a1 b0, sum a1 b1)`, accumulated lazily.
-    fn tensor(&self, pairs: &Pairs<'_>, level: usize) -> [ScratchPoly<'_>; 3] {
+    fn tensor(&self, pairs: &Pairs<'_>, level: usize) -> [RnsPoly; 3] {
         let mut d = [0; 3].map(|_| self.scratch_poly(level + 1));
         let [d0, d1, d2] = &mut d;
         let limbs = d0.limbs_mut().into_iter().zip(d1.limbs_mut()).zip(d2.limbs_mut());
@@ -390,7 +391,7 @@ impl Context {
         let (Some(divider), Some(q), true) = (self.by_q.get(level), self.modulus_at(level), level > 0) else {
             return Err(none);
         };
-        let mut out = self.empty_ct(level - 1, a.scale / q as f64);
+        let mut out = self.blank_ct(level - 1, a.scale / q as f64);
         self.rescale_into(divider, a, &mut out);
         Ok(out)
     }

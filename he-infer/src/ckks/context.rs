@@ -3,7 +3,7 @@
 use super::error::CkksError;
 use super::params::{CkksParams, ParamsLiteral, ToyParams};
 use crate::math::backend::Backend;
-use crate::math::buffer::ScratchPool;
+use crate::math::buffer::BufferPool;
 use crate::math::convert::BasisConverter;
 use crate::math::modulus::Modulus;
 use crate::math::ntt::Plan;
@@ -46,7 +46,7 @@ pub struct Context {
     pub(super) by_p0: Divider,
     /// `P mod q_i`, Montgomery form.
     pub(super) p_mod_q: Vec<u64>,
-    pub(super) scratch: ScratchPool,
+    pub(super) scratch: BufferPool,
 }
 
 impl Context {
@@ -115,7 +115,7 @@ impl Context {
             by_q,
             by_p0: Divider::new(p.split_at(1).0, q),
             p_mod_q: q.iter().map(|m| m.to_mont(p_mod(m))).collect(),
-            scratch: ScratchPool::default(),
+            scratch: BufferPool::default(),
             plans,
         })
     }

@@ -122,7 +122,7 @@ impl Context {
                 vector::add_assign(self.backend, m, limb, &noise);
             }
         }
-        let mut out = self.empty_ct(level, plain.scale);
+        let mut out = self.blank_ct(level, plain.scale);
         let [(p0, _), (p1, _)] = &masked;
         let plain_limbs: Vec<&[u64]> = plain.poly.iter().collect();
         let outs = [out.c0.limbs_mut(), out.c1.limbs_mut()];

@@ -57,7 +57,14 @@ impl Context {
         let groups: Vec<Vec<RowGroup>> =
             self.level_plans(level).map(|p| blocks.iter().map(|b| b.modulo(p.modulus())).collect()).collect();
         let mut out: Vec<Ciphertext> =
-            weights.iter().map(|_| self.empty_ct(level, first.scale * weight_scale)).collect();
+            weights.iter().map(|_| self.blank_ct(level, first.scale * weight_scale)).collect();
+        let mut covered = vec![false; out.len()];
+        for row in blocks.iter().flat_map(|b| &b.rows) {
+            covered.iter_mut().skip(*row as usize).take(1).for_each(|c| *c = true);
+        }
+        for (ct, _) in out.iter_mut().zip(covered).filter(|(_, c)| !c) {
+            ct.c0.iter_mut().chain(ct.c1.iter_mut()).for_each(|limb| limb.fill(0));
+        }
         self.run_groups(inputs, &groups, &mut out);
         Ok(out)
     }

@@ -7,36 +7,13 @@
 use super::context::{Context, Divider};
 use super::keys::SwitchKey;
 use super::par;
-use crate::math::buffer::Scratch;
-use crate::math::poly::limb_stride;
+use crate::math::poly::RnsPoly;
 use crate::math::vector;
 
-/// A polynomial in recycled memory; contents are arbitrary until written.
-pub(super) struct ScratchPoly<'a> {
-    words: Scratch<'a>,
-    n: usize,
-}
-
-impl ScratchPoly<'_> {
-    pub fn limb(&self, i: usize) -> &[u64] {
-        let s = limb_stride(self.n);
-        self.words.get(i * s..i * s + self.n).unwrap_or(&[])
-    }
-
-    pub fn limbs(&self) -> Vec<&[u64]> {
-        self.words.chunks_exact(limb_stride(self.n)).map(|c| c.split_at(self.n).0).collect()
-    }
-
-    pub fn limbs_mut(&mut self) -> Vec<&mut [u64]> {
-        let n = self.n;
-        self.words.chunks_exact_mut(limb_stride(n)).map(|c| c.split_at_mut(n).0).collect()
-    }
-}
-
 /// A polynomial cut into digits: premultiplied coefficients and the correction counts of base conversion.
-pub(super) struct Digits<'a> {
-    ys: ScratchPoly<'a>,
-    vs: ScratchPoly<'a>,
+pub(super) struct Digits {
+    ys: RnsPoly,
+    vs: RnsPoly,
     level: usize,
 }
 
@@ -53,12 +30,13 @@ pub(super) struct Division<'a> {
 }
 
 impl Context {
-    pub(super) fn scratch_poly(&self, limbs: usize) -> ScratchPoly<'_> {
-        ScratchPoly { words: self.scratch.take(limbs * limb_stride(self.n)), n: self.n }
+    /// A polynomial with arbitrary contents in recycled memory.
+    pub(super) fn scratch_poly(&self, limbs: usize) -> RnsPoly {
+        RnsPoly::recycled(self.n, limbs, &self.scratch)
     }
 
     /// Cut the transformed polynomial `c` (limbs `q_0..q_level`) into digits.
-    pub(super) fn digits_of(&self, c: &[&[u64]], level: usize) -> Digits<'_> {
+    pub(super) fn digits_of(&self, c: &[&[u64]], level: usize) -> Digits {
         let alpha = self.literal.alpha;
         let mut ys = self.scratch_poly(level + 1);
         let mut vs = self.scratch_poly(self.digits(level));
@@ -72,7 +50,7 @@ impl Context {
             let factor = converter(i / alpha).and_then(|c| c.premultipliers().get(i % alpha));
             plan.inverse_scaled(y, factor.copied().unwrap_or(1));
         });
-        let limbs = ys.limbs();
+        let limbs = ys.iter().collect::<Vec<_>>();
         let work: Vec<_> = vs.limbs_mut().into_iter().zip(limbs.chunks(alpha)).enumerate().collect();
         par::for_each(work, |(j, (v, ys))| {
             if let Some(c) = converter(j) {
@@ -83,7 +61,7 @@ impl Context {
     }
 
     /// Digit `j` modulo modulus number `t`, transformed. Not for limbs the digit itself consists of.
-    pub(super) fn raise_digit(&self, digits: &Digits<'_>, j: usize, t: usize, out: &mut [u64]) {
+    pub(super) fn raise_digit(&self, digits: &Digits, j: usize, t: usize, out: &mut [u64]) {
         let alpha = self.literal.alpha;
         let range = j * alpha..((j + 1) * alpha).min(digits.level + 1);
         let present = range.len();
@@ -101,12 +79,7 @@ impl Context {
     }
 
     /// `(sum_j d_j b_j, sum_j d_j a_j)` over `q_0..q_level, p_0..`, transformed.
-    pub(super) fn inner_product(
-        &self,
-        digits: &Digits<'_>,
-        c: &[&[u64]],
-        key: &SwitchKey,
-    ) -> (ScratchPoly<'_>, ScratchPoly<'_>) {
+    pub(super) fn inner_product(&self, digits: &Digits, c: &[&[u64]], key: &SwitchKey) -> (RnsPoly, RnsPoly) {
         let basis = self.extended_basis(digits.level);
         let count = self.digits(digits.level);
         let (mut u0, mut u1) = (self.scratch_poly(basis.len()), self.scratch_poly(basis.len()));
@@ -153,7 +126,7 @@ impl Context {
         });
         for (ys, v) in &mut lifted {
             for v in v.limbs_mut() {
-                divider.convert.correction(self.backend, &ys.limbs(), v);
+                divider.convert.correction(self.backend, &ys.iter().collect::<Vec<_>>(), v);
             }
         }
         let mut work = Vec::new();
@@ -167,7 +140,7 @@ impl Context {
             let (Some(plan), Some(inverse)) = (self.plans.get(i), divider.inverse.get(i)) else { return };
             let mut lift = self.scratch_poly(1);
             for lift in lift.limbs_mut() {
-                divider.convert.convert(self.backend, i, &ys.limbs(), v.limb(0), lift);
+                divider.convert.convert(self.backend, i, &ys.iter().collect::<Vec<_>>(), v.limb(0), lift);
                 plan.forward(lift);
                 vector::sub_mul_add(self.backend, plan.modulus(), out, kept, lift, *inverse, add);
             }
@@ -177,7 +150,7 @@ impl Context {
     /// Divide two polynomials over `q_0..q_level, p_0..` by `P` (`rescale` false) or by `q_level P` (true).
     pub(super) fn divide_by_special(
         &self,
-        u: [&ScratchPoly<'_>; 2],
+        u: [&RnsPoly; 2],
         level: usize,
         rescale: bool,
         add: [Option<Vec<&[u64]>>; 2],
@@ -188,7 +161,7 @@ impl Context {
         let Some(divider) = divider else { return };
         let basis = self.extended_basis(level);
         let jobs = u.into_iter().zip(add).zip(out).map(|((u, add), out)| {
-            let mut kept = u.limbs();
+            let mut kept = u.iter().collect::<Vec<_>>();
             let sources = kept.split_off(keep);
             let sources = basis.iter().skip(keep).copied().zip(sources).collect();
             Division { kept, sources, add, out }

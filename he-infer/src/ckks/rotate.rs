@@ -7,15 +7,15 @@ use super::ciphertext::Ciphertext;
 use super::context::Context;
 use super::error::CkksError;
 use super::keys::{EvalKeys, GaloisKey};
-use super::keyswitch::ScratchPoly;
 use super::par;
+use crate::math::poly::RnsPoly;
 use crate::math::vector;
 
 /// The digits of a ciphertext raised to the extended basis: what all its rotations share.
 pub struct Decomposition<'a> {
     ct: &'a Ciphertext,
     /// Limb `t * digits + j`: digit `j` at basis position `t` (unused where the digit owns the limb).
-    raised: ScratchPoly<'a>,
+    raised: RnsPoly,
 }
 
 impl Context {
@@ -144,20 +144,14 @@ impl Context {
     }
 
     /// Divide by `P`, add `c0`, permute.
-    fn finish_galois(
-        &self,
-        ct: &Ciphertext,
-        key: &GaloisKey,
-        u0: &ScratchPoly<'_>,
-        u1: &ScratchPoly<'_>,
-    ) -> Ciphertext {
+    fn finish_galois(&self, ct: &Ciphertext, key: &GaloisKey, u0: &RnsPoly, u1: &RnsPoly) -> Ciphertext {
         let level = ct.level;
         let (mut k0, mut k1) = (self.scratch_poly(level + 1), self.scratch_poly(level + 1));
         let add = [Some(ct.c0.iter().collect()), None];
         self.divide_by_special([u0, u1], level, false, add, [k0.limbs_mut(), k1.limbs_mut()]);
-        let mut out = self.empty_ct(level, ct.scale);
-        let limbs = out.c0.limbs_mut().into_iter().zip(k0.limbs());
-        let work: Vec<_> = limbs.chain(out.c1.limbs_mut().into_iter().zip(k1.limbs())).collect();
+        let mut out = self.blank_ct(level, ct.scale);
+        let limbs = out.c0.limbs_mut().into_iter().zip(k0.iter());
+        let work: Vec<_> = limbs.chain(out.c1.limbs_mut().into_iter().zip(k1.iter())).collect();
         par::for_each(work, |(out, x)| key.permutation.apply(self.backend, out, x));
         out
     }

@@ -1,7 +1,7 @@
 //! 64-byte aligned word buffers and a pool that recycles them.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytemuck::{Pod, Zeroable};
 
@@ -10,18 +10,41 @@ use bytemuck::{Pod, Zeroable};
 #[repr(C, align(64))]
 struct Line([u64; 8]);
 
-/// A 64-byte aligned, zero-initialised array of words.
-#[derive(Clone, Default)]
+/// A 64-byte aligned array of words. If it came from a [`BufferPool`] it returns there when dropped.
+#[derive(Default)]
 pub struct AlignedWords {
     lines: Vec<Line>,
     len: usize,
+    home: Option<BufferPool>,
 }
 
 impl AlignedWords {
-    /// `len` zero words.
+    /// `len` zero words that belong to no pool.
     #[must_use]
     pub fn zeroed(len: usize) -> Self {
-        Self { lines: vec![Line::zeroed(); len.div_ceil(8)], len }
+        Self { lines: vec![Line::zeroed(); len.div_ceil(8)], len, home: None }
+    }
+
+    /// `len` words from the same pool, with arbitrary contents; zeros if this buffer belongs to none.
+    #[must_use]
+    pub fn sibling(&self, len: usize) -> Self {
+        self.home.as_ref().map_or_else(|| Self::zeroed(len), |pool| pool.take(len))
+    }
+}
+
+impl Clone for AlignedWords {
+    fn clone(&self) -> Self {
+        let mut copy = self.sibling(self.len);
+        copy.copy_from_slice(self);
+        copy
+    }
+}
+
+impl Drop for AlignedWords {
+    fn drop(&mut self) {
+        if let Some(pool) = self.home.take() {
+            pool.give(std::mem::take(&mut self.lines));
+        }
     }
 }
 
@@ -38,52 +61,43 @@ impl DerefMut for AlignedWords {
     }
 }
 
-/// Scratch buffers kept for reuse, so that hot operations do not fault in fresh pages.
+/// Buffers kept for reuse, so that operations do not fault in fresh pages. Cloning shares the pool.
 ///
 /// Contents are arbitrary when taken. Nothing derived from a secret key is ever placed here.
+#[derive(Clone, Default)]
+pub struct BufferPool(Arc<Mutex<Free>>);
+
+/// Returned buffers and their total size.
 #[derive(Default)]
-pub struct ScratchPool {
-    free: Mutex<Vec<AlignedWords>>,
+struct Free {
+    buffers: Vec<Vec<Line>>,
+    lines: usize,
 }
 
-impl ScratchPool {
-    /// A buffer of exactly `len` words with arbitrary contents; it returns to the pool when dropped.
-    pub fn take(&self, len: usize) -> Scratch<'_> {
+/// Most memory a pool keeps, in lines of 64 bytes (256 MiB).
+const KEEP_LINES: usize = 1 << 22;
+
+impl BufferPool {
+    /// A buffer of exactly `len` words with arbitrary contents.
+    #[must_use]
+    pub fn take(&self, len: usize) -> AlignedWords {
+        let want = len.div_ceil(8);
         let found = {
-            let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-            let fit = free.iter().rposition(|b| b.lines.len() * 8 >= len && b.lines.len() * 4 <= len + 64);
-            fit.map(|i| free.swap_remove(i))
+            let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let fit = free.buffers.iter().rposition(|b| b.len() >= want && b.len() <= want + want / 4);
+            let found = fit.map(|i| free.buffers.swap_remove(i));
+            free.lines -= found.as_ref().map_or(0, Vec::len);
+            found
         };
-        let mut words = found.unwrap_or_else(|| AlignedWords::zeroed(len));
-        words.len = len;
-        Scratch { words, pool: self }
+        let lines = found.unwrap_or_else(|| vec![Line::zeroed(); want]);
+        AlignedWords { lines, len, home: Some(self.clone()) }
     }
-}
 
-/// A buffer borrowed from a [`ScratchPool`].
-pub struct Scratch<'a> {
-    words: AlignedWords,
-    pool: &'a ScratchPool,
-}
-
-impl Deref for Scratch<'_> {
-    type Target = [u64];
-    fn deref(&self) -> &[u64] {
-        &self.words
-    }
-}
-
-impl DerefMut for Scratch<'_> {
-    fn deref_mut(&mut self) -> &mut [u64] {
-        &mut self.words
-    }
-}
-
-impl Drop for Scratch<'_> {
-    fn drop(&mut self) {
-        let mut free = self.pool.free.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.len() < 64 {
-            free.push(std::mem::take(&mut self.words));
+    fn give(&self, lines: Vec<Line>) {
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.lines + lines.len() <= KEEP_LINES && free.buffers.len() < 1024 {
+            free.lines += lines.len();
+            free.buffers.push(lines);
         }
     }
 }

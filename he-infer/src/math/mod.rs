@@ -1,7 +1,7 @@
 //! Arithmetic below CKKS: prime moduli, transforms, base conversion, sampling.
 //!
 //! Nothing here knows about ciphertexts. Every kernel exists twice, as portable scalar code and as AVX-512-IFMA code in
-//! `math::simd`; a [`Backend`] value chosen at run time says which one runs. Both give bit-identical results.
+//! `math::simd`; a [`backend::Backend`] value chosen at run time says which one runs. Both give bit-identical results.
 //!
 //! Conventions used everywhere: residues are fully reduced to `[0, q)` between kernels, every prime is below `2^50`, and
 //! "Montgomery form" of `w` means `w * 2^52 mod q`, so that a product with one operand in that form needs one reduction.

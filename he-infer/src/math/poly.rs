@@ -1,6 +1,6 @@
 //! A polynomial over several primes: one padded limb of `n` residues per prime.
 
-use super::buffer::AlignedWords;
+use super::buffer::{AlignedWords, BufferPool};
 
 /// Words between the starts of two limbs. Never a power of two: that would put equal positions of all limbs in one
 /// cache set and halve the speed of base conversion.
@@ -22,6 +22,12 @@ impl RnsPoly {
     #[must_use]
     pub fn zero(n: usize, limbs: usize) -> Self {
         Self { words: AlignedWords::zeroed(limb_stride(n) * limbs), n, limbs }
+    }
+
+    /// A polynomial with arbitrary contents in recycled memory, to be overwritten completely.
+    #[must_use]
+    pub fn recycled(n: usize, limbs: usize, pool: &BufferPool) -> Self {
+        Self { words: pool.take(limb_stride(n) * limbs), n, limbs }
     }
 
     /// Ring degree.
@@ -65,22 +71,11 @@ impl RnsPoly {
         self.iter_mut().collect()
     }
 
-    /// Keep the first `limbs` limbs.
-    pub fn truncate(&mut self, limbs: usize) {
-        if limbs < self.limbs {
-            let mut cut = Self::zero(self.n, limbs);
-            for (dst, src) in cut.iter_mut().zip(self.iter()) {
-                dst.copy_from_slice(src);
-            }
-            *self = cut;
-        }
-    }
-
     /// A copy of the first `limbs` limbs.
     #[must_use]
     pub fn head(&self, limbs: usize) -> Self {
         let limbs = limbs.min(self.limbs);
-        let mut out = Self::zero(self.n, limbs);
+        let mut out = Self { words: self.words.sibling(limb_stride(self.n) * limbs), n: self.n, limbs };
         for (dst, src) in out.iter_mut().zip(self.iter()) {
             dst.copy_from_slice(src);
         }

@@ -105,6 +105,16 @@ pub(super) fn store(x: &mut [u64], j: usize, v: __m512i) {
     unsafe { _mm512_storeu_si512(x.as_mut_ptr().add(j).cast(), v) }
 }
 
+/// Words between the load and the prefetch of a stream from memory.
+const AHEAD: usize = 192;
+
+/// Hint that word `j` will be read soon; any `j` is allowed.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn prefetch(x: &[u64], j: usize) {
+    _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(j).cast());
+}
+
 /// Define a safe entry point `name` that calls `body` compiled with AVX-512.
 macro_rules! entry {
     ($name:ident => $body:path, ($($arg:ident: $ty:ty),*)) => {
@@ -222,6 +232,8 @@ fn dot_pair_v(m: &Modulus, out0: &mut [u64], out1: &mut [u64], terms: &[(&[u64],
     for j in (0..n).step_by(8) {
         let (mut lo0, mut hi0, mut lo1, mut hi1) = (zero, zero, zero, zero);
         for (x, y, z) in terms {
+            prefetch(y, j + AHEAD);
+            prefetch(z, j + AHEAD);
             let (a, b, c) = (load(x, j), load(y, j), load(z, j));
             lo0 = _mm512_madd52lo_epu64(lo0, a, b);
             hi0 = _mm512_madd52hi_epu64(hi0, a, b);

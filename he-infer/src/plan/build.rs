@@ -23,6 +23,16 @@ pub struct PlanOptions {
     pub precision_bits: u32,
 }
 
+/// The smallest secure parameters for `graph` (folded, with ranges), without planning the run: a quick answer to whether
+/// there is one.
+///
+/// # Errors
+/// As [`plan`].
+pub fn parameters(graph: &Graph, options: PlanOptions) -> Result<Chain, HeError> {
+    let (levels, facts) = (levels::assign(graph)?, noise::facts(graph)?);
+    params::search(graph, &facts, &levels, options.precision_bits, options.packing == Packing::Batch)
+}
+
 /// Plan `graph` (folded, with ranges) for an encrypted run.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ mod noise;
 mod params;
 mod program;
 
-pub use build::{PlanOptions, plan};
+pub use build::{PlanOptions, parameters, plan};
 pub use estimate::{CostTable, Estimate, NodeEstimate, estimate};
 pub use layout::{Grid, Layout};
 pub use linear::{Giant, LinearMap, Term};

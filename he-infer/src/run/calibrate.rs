@@ -3,7 +3,10 @@
 use std::time::Instant;
 
 use crate::HeError;
-use crate::ckks::{self, Ciphertext, CkksParams, Context, KeySpec, PlaintextMul};
+use crate::ckks::{self, Ciphertext, CkksError, CkksParams, Context, KeySpec, PlaintextMul};
+use crate::math::backend::Backend;
+use crate::math::modulus::Modulus;
+use crate::math::ntt::Plan;
 use crate::math::sampling::os_rng;
 use crate::plan::CostTable;
 use crate::slots::{CkksSlots, CostCounter, CostVec, SlotEvaluator, Tally};
@@ -48,6 +51,19 @@ pub fn calibrate(machine: &str) -> Result<CostTable, HeError> {
     }
 }
 
+/// Seconds of one butterfly: a transform in place, in cache, as key switching does them.
+fn butterfly(context: &Context) -> Result<f64, HeError> {
+    let (n, q) = (context.n(), context.modulus_at(1).unwrap_or(3));
+    let plan = Modulus::new(q).and_then(|m| Plan::new(n, m, Backend::detect()));
+    let Some(plan) = plan else { return Err(CkksError::Tables { prime: q }.into()) };
+    let mut data: Vec<u64> = (0..n as u64).collect();
+    let seconds = best(50, || {
+        plan.forward(&mut data);
+        Ok(())
+    })?;
+    Ok(seconds / (0.5 * n as f64 * (n as f64).log2()))
+}
+
 fn measure(machine: &str) -> Result<CostTable, HeError> {
     let mut rng = os_rng()?;
     let context = Context::new(&CkksParams::new(ckks::s14())?)?;
@@ -70,11 +86,8 @@ fn measure(machine: &str) -> Result<CostTable, HeError> {
     let x = context.expand_ciphertext(&fresh)?;
     let e = CkksSlots::new(&context, &keys);
 
-    // Rescaling is almost only transforms: it gives the butterfly.
-    let rescale = best(7, || e.rescale(&x))?;
-    let work = count(&context, |c, v| c.rescale(&v).map(drop))?;
+    let butterfly = butterfly(&context)?;
     let pointwise = best(7, || e.add(&x, &x))? / (count(&context, |c, v| c.add(&v, &v).map(drop))?.pointwise as f64 * n);
-    let butterfly = ((rescale - work.pointwise as f64 * n * pointwise) / (work.ntts as f64 * transform)).max(1e-12);
 
     // One rotation and many hoisted ones: the difference is the price of applying a key, the rest that of decomposing.
     let once = best(5, || e.rotate(&x, 1))?;

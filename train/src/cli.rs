@@ -1,0 +1,276 @@
+//! Command-line arguments, and nothing else.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::device::DeviceName;
+
+/// Train neural networks that can run on encrypted data, and prove it.
+///
+/// `hetrain --config quickstart` is short for `hetrain train --config quickstart`.
+#[derive(Debug, Parser)]
+#[command(name = "hetrain", version, max_term_width = 110, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do; without it, `--config` trains.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Arguments of `train`, for the short form.
+    #[command(flatten)]
+    pub train: TrainArgs,
+    /// Arguments every command takes.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+}
+
+/// Arguments every command takes.
+#[derive(Clone, Debug, Args)]
+pub struct GlobalArgs {
+    /// Folder of the data sets, looked at before the config's `dir` and the user's cache
+    #[arg(long, global = true, value_name = "DIR", env = "HETRAIN_DATA")]
+    pub data_dir: Option<PathBuf>,
+    /// Folder of the runs
+    #[arg(long, global = true, value_name = "DIR", default_value = "runs")]
+    pub runs: PathBuf,
+    /// Where training runs: cpu needs nothing, the others need the cargo feature of their name
+    #[arg(long, global = true, value_name = "NAME", default_value = "cpu")]
+    pub device: DeviceName,
+    /// Threads to use [default: one per core]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+}
+
+/// Arguments of `train`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct TrainArgs {
+    /// Run configuration: a YAML file, or a name in configs/
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<String>,
+    /// Change a setting: `--set data.batch=32 --set phases.0.epochs=3`
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Continue an interrupted run: its name, or its folder
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "set"])]
+    pub resume: Option<String>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run every phase of a config, export the network, and verify it encrypted if the config asks for it
+    Train(TrainArgs),
+    /// Train a polynomial student from a ReLU teacher: a run, or weights (.safetensors, .pth, .th)
+    Distill(DistillArgs),
+    /// List everything in a config or a model that keeps it from running encrypted, each with its remedy
+    Check(CheckArgs),
+    /// Write the artifact of a trained run
+    Export(ExportArgs),
+    /// Levels, keys, memory, seconds and precision of an encrypted run on this machine, before paying for it
+    Estimate(EstimateArgs),
+    /// Climb the accuracy ladder over a test set, down to ciphertexts
+    VerifyEncrypted(VerifyArgs),
+    /// Write the report of a run as one self-contained HTML page
+    Report(ReportArgs),
+    /// Measure this machine once; estimates are made from the result
+    Bench,
+    /// Make a secret key, and the evaluation keys a server needs for one model (run by the client)
+    Keygen(KeygenArgs),
+    /// Encrypt an image (run by the client)
+    Encrypt(EncryptArgs),
+    /// Evaluate a model on ciphertexts, without any secret (run by the server)
+    Infer(InferArgs),
+    /// Decrypt a result: class and logits (run by the client)
+    Decrypt(DecryptArgs),
+    /// Fetch a public data set into the cache folder (needs the cargo feature `download`)
+    Download(DownloadArgs),
+}
+
+/// A model and what its encrypted run shall keep.
+#[derive(Clone, Debug, Args)]
+pub struct PlanArgs {
+    /// The artifact: a .hemodel file, or a run's name or folder
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// How values share ciphertexts [default: as the run's config says, else image]
+    #[arg(long, value_name = "NAME")]
+    pub layout: Option<LayoutName>,
+    /// Bits of the logits, relative to their range, that shall survive [default: as the run's config says, else 12]
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(1..=40))]
+    pub precision_bits: Option<u32>,
+}
+
+/// How values share ciphertexts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LayoutName {
+    /// One image spread over slots: least latency
+    Image,
+    /// One image to a slot, thousands at once: most throughput
+    Batch,
+}
+
+/// Arguments of `estimate`.
+#[derive(Clone, Debug, Args)]
+pub struct EstimateArgs {
+    /// What to price.
+    #[command(flatten)]
+    pub plan: PlanArgs,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `verify-encrypted`.
+#[derive(Clone, Debug, Args)]
+pub struct VerifyArgs {
+    /// What to run.
+    #[command(flatten)]
+    pub plan: PlanArgs,
+    /// Data set [default: the one the model was trained for]
+    #[arg(long, value_name = "NAME")]
+    pub data: Option<String>,
+    /// Test images in the encrypted rung [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub samples: Option<u64>,
+    /// Test images in the clear rungs [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub clear_samples: Option<u64>,
+    /// Images to a run in the batch layout [default: as many as fit]
+    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u64).range(1..))]
+    pub batch: Option<u64>,
+    /// Most memory the run may take, in GB [default: what the system has free]
+    #[arg(long, value_name = "GB")]
+    pub max_memory: Option<f64>,
+    /// Also decrypt every layer of a few images, with the secret key, and compare it with the clear program
+    #[arg(long)]
+    pub compare_layers: bool,
+    /// Folder for ladder.jsonl, ladder.json and the report [default: the model's]
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+}
+
+/// Arguments of `report`.
+#[derive(Clone, Debug, Args)]
+pub struct ReportArgs {
+    /// The run: its name, or its folder
+    #[arg(value_name = "RUN")]
+    pub run: String,
+}
+
+/// Arguments of `keygen`.
+#[derive(Clone, Debug, Args)]
+pub struct KeygenArgs {
+    /// What to make keys for.
+    #[command(flatten)]
+    pub plan: PlanArgs,
+    /// Folder for secret.key, evaluation.keys and plan.json; only the last two are for the server
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+}
+
+/// Arguments of `encrypt`.
+#[derive(Clone, Debug, Args)]
+pub struct EncryptArgs {
+    /// The artifact
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// Folder that `keygen` wrote
+    #[arg(long, value_name = "DIR")]
+    pub keys: PathBuf,
+    /// An image file of the model's size, grey or RGB
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "index"])]
+    pub image: Option<PathBuf>,
+    /// Data set to take test images from [default: the one the model was trained for]
+    #[arg(long, value_name = "NAME")]
+    pub data: Option<String>,
+    /// Numbers of the test images, separated by commas (one, or up to a batch in the batch layout)
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "0")]
+    pub index: Vec<usize>,
+    /// Where to write the ciphertexts
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+/// Arguments of `infer`.
+#[derive(Clone, Debug, Args)]
+pub struct InferArgs {
+    /// The artifact
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// Folder with plan.json and evaluation.keys
+    #[arg(long, value_name = "DIR")]
+    pub keys: PathBuf,
+    /// The encrypted input
+    #[arg(long, value_name = "FILE")]
+    pub input: PathBuf,
+    /// Where to write the encrypted result
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Most memory the run may take, in GB [default: what the system has free]
+    #[arg(long, value_name = "GB")]
+    pub max_memory: Option<f64>,
+}
+
+/// Arguments of `decrypt`.
+#[derive(Clone, Debug, Args)]
+pub struct DecryptArgs {
+    /// The artifact
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// Folder with plan.json and secret.key
+    #[arg(long, value_name = "DIR")]
+    pub keys: PathBuf,
+    /// The encrypted result
+    #[arg(long, value_name = "FILE")]
+    pub input: PathBuf,
+    /// Images in a result of the batch layout
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub samples: usize,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `download`.
+#[derive(Clone, Debug, Args)]
+pub struct DownloadArgs {
+    /// The data set: mnist, fashion-mnist, cifar10, optdigits
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+/// Arguments of `distill`.
+#[derive(Clone, Debug, Args)]
+pub struct DistillArgs {
+    /// Run configuration: a YAML file, or a name in configs/
+    #[arg(long, value_name = "FILE")]
+    pub config: String,
+    /// The teacher, which is also the start: a run's name or folder, or a weights file
+    #[arg(long, value_name = "RUN|FILE")]
+    pub teacher: String,
+    /// Change a setting: `--set data.batch=32 --set phases.0.epochs=3`
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Arguments of `check`.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct CheckArgs {
+    /// A run configuration: a YAML file, or a name in configs/
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<String>,
+    /// An artifact
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+}
+
+/// Arguments of `export`.
+#[derive(Clone, Debug, Args)]
+pub struct ExportArgs {
+    /// The run: its name, or its folder
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Where to write [default: model.hemodel in the run's folder]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}

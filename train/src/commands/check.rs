@@ -1,0 +1,110 @@
+//! `hetrain check`: everything that keeps a config or a model from running encrypted, at once.
+
+use std::path::Path;
+
+use anyhow::bail;
+use burn::module::Module;
+use he_infer::plan::{Chain, Packing, PlanOptions, parameters};
+use hetrain_datasets::DataError;
+use hetrain_export::{Artifact, Severity, check, fold, interp};
+use hetrain_layers::HeModel;
+
+use super::{Context, plan::Planned};
+use crate::{
+    cli::{CheckArgs, PlanArgs},
+    config::{self, LayoutKind, RunConfig},
+    data::TrainingData,
+    device::DeviceName,
+    error::RunError,
+    progress::say,
+};
+
+/// Images on which an untrained network's ranges are measured.
+const PROBED: usize = 4;
+
+/// Run the command.
+///
+/// # Errors
+/// What cannot be read; findings that are errors, after all were printed.
+pub fn run(context: &Context, args: &CheckArgs) -> anyhow::Result<()> {
+    match (&args.config, &args.model) {
+        (Some(name), _) => config_file(context, name),
+        (None, Some(path)) => model_file(context, path),
+        (None, None) => bail!("nothing to check\n  help: name a `--config` or a `--model`"),
+    }
+}
+
+fn config_file(context: &Context, name: &str) -> anyhow::Result<()> {
+    let path = config::find(name)?;
+    let config = RunConfig::load(&path, &[])?;
+    if !config.phases.last().is_some_and(|p| p.kind.ends_polynomial()) {
+        bail!(
+            "{}: the network ends with ReLU, which is not a polynomial\n  help: add a `replace` phase; it trains a quadratic in its place, at 1 level",
+            path.display()
+        );
+    }
+    match TrainingData::load(&config, context.global.data_dir.as_deref()) {
+        Ok(data) => {
+            let model = data.model_config(&config).init(&DeviceName::Cpu.open()?, config.seed)?;
+            say(&format!("{}: {}", path.display(), data.describe()));
+            say(&format!("{}: {} levels, {} activations", config.model.name, model.depth(), model.activations()));
+            parameters_of(&config, &data, &model)?;
+        }
+        Err(RunError::Data(missing @ DataError::Missing { .. })) => {
+            say(&format!("warning: shapes were not checked: {missing}"));
+        }
+        Err(other) => return Err(other.into()),
+    }
+    say("nothing keeps this configuration from running encrypted");
+    Ok(())
+}
+
+/// Whether a secure parameter set holds the network, by the ranges of its untrained quadratics: training moves ranges by a
+/// factor of a few, parameters hardly notice.
+fn parameters_of(config: &RunConfig, data: &TrainingData, model: &HeModel) -> anyhow::Result<()> {
+    let polynomial = model.deep_copy();
+    (0..polynomial.activations()).for_each(|i| polynomial.set_blend(i, 1.0));
+    let (mean, std) = data.mean_std()?;
+    let mut graph = fold(&polynomial.valid().lower(&mean, &std)?)?;
+    let set = &data.calibration.set;
+    let white = f64::from(set.white);
+    let images: Vec<Vec<f64>> = (0..set.len().min(PROBED))
+        .filter_map(|i| set.pixels_of(i))
+        .map(|p| p.iter().map(|&v| f64::from(v) / white).collect())
+        .collect();
+    let ranges = {
+        let interpreter = interp::Interpreter::new(&graph)?;
+        interp::measure(&interpreter, images.iter().map(Vec::as_slice), &data.calibration.digest)?
+    };
+    graph.set_ranges(ranges);
+    let packing = match config.he.layout {
+        LayoutKind::Image => Packing::Image,
+        LayoutKind::Batch => Packing::Batch,
+    };
+    let options = PlanOptions { packing, precision_bits: config.he.precision_bits };
+    say(&describe(&parameters(&graph, options)?));
+    Ok(())
+}
+
+fn describe(chain: &Chain) -> String {
+    let literal = chain.params.literal();
+    format!("parameters: ring 2^{}, modulus {:.0} bits, 128-bit security", literal.log_n, literal.log_qp())
+}
+
+fn model_file(context: &Context, path: &Path) -> anyhow::Result<()> {
+    let artifact = Artifact::read(path)?;
+    let findings = check(&artifact.graph);
+    for finding in &findings {
+        say(&finding.to_string());
+    }
+    let errors = findings.iter().filter(|f| f.severity == Severity::Error).count();
+    if errors > 0 {
+        bail!("{}: {errors} of {} findings keep it from running encrypted", path.display(), findings.len());
+    }
+    interp::accept(&artifact.graph)?;
+    let planned = Planned::new(context, &PlanArgs { model: path.into(), layout: None, precision_bits: None })?;
+    say(&describe(&planned.program.chain));
+    let levels = artifact.graph.depth().map_or_else(|| "unknown".to_string(), |d| d.to_string());
+    say(&format!("{}: {levels} levels; nothing keeps it from running encrypted", path.display()));
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! `hetrain distill`: a polynomial student from a ReLU teacher, which is also its start.
+
+use std::path::Path;
+
+use anyhow::bail;
+use burn::module::Module;
+
+use super::{Context, train};
+use crate::{
+    cli::DistillArgs,
+    config::{self, PhaseKind, RunConfig, TeacherSettings},
+    data::TrainingData,
+    evaluate::evaluate,
+    progress::say,
+    run_dir::RunDir,
+    teacher,
+};
+
+/// Run the command.
+///
+/// # Errors
+/// A teacher that cannot be found or does not fit; otherwise as `train`.
+pub fn run(context: &Context, args: &DistillArgs) -> anyhow::Result<()> {
+    let mut config = RunConfig::load(&config::find(&args.config)?, &args.set)?;
+    let source = if Path::new(&args.teacher).is_file() {
+        TeacherSettings::File(args.teacher.clone())
+    } else {
+        RunDir::find(&context.global.runs, &args.teacher)?;
+        TeacherSettings::Run(args.teacher.clone())
+    };
+    config.phases.retain(|p| p.kind != PhaseKind::Pretrain);
+    if config.phases.is_empty() {
+        bail!("{}: has no phase but `pretrain`\n  help: add a `replace` phase, in which the student is distilled", args.config);
+    }
+    for phase in &mut config.phases {
+        phase.teacher = source.clone();
+    }
+    let data = TrainingData::load(&config, context.global.data_dir.as_deref())?;
+    let device = context.global.device.open()?;
+    let model = teacher::outside(&source, &context.global.runs, &data.model_config(&config), &device)?;
+    if let Some(model) = model {
+        let model = model.deep_copy().valid();
+        let mut sets = vec![("validation", &data.validation)];
+        // A file's weights were made elsewhere: nothing in this run is chosen by what the test images say of them.
+        if matches!(source, TeacherSettings::File(_)) {
+            sets.push(("test", &data.splits.test));
+        }
+        for (name, set) in sets {
+            let seen = evaluate(&model, set, &data.normalise, &device)?;
+            let right = (seen.accuracy * set.len() as f64).round();
+            let percent = 100.0 * seen.accuracy;
+            say(&format!("teacher {}: {right} of {} {name} images right ({percent:.2} %)", args.teacher, set.len()));
+        }
+    }
+    let run = RunDir::prepare(&context.global.runs, &config)?;
+    train::train(context, &run, &config, &data)
+}

@@ -1,0 +1,90 @@
+//! `hetrain encrypt`: an image becomes ciphertexts.
+
+use std::{fs::File, io::BufReader, path::Path, sync::Arc};
+
+use anyhow::{Context as _, bail};
+use he_infer::{ckks, math::sampling::os_rng, run::Client, wire};
+use hetrain_datasets::{DatasetConfig, load};
+
+use super::{
+    Context,
+    keygen::save,
+    plan::{Planned, run_config},
+};
+use crate::{cli::EncryptArgs, progress::say};
+
+/// Run the command.
+///
+/// # Errors
+/// Keys of another model, images that do not fit, I/O.
+pub fn run(context: &Context, args: &EncryptArgs) -> anyhow::Result<()> {
+    let planned = Planned::for_keys(context, &args.model, &args.keys)?;
+    let shape = planned.artifact.graph.input_shape().to_vec();
+    let images = match &args.image {
+        Some(path) => vec![read_image(path, &shape)?],
+        None => test_images(context, args, &planned)?,
+    };
+    let engine = Arc::new(ckks::Context::new(&planned.program.chain.params)?);
+    let client = client(&planned, &engine, &args.keys)?;
+    let mut rng = os_rng().context("the operating system gives no randomness")?;
+    let encrypted = client.encrypt(&images, &mut rng)?;
+    save(&args.output, |out| wire::write_seeded_ciphertexts(out, &engine, &encrypted))?;
+    say(&format!("{}: {} image(s) in {} ciphertext(s)", args.output.display(), images.len(), encrypted.len()));
+    Ok(())
+}
+
+/// The client with the secret key of a folder.
+///
+/// # Errors
+/// A folder without a secret key, or with one of other parameters.
+pub fn client(planned: &Planned, engine: &Arc<ckks::Context>, keys: &Path) -> anyhow::Result<Client> {
+    let path = keys.join("secret.key");
+    let file = File::open(&path).with_context(|| {
+        format!("{}\n  help: only the client has the secret key; `hetrain keygen` makes one", path.display())
+    })?;
+    let secret = wire::read_secret_key(BufReader::new(file), engine).with_context(|| path.display().to_string())?;
+    Ok(Client::with_secret(Arc::clone(&planned.program), Arc::clone(engine), secret))
+}
+
+fn test_images(context: &Context, args: &EncryptArgs, planned: &Planned) -> anyhow::Result<Vec<Vec<f64>>> {
+    let run = run_config(&planned.path)?;
+    let (source, seed) = match (&args.data, run) {
+        (Some(name), _) => (DatasetConfig::named(name), planned.artifact.provenance.seed),
+        (None, Some(run)) => (run.data.source, run.seed),
+        (None, None) => {
+            (DatasetConfig::named(&planned.artifact.provenance.data), planned.artifact.provenance.seed)
+        }
+    };
+    let test = load(&source, context.global.data_dir.as_deref(), seed)?.test;
+    let white = f64::from(test.white);
+    args.index
+        .iter()
+        .map(|&i| match test.pixels_of(i) {
+            Some(pixels) => Ok(pixels.iter().map(|&p| f64::from(p) / white).collect()),
+            None => bail!("`{}` has {} test images, there is no number {i}\n  help: they count from 0", source.name, test.len()),
+        })
+        .collect()
+}
+
+/// Pixels in `[0, 1]` of an image file that has the model's size.
+fn read_image(path: &Path, shape: &[usize]) -> anyhow::Result<Vec<f64>> {
+    let &[channels, height, width] = shape else { bail!("the model does not take images but {shape:?}") };
+    let image = image::open(path).with_context(|| path.display().to_string())?;
+    if (image.height() as usize, image.width() as usize) != (height, width) {
+        bail!(
+            "{}: the model takes images of {height}x{width}, this one has {}x{}\n  help: resize it",
+            path.display(),
+            image.height(),
+            image.width()
+        );
+    }
+    match channels {
+        1 => Ok(image.to_luma8().into_raw().iter().map(|&p| f64::from(p) / 255.0).collect()),
+        3 => {
+            let rgb = image.to_rgb8().into_raw();
+            let plane = |c: usize| rgb.iter().skip(c).step_by(3).map(|&p| f64::from(p) / 255.0);
+            Ok((0..3).flat_map(plane).collect())
+        }
+        n => bail!("image files have 1 or 3 channels, the model takes {n}\n  help: use `--data` and `--index`"),
+    }
+}

@@ -1,0 +1,79 @@
+//! `hetrain keygen`: the client's secret key, and the public keys one model needs.
+
+use std::{fs::File, io::BufWriter, path::Path, sync::Arc};
+
+use anyhow::Context as _;
+use he_infer::{
+    ckks,
+    math::sampling::os_rng,
+    run::Client,
+    wire::{self, WireError},
+};
+
+use super::{Context, plan::Planned};
+use crate::{
+    cli::KeygenArgs,
+    error::{RunError, io},
+    progress::say,
+    run_dir::{replace, write_atomic},
+};
+
+/// Run the command.
+///
+/// # Errors
+/// A folder that already holds a secret key; I/O.
+pub fn run(context: &Context, args: &KeygenArgs) -> anyhow::Result<()> {
+    let planned = Planned::new(context, &args.plan)?;
+    std::fs::create_dir_all(&args.output).with_context(|| args.output.display().to_string())?;
+    let secret = args.output.join("secret.key");
+    if secret.exists() {
+        anyhow::bail!(
+            "{}: there is a secret key already, and results encrypted under it would be lost\n  help: choose another folder, or remove it",
+            secret.display()
+        );
+    }
+    let engine = Arc::new(ckks::Context::new(&planned.program.chain.params)?);
+    let mut rng = os_rng().context("the operating system gives no randomness")?;
+    let client = Client::generate(Arc::clone(&planned.program), Arc::clone(&engine), &mut rng);
+    let keys = client.evaluation_keys(&mut rng)?;
+    let public = args.output.join("evaluation.keys");
+    save(&public, |out| wire::write_eval_keys(out, &engine, &keys))?;
+    write_atomic(&args.output.join("plan.json"), serde_json::to_string_pretty(&planned.file()?)?.as_bytes())?;
+    // The secret key comes last: a folder with one is complete.
+    save(&secret, |out| wire::write_secret_key(out, &engine, client.secret()))?;
+    keep_private(&secret)?;
+    let size = std::fs::metadata(&public).map(|m| m.len()).unwrap_or(0);
+    say(&format!("{}: keep it; whoever has it reads everything", secret.display()));
+    say(&format!(
+        "{} ({:.1} MB) and plan.json: for the server",
+        public.display(),
+        size as f64 / 1e6
+    ));
+    Ok(())
+}
+
+/// Write a file of the engine's format, all of it or nothing.
+///
+/// # Errors
+/// I/O.
+pub fn save(
+    path: &Path,
+    write: impl FnOnce(BufWriter<File>) -> Result<(), WireError>,
+) -> Result<(), RunError> {
+    replace(path, |temp| {
+        let file = File::create(temp).map_err(io(temp))?;
+        keep_private(temp)?;
+        write(BufWriter::with_capacity(1 << 20, file))
+            .map_err(|e| io(path)(std::io::Error::other(e.to_string())))
+    })
+}
+
+/// Only the owner may read the file, where the system knows owners.
+fn keep_private(path: &Path) -> Result<(), RunError> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(io(path))?;
+    }
+    Ok(())
+}

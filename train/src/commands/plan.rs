@@ -1,0 +1,160 @@
+//! What commands on artifacts share: find the model, plan it, price it, check that it fits.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context as _;
+use he_infer::plan::{CostTable, Estimate, Packing, PlanOptions, Program, estimate, plan};
+use hetrain_export::Artifact;
+use serde::{Deserialize, Serialize};
+
+use super::{Context, bench};
+use crate::{
+    cli::{LayoutName, PlanArgs},
+    config::{LayoutKind, RunConfig},
+    run_dir::RunDir,
+    verify::available_memory,
+};
+
+/// Bits kept where nobody asks for others.
+const DEFAULT_BITS: u32 = 12;
+
+/// A model with the plan of its encrypted run.
+pub struct Planned {
+    /// The artifact's file.
+    pub path: PathBuf,
+    /// The artifact.
+    pub artifact: Artifact,
+    /// What was asked of the plan.
+    pub options: PlanOptions,
+    /// The plan.
+    pub program: Arc<Program>,
+}
+
+/// What `keygen` keeps so that every later process plans the same program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanFile {
+    /// Digest of the artifact's graph.
+    pub model_digest: String,
+    /// How values share ciphertexts.
+    pub packing: Packing,
+    /// Bits asked for.
+    pub precision_bits: u32,
+}
+
+impl Planned {
+    /// Plan the model a command names.
+    ///
+    /// # Errors
+    /// A model that cannot be read, or has no encrypted run.
+    pub fn new(context: &Context, args: &PlanArgs) -> anyhow::Result<Self> {
+        let path = find_model(context, &args.model)?;
+        let he = run_config(&path)?.map(|c| c.he);
+        let packing = match (args.layout, he.as_ref().map(|h| h.layout)) {
+            (Some(LayoutName::Batch), _) | (None, Some(LayoutKind::Batch)) => Packing::Batch,
+            _ => Packing::Image,
+        };
+        let precision_bits = args.precision_bits.or(he.map(|h| h.precision_bits)).unwrap_or(DEFAULT_BITS);
+        Self::with_options(path, PlanOptions { packing, precision_bits })
+    }
+
+    /// Plan a model as `keygen` did.
+    ///
+    /// # Errors
+    /// Another model than the keys were made for; files that cannot be read.
+    pub fn for_keys(context: &Context, model: &Path, keys: &Path) -> anyhow::Result<Self> {
+        let path = find_model(context, model)?;
+        let file = keys.join("plan.json");
+        let text = std::fs::read_to_string(&file)
+            .with_context(|| format!("{}\n  help: `hetrain keygen` writes this folder", file.display()))?;
+        let stored: PlanFile = serde_json::from_str(&text)
+            .with_context(|| format!("{}: not a plan of `hetrain keygen`\n  help: make the keys again", file.display()))?;
+        let options = PlanOptions { packing: stored.packing, precision_bits: stored.precision_bits };
+        let planned = Self::with_options(path, options)?;
+        let digest = planned.artifact.digest()?;
+        if digest != stored.model_digest {
+            anyhow::bail!(
+                "{}: the keys were made for another model\n  needs model {}\n  found {digest} ({})\n  help: make keys for this model: `hetrain keygen --model {} -o DIR`",
+                keys.display(),
+                stored.model_digest,
+                planned.path.display(),
+                planned.path.display()
+            );
+        }
+        Ok(planned)
+    }
+
+    fn with_options(path: PathBuf, options: PlanOptions) -> anyhow::Result<Self> {
+        let artifact = Artifact::read(&path)?;
+        let program = plan(Arc::new(artifact.graph.clone()), options)
+            .with_context(|| format!("{}: cannot be planned", path.display()))?;
+        Ok(Self { path, artifact, options, program: Arc::new(program) })
+    }
+
+    /// The plan's price on this machine.
+    ///
+    /// # Errors
+    /// As planning.
+    pub fn price(&self) -> anyhow::Result<(Estimate, CostTable)> {
+        let costs = bench::costs()?;
+        Ok((estimate(&self.program, &costs)?, costs))
+    }
+
+    /// The plan file for these options.
+    ///
+    /// # Errors
+    /// An artifact that cannot be digested.
+    pub fn file(&self) -> anyhow::Result<PlanFile> {
+        Ok(PlanFile {
+            model_digest: self.artifact.digest()?,
+            packing: self.options.packing,
+            precision_bits: self.options.precision_bits,
+        })
+    }
+
+    /// Refuse a run that does not fit `max_memory` gigabytes, or what the system has free.
+    ///
+    /// # Errors
+    /// [`he_infer::HeError::Memory`].
+    pub fn fits(&self, price: &Estimate, max_memory: Option<f64>) -> anyhow::Result<()> {
+        let limit = match max_memory {
+            Some(gb) => (gb * 1e9) as u64,
+            None => available_memory().unwrap_or(u64::MAX),
+        };
+        Ok(self.program.fits(price, limit)?)
+    }
+}
+
+/// The artifact's file: as given, or of a run.
+fn find_model(context: &Context, model: &Path) -> anyhow::Result<PathBuf> {
+    if model.is_file() {
+        return Ok(model.to_path_buf());
+    }
+    let name = model.to_string_lossy();
+    if let Ok(folder) = RunDir::find(&context.global.runs, &name) {
+        let path = folder.join("model.hemodel");
+        if path.is_file() {
+            return Ok(path);
+        }
+        anyhow::bail!("{}: the run has no artifact yet\n  help: `hetrain export {name}`", folder.display());
+    }
+    anyhow::bail!(
+        "{name}: no such artifact or run\n  looked for a file of this name, and for a run in {}\n  help: `hetrain train` writes runs/NAME/model.hemodel",
+        context.global.runs.display()
+    )
+}
+
+/// The configuration of the run an artifact lies in, if it lies in one.
+///
+/// # Errors
+/// A configuration that cannot be read.
+pub fn run_config(model: &Path) -> anyhow::Result<Option<RunConfig>> {
+    let file = model.with_file_name("config.yaml");
+    if !file.is_file() {
+        return Ok(None);
+    }
+    Ok(Some(RunConfig::load(&file, &[])?))
+}

@@ -1,0 +1,177 @@
+//! `hetrain verify-encrypted`: the accuracy ladder over a test set.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::Context as _;
+use burn::{module::Module, tensor::Device};
+use hetrain_datasets::{Batcher, DatasetConfig, ImageSet, load};
+use hetrain_layers::HeModel;
+
+use super::{
+    Context,
+    plan::{Planned, run_config},
+};
+use crate::{
+    checkpoint::Store,
+    cli::{PlanArgs, VerifyArgs},
+    config::RunConfig,
+    data::{TrainingData, pixels},
+    loss::to_host,
+    progress::say,
+    report,
+    run_dir::RunDir,
+    trainer::Trainer,
+    verify::{BurnLogits, BurnRungs, Job, climb},
+};
+
+/// Run the command.
+///
+/// # Errors
+/// A model without an encrypted run, data that does not fit, too little memory; I/O.
+pub fn run(context: &Context, args: &VerifyArgs) -> anyhow::Result<()> {
+    let planned = Planned::new(context, &args.plan)?;
+    let config = run_config(&planned.path)?;
+    let own_data = args.data.is_none();
+    let folder = match &args.output {
+        Some(folder) => folder.clone(),
+        None => planned.path.parent().map(Path::to_path_buf).unwrap_or_default(),
+    };
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    match config {
+        // The run's own folder has the networks of the first two rungs, its data and normalisation.
+        Some(config) if own_data => {
+            let name = planned.path.parent().map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
+            let (run, _) = RunDir::open(&context.global.runs, &name)?;
+            let data = TrainingData::load(&config, context.global.data_dir.as_deref())?;
+            let device = context.global.device.open()?;
+            in_run(context, &planned, &run, &config, &data, &device, args, &folder)
+        }
+        _ => {
+            let provenance = &planned.artifact.provenance;
+            let name = args.data.as_deref().unwrap_or(&provenance.data);
+            let splits = load(&DatasetConfig::named(name), context.global.data_dir.as_deref(), provenance.seed)?;
+            let none = BurnRungs { original: None, polynomial: None };
+            verify(context, &planned, &splits.name, &splits.test, &none, args, &folder)
+        }
+    }
+}
+
+/// Verify a run right after its training, as its configuration asks.
+///
+/// # Errors
+/// As [`run`].
+pub fn after_training(
+    context: &Context,
+    run: &RunDir,
+    config: &RunConfig,
+    data: &TrainingData,
+    device: &Device,
+) -> anyhow::Result<()> {
+    let Some(settings) = &config.verify else { return Ok(()) };
+    let plan = PlanArgs { model: run.model(), layout: None, precision_bits: None };
+    let planned = Planned::new(context, &plan)?;
+    let args = VerifyArgs {
+        plan,
+        data: None,
+        samples: Some(settings.encrypted as u64),
+        clear_samples: settings.samples.map(|s| s as u64),
+        batch: None,
+        max_memory: None,
+        compare_layers: false,
+        output: None,
+    };
+    in_run(context, &planned, run, config, data, device, &args, run.path())
+}
+
+#[expect(clippy::too_many_arguments, reason = "a run with all its parts")]
+fn in_run(
+    context: &Context,
+    planned: &Planned,
+    run: &RunDir,
+    config: &RunConfig,
+    data: &TrainingData,
+    device: &Device,
+    args: &VerifyArgs,
+    folder: &Path,
+) -> anyhow::Result<()> {
+    let trainer = Trainer {
+        run,
+        config,
+        data,
+        runs: &context.global.runs,
+        device,
+        stop: &context.stop,
+        stages: 0,
+    };
+    let store = Store::new(run.checkpoints());
+    let logits = |model: HeModel| -> BurnLogits<'_> {
+        let model = model.deep_copy().valid();
+        Box::new(move |set: &ImageSet| {
+            let batcher = Batcher::evaluation(set, 250, &data.normalise)?;
+            let mut all = Vec::with_capacity(set.len());
+            for batch in batcher.epoch(0) {
+                let values = to_host(model.forward(pixels(batch, device)).logits)?;
+                all.extend(values.chunks(set.classes.max(1)).map(|row| row.iter().map(|&v| f64::from(v)).collect()));
+            }
+            Ok(all)
+        })
+    };
+    let last = config.phases.len().saturating_sub(1);
+    let burn = BurnRungs {
+        original: trainer.original(&store)?.map(&logits),
+        polynomial: Some(logits(trainer.best(&store, last)?)),
+    };
+    verify(context, planned, &data.splits.name, &data.splits.test, &burn, args, folder)
+}
+
+fn verify(
+    context: &Context,
+    planned: &Planned,
+    data: &str,
+    test: &ImageSet,
+    burn: &BurnRungs<'_>,
+    args: &VerifyArgs,
+    folder: &Path,
+) -> anyhow::Result<()> {
+    let (estimate, _) = planned.price()?;
+    planned.fits(&estimate, args.max_memory)?;
+    let encrypted = args.samples.map_or(test.len(), |n| n as usize).min(test.len());
+    let samples = args.clear_samples.map_or(test.len(), |n| n as usize).clamp(encrypted, test.len().max(encrypted));
+    let threads = context
+        .global
+        .threads
+        .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+    say(&format!(
+        "  plan: ring 2^{}, {} levels, {} rotation keys, {:.0} MB, about {:.2} s a run on one thread",
+        estimate.log_n,
+        estimate.levels,
+        estimate.rotation_keys,
+        estimate.peak_bytes as f64 / 1e6,
+        estimate.seconds
+    ));
+    let job = Job {
+        artifact: &planned.artifact,
+        model: &planned.path,
+        program: Arc::clone(&planned.program),
+        options: planned.options,
+        estimate,
+        data: data.into(),
+        test,
+        samples,
+        encrypted,
+        threads,
+        batch: args.batch.map(|b| b as usize),
+        compare_layers: args.compare_layers,
+        folder: folder.to_path_buf(),
+        stop: &context.stop,
+    };
+    let summary = climb(&job, burn)?;
+    say(&report::box_table(&summary));
+    if let Some(text) = &summary.divergence {
+        say(&format!("  rungs part: {text}"));
+    }
+    if folder.join("config.yaml").is_file() {
+        say(&format!("  report: {}", report::write(folder)?.display()));
+    }
+    Ok(())
+}

@@ -1,0 +1,290 @@
+//! What a run is, with every default filled in: the values the rest of the program uses without checking again.
+
+use std::fmt;
+
+use hetrain_datasets::{Augment, DatasetConfig};
+use hetrain_layers::{ActivationKind, ModelName};
+use serde::Serialize;
+
+/// A whole run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunConfig {
+    /// Name of the run; its folder is `runs/NAME`.
+    pub name: String,
+    /// Seed of everything random: weights, order of samples, augmentation, validation slice.
+    pub seed: u64,
+    /// The network.
+    pub model: ModelSettings,
+    /// The data.
+    pub data: DataSettings,
+    /// The phases, in order.
+    pub phases: Vec<PhaseSettings>,
+    /// When state is written so that an interrupted run can go on.
+    pub checkpoint: CheckpointSettings,
+    /// What the encrypted run may assume.
+    pub he: HeSettings,
+    /// Verification at the end of training; none when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<VerifySettings>,
+}
+
+/// Choice of the network; input shape and classes come from the data.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ModelSettings {
+    /// The architecture.
+    pub name: ModelName,
+    /// What replaces ReLU: `poly2`, a trainable quadratic per channel.
+    pub activation: ActivationKind,
+}
+
+/// The data and how it is fed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DataSettings {
+    /// Which data set, where, how read.
+    #[serde(flatten)]
+    pub source: DatasetConfig,
+    /// Samples per step.
+    pub batch: usize,
+    /// Share of the training data kept aside to choose checkpoints by.
+    pub validation: f64,
+    /// Training samples on which activation ranges are measured.
+    pub calibration: usize,
+    /// Input normalisation.
+    pub normalise: NormaliseSetting,
+    /// Random changes of training images.
+    pub augment: Augment,
+}
+
+/// Where mean and deviation of the input come from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NormaliseSetting {
+    /// Measured on the training data.
+    Measure,
+    /// Given, one value per channel.
+    #[serde(untagged)]
+    Given {
+        /// Mean per channel, of pixels in `[0, 1]`.
+        mean: Vec<f32>,
+        /// Standard deviation per channel.
+        std: Vec<f32>,
+    },
+}
+
+/// The kinds of phases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PhaseKind {
+    /// Ordinary training of the ReLU network.
+    Pretrain,
+    /// The ReLU network learns to keep the inputs of its activations small.
+    RangeAware,
+    /// ReLU becomes a quadratic.
+    Replace,
+    /// The quadratic network is trained on.
+    Polish,
+}
+
+impl PhaseKind {
+    /// Every kind with its name in files and messages.
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("pretrain", Self::Pretrain),
+        ("range_aware", Self::RangeAware),
+        ("replace", Self::Replace),
+        ("polish", Self::Polish),
+    ];
+
+    /// The name in files and messages.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, k)| *k == self).map_or("", |(n, _)| n)
+    }
+
+    /// Whether the network consists of quadratics at the end of the phase.
+    pub fn ends_polynomial(self) -> bool {
+        matches!(self, Self::Replace | Self::Polish)
+    }
+}
+
+impl fmt::Display for PhaseKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// One phase.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PhaseSettings {
+    /// What the phase does.
+    pub kind: PhaseKind,
+    /// Passes over the training data.
+    pub epochs: usize,
+    /// How weights are updated.
+    pub optimizer: OptimizerSettings,
+    /// How the learning rate changes.
+    pub schedule: ScheduleSettings,
+    /// Largest norm of the whole gradient; 0 for none.
+    pub clip: f64,
+    /// Share of the target spread over the other classes.
+    pub label_smoothing: f64,
+    /// Weight of the penalty on activation inputs outside their interval.
+    pub range_weight: f64,
+    /// Where activation inputs shall stay; measured when absent.
+    pub interval: Option<[f64; 2]>,
+    /// A measured range is widened by this factor to become the interval.
+    pub margin: f64,
+    /// Share of the phase over which ReLU becomes the quadratic.
+    pub ramp: f64,
+    /// Which activations change first.
+    pub order: Order,
+    /// Learning rate of the quadratics' coefficients, as a factor.
+    pub coef_lr: f64,
+    /// Who teaches.
+    pub teacher: TeacherSettings,
+    /// How.
+    pub distill: DistillSettings,
+    /// Activation inputs are clamped to this absolute value while training; not clamped when absent.
+    pub clamp: Option<f64>,
+    /// The clamp is removed after this share of the phase.
+    pub clamp_off: f64,
+    /// Decay of the running average of the weights, which is then what is validated and kept; none when absent.
+    pub ema: Option<f64>,
+}
+
+/// Order in which activations are replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// All at once.
+    Together,
+    /// One after the other, from the output.
+    LastFirst,
+    /// One after the other, from the input.
+    FirstLast,
+}
+
+/// Update rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OptimizerKind {
+    /// Adam with the decay added to the gradient.
+    Adam,
+    /// Adam with the decay apart from the gradient.
+    Adamw,
+    /// Gradient descent with momentum.
+    Sgd,
+}
+
+/// An update rule with its numbers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OptimizerSettings {
+    /// The rule.
+    pub kind: OptimizerKind,
+    /// Peak learning rate.
+    pub lr: f64,
+    /// Momentum (of `sgd`; the first decay of Adam).
+    pub momentum: f64,
+    /// Decay of the weights; never applied to biases, batch norm and coefficients.
+    pub weight_decay: f64,
+}
+
+/// Shapes of the learning rate over a phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScheduleKind {
+    /// Warm-up, then half a cosine down to zero.
+    Cosine,
+    /// Half a cosine up from a twenty-fifth, half a cosine down to zero.
+    OneCycle,
+    /// Warm-up, then unchanged.
+    Constant,
+    /// Warm-up, then a tenth at 60 % and a hundredth at 85 %.
+    Step,
+}
+
+/// A learning-rate schedule.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ScheduleSettings {
+    /// The shape.
+    pub kind: ScheduleKind,
+    /// Share of the phase over which the rate rises.
+    pub warmup: f64,
+}
+
+/// Whose outputs the network imitates.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
+pub enum TeacherSettings {
+    /// Nobody: labels only.
+    None,
+    /// The best network of the phase before.
+    Previous,
+    /// The best network of the first phase of another run.
+    Run(String),
+    /// A weights file: `.safetensors`, `.pth` or `.th`.
+    File(String),
+}
+
+impl From<TeacherSettings> for String {
+    fn from(t: TeacherSettings) -> Self {
+        match t {
+            TeacherSettings::None => "none".into(),
+            TeacherSettings::Previous => "previous".into(),
+            TeacherSettings::Run(v) => format!("run:{v}"),
+            TeacherSettings::File(v) => format!("file:{v}"),
+        }
+    }
+}
+
+/// Weights of the distillation losses.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DistillSettings {
+    /// Softening of both outputs.
+    pub temperature: f64,
+    /// Share of the teacher in the loss; the labels have the rest.
+    pub weight: f64,
+    /// Weight of the differences at stage ends.
+    pub features: f64,
+}
+
+/// When state is written.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CheckpointSettings {
+    /// At the latest after this many minutes (and at every epoch end).
+    pub minutes: f64,
+    /// Also after this many steps; not by steps when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
+}
+
+/// What the encrypted run may assume.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HeSettings {
+    /// Bits of security.
+    pub security: u32,
+    /// Whether ciphertexts may be refreshed: `never`.
+    pub bootstrap: String,
+    /// Bits of the logits that shall survive.
+    pub precision_bits: u32,
+    /// How values share ciphertexts.
+    pub layout: LayoutKind,
+}
+
+/// How values share ciphertexts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LayoutKind {
+    /// One image fills a ciphertext: least latency.
+    Image,
+    /// One slot per image, thousands of images at once: most throughput.
+    Batch,
+}
+
+/// Verification at the end of training.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct VerifySettings {
+    /// Test samples in the clear rungs; all when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub samples: Option<usize>,
+    /// Test samples in the encrypted rung.
+    pub encrypted: usize,
+}

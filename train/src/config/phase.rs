@@ -1,0 +1,221 @@
+//! Reading one entry of `phases`: which settings each kind knows, and their defaults.
+
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+use super::{
+    model::*,
+    section::{Mistakes, Section},
+    tree::Node,
+};
+
+/// Settings of every kind of phase.
+const COMMON: &[&str] =
+    &["kind", "epochs", "optimizer", "schedule", "clip", "label_smoothing", "teacher", "distill", "ema"];
+/// Settings of phases that watch ranges.
+const RANGE: &[&str] = &["range_weight", "interval", "clamp", "clamp_off"];
+/// Settings of phases that train quadratics.
+const QUADRATIC: &[&str] = &["coef_lr", "margin"];
+/// Settings of `replace` only.
+const REPLACE: &[&str] = &["ramp", "order"];
+
+fn keys(kind: PhaseKind) -> Vec<&'static str> {
+    let parts: &[&[&str]] = match kind {
+        PhaseKind::Pretrain => &[COMMON],
+        PhaseKind::RangeAware => &[COMMON, RANGE],
+        PhaseKind::Polish => &[COMMON, RANGE, QUADRATIC],
+        PhaseKind::Replace => &[COMMON, RANGE, QUADRATIC, REPLACE],
+    };
+    parts.concat()
+}
+
+impl Serialize for PhaseSettings {
+    /// Writes the settings the kind knows, so that what is written can be read again.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for key in keys(self.kind) {
+            match key {
+                "kind" => map.serialize_entry(key, &self.kind)?,
+                "epochs" => map.serialize_entry(key, &self.epochs)?,
+                "optimizer" => map.serialize_entry(key, &self.optimizer)?,
+                "schedule" => map.serialize_entry(key, &self.schedule)?,
+                "clip" => map.serialize_entry(key, &self.clip)?,
+                "label_smoothing" => map.serialize_entry(key, &self.label_smoothing)?,
+                "teacher" => map.serialize_entry(key, &self.teacher)?,
+                "distill" => map.serialize_entry(key, &self.distill)?,
+                "ema" => map.serialize_entry(key, &self.ema)?,
+                "range_weight" => map.serialize_entry(key, &self.range_weight)?,
+                "interval" => map.serialize_entry(key, &self.interval)?,
+                "clamp" => map.serialize_entry(key, &self.clamp)?,
+                "clamp_off" => map.serialize_entry(key, &self.clamp_off)?,
+                "coef_lr" => map.serialize_entry(key, &self.coef_lr)?,
+                "margin" => map.serialize_entry(key, &self.margin)?,
+                "ramp" => map.serialize_entry(key, &self.ramp)?,
+                "order" => map.serialize_entry(key, &self.order)?,
+                _ => {}
+            }
+        }
+        map.end()
+    }
+}
+
+/// Read phase number `index`.
+pub(super) fn read(node: &Node, index: usize, mistakes: &mut Mistakes) -> Option<PhaseSettings> {
+    let path = format!("phases[{index}]");
+    let kind = {
+        let every = keys(PhaseKind::Replace);
+        // The kind decides which keys are known, so it is read first, and its own mistakes are kept.
+        let mut probe_mistakes = Mistakes::new();
+        let mut probe = Section::open(Some(node), &path, &every, &mut probe_mistakes);
+        let kind = probe.choice_or_none("kind", &PhaseKind::ALL);
+        if kind.is_none() && !probe.has("kind") {
+            let help = "write `kind: pretrain`, `range_aware`, `replace` or `polish`";
+            probe.add(Some(node.at), "kind", "is missing".into(), help);
+        }
+        if kind.is_none() {
+            mistakes.append(&mut probe_mistakes);
+        }
+        kind?
+    };
+    let mut s = Section::open(Some(node), &path, &keys(kind), mistakes);
+    let polynomial = kind.ends_polynomial();
+    let positive = |v: f64| v > 0.0;
+    let share = |v: f64| (0.0..=1.0).contains(&v);
+    if !s.has("epochs") {
+        s.add(Some(node.at), "epochs", "is missing".into(), "write `epochs: 10`, the passes over the training data");
+    }
+    let epochs = s.whole("epochs", 1, 1, 100_000) as usize;
+    let default_lr = match kind {
+        PhaseKind::Pretrain => 2e-3,
+        PhaseKind::RangeAware | PhaseKind::Replace => 1e-3,
+        PhaseKind::Polish => 2e-4,
+    };
+    let optimizer = optimizer(&mut s, default_lr);
+    let schedule = schedule(&mut s);
+    let clip = s.real("clip", 1.0, |v| v >= 0.0, "a number of at least 0 (0: no clipping)");
+    let label_smoothing = s.real("label_smoothing", 0.0, |v| (0.0..1.0).contains(&v), "a number from 0 to below 1");
+    let default_weight = if kind == PhaseKind::Pretrain { 0.0 } else { 0.01 };
+    let range_weight = s.real("range_weight", default_weight, |v| v >= 0.0, "a number of at least 0");
+    let interval = interval(&mut s, kind);
+    let margin = s.real("margin", 1.5, |v| v >= 1.0, "a number of at least 1");
+    let ramp_need = "a number from 0 to 1, the share of the phase over which ReLU becomes the quadratic";
+    let ramp = s.real("ramp", 0.35, share, ramp_need);
+    if ramp * epochs as f64 > epochs as f64 - 1.0 && kind == PhaseKind::Replace && s.has("ramp") {
+        let what = format!("with {ramp} the replacement ends in the last of {epochs} epochs, and only epochs after it can be kept");
+        s.reject("ramp", what, "use a smaller `ramp` or more `epochs`");
+    }
+    let order = s
+        .choice_or_none(
+            "order",
+            &[("together", Order::Together), ("last_first", Order::LastFirst), ("first_last", Order::FirstLast)],
+        )
+        .unwrap_or(Order::Together);
+    let coef_lr = s.real("coef_lr", 0.1, positive, "a number above 0, the factor on the learning rate");
+    let teacher = teacher(&mut s, kind);
+    let distill = distill(&mut s);
+    let clamp = s.real_or_none("clamp", positive, "a number above 0");
+    let clamp_off = s.real("clamp_off", 0.66, share, "a number from 0 to 1, the share of the phase after which the clamp goes");
+    let ema = s.real_or_none("ema", |v| v > 0.0 && v < 1.0, "a number between 0 and 1, such as 0.999");
+    Some(PhaseSettings {
+        kind,
+        epochs,
+        optimizer,
+        schedule,
+        clip,
+        label_smoothing,
+        range_weight,
+        interval,
+        margin,
+        ramp: if kind == PhaseKind::Replace { ramp } else { 0.0 },
+        order,
+        coef_lr: if polynomial { coef_lr } else { 1.0 },
+        teacher,
+        distill,
+        clamp,
+        clamp_off,
+        ema,
+    })
+}
+
+fn optimizer(s: &mut Section<'_>, default_lr: f64) -> OptimizerSettings {
+    let mut o = s.group("optimizer", &["kind", "lr", "momentum", "weight_decay"]);
+    let kind = o
+        .choice_or_none(
+            "kind",
+            &[("adam", OptimizerKind::Adam), ("adamw", OptimizerKind::Adamw), ("sgd", OptimizerKind::Sgd)],
+        )
+        .unwrap_or(OptimizerKind::Adamw);
+    OptimizerSettings {
+        kind,
+        lr: o.real("lr", default_lr, |v| v > 0.0, "a number above 0"),
+        momentum: o.real("momentum", 0.9, |v| (0.0..1.0).contains(&v), "a number from 0 to below 1"),
+        weight_decay: o.real("weight_decay", 5e-4, |v| v >= 0.0, "a number of at least 0"),
+    }
+}
+
+fn schedule(s: &mut Section<'_>) -> ScheduleSettings {
+    let mut g = s.group("schedule", &["kind", "warmup"]);
+    let kinds = [
+        ("cosine", ScheduleKind::Cosine),
+        ("one_cycle", ScheduleKind::OneCycle),
+        ("constant", ScheduleKind::Constant),
+        ("step", ScheduleKind::Step),
+    ];
+    let kind = g.choice_or_none("kind", &kinds).unwrap_or(ScheduleKind::Cosine);
+    let default = if kind == ScheduleKind::OneCycle { 0.3 } else { 0.05 };
+    let warmup = g.real("warmup", default, |v| (0.0..1.0).contains(&v), "a number from 0 to below 1, a share of the phase");
+    ScheduleSettings { kind, warmup }
+}
+
+fn interval(s: &mut Section<'_>, kind: PhaseKind) -> Option<[f64; 2]> {
+    let default = (kind == PhaseKind::RangeAware).then_some([-8.0, 8.0]);
+    let need = "two numbers, the lower first: `[-8, 8]`";
+    match s.reals_or_none("interval", need).as_deref() {
+        Some(&[lo, hi]) if lo < hi => {
+            if lo > 0.0 || hi < 0.0 {
+                let what = format!("needs an interval that holds 0, found [{lo}, {hi}]");
+                s.reject("interval", what, "activations see both signs; use for example `[-8, 8]`");
+            }
+            Some([lo, hi])
+        }
+        Some(&[lo, hi]) => {
+            let what = format!("needs the lower end first, found [{lo}, {hi}]");
+            s.reject("interval", what, format!("write `[{hi}, {lo}]`"));
+            default
+        }
+        Some(other) => {
+            let what = format!("needs {need}, found {} numbers", other.len());
+            s.reject("interval", what, "write `[-8, 8]`");
+            default
+        }
+        None => default,
+    }
+}
+
+fn teacher(s: &mut Section<'_>, kind: PhaseKind) -> TeacherSettings {
+    let default = if kind == PhaseKind::Pretrain { TeacherSettings::None } else { TeacherSettings::Previous };
+    let need = "`none`, `previous`, `run:NAME` or `file:PATH`";
+    let Some(text) = s.text_or_none("teacher", need) else { return default };
+    match text.split_once(':') {
+        Some(("run", name)) if !name.trim().is_empty() => TeacherSettings::Run(name.trim().into()),
+        Some(("file", path)) if !path.trim().is_empty() => TeacherSettings::File(path.trim().into()),
+        None if text == "none" => TeacherSettings::None,
+        None if text == "previous" && kind == PhaseKind::Pretrain => {
+            s.reject("teacher", "there is no phase before pretraining".into(), "use `none`, `run:NAME` or `file:PATH`");
+            default
+        }
+        None if text == "previous" => TeacherSettings::Previous,
+        _ => {
+            s.reject("teacher", format!("needs {need}, found `{text}`"), "`previous` is the ReLU network of the phases before");
+            default
+        }
+    }
+}
+
+fn distill(s: &mut Section<'_>) -> DistillSettings {
+    let mut d = s.group("distill", &["temperature", "weight", "features"]);
+    DistillSettings {
+        temperature: d.real("temperature", 4.0, |v| v > 0.0, "a number above 0"),
+        weight: d.real("weight", 0.9, |v| (0.0..=1.0).contains(&v), "a number from 0 to 1, the teacher's share of the loss"),
+        features: d.real("features", 0.0, |v| v >= 0.0, "a number of at least 0"),
+    }
+}

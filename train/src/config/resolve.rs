@@ -1,0 +1,240 @@
+//! From the YAML tree to a [`RunConfig`], collecting every mistake on the way.
+
+use hetrain_datasets::{Augment, DatasetConfig, known, nearest as nearest_dataset};
+use hetrain_layers::{ActivationKind, ModelName};
+
+use super::{
+    model::*,
+    phase,
+    section::{Mistake, Mistakes, Section},
+    tree::{Node, Value},
+};
+
+const ROOT: [&str; 8] = ["name", "seed", "model", "data", "phases", "checkpoint", "he", "verify"];
+const DATA: [&str; 13] = [
+    "name", "dir", "size", "channels", "classes", "class_names", "train_limit", "test_limit", "batch", "validation",
+    "calibration", "normalise", "augment",
+];
+
+/// Read and check everything.
+///
+/// # Errors
+/// All mistakes, in the order of the file.
+pub(super) fn resolve(root: &Node) -> Result<RunConfig, Mistakes> {
+    let mut mistakes = Mistakes::new();
+    let mut s = Section::open(Some(root), "", &ROOT, &mut mistakes);
+    for key in ["name", "model", "data", "phases"] {
+        if !s.has(key) {
+            s.add(None, key, "is missing".into(), format!("add `{key}:`; see configs/quickstart.yaml"));
+        }
+    }
+    let name = run_name(&mut s);
+    let seed = s.whole("seed", 1, 0, u64::MAX);
+    let model = model(&mut s);
+    let data = data(&mut s);
+    let checkpoint = {
+        let mut c = s.group("checkpoint", &["minutes", "steps"]);
+        let minutes = c.real("minutes", 5.0, |v| v > 0.0 && v <= 5.0, "a number above 0, at most 5");
+        CheckpointSettings { minutes, steps: c.whole_or_none("steps", 1, 1 << 40).map(|v| v as usize) }
+    };
+    let he = he(&mut s);
+    let verify = s.has("verify").then(|| {
+        let mut v = s.group("verify", &["samples", "encrypted"]);
+        let samples = v.whole_or_none("samples", 1, 1 << 40).map(|n| n as usize);
+        let encrypted = v.whole("encrypted", 100, 0, 1 << 40) as usize;
+        if samples.is_some_and(|n| encrypted > n) {
+            let help = "the encrypted samples are among the clear ones; raise `samples` or lower `encrypted`";
+            v.reject("encrypted", format!("needs at most the {} `samples`, found {encrypted}", samples.unwrap_or(0)), help);
+        }
+        VerifySettings { samples, encrypted }
+    });
+    let phases = phases(root, &mut mistakes);
+    if mistakes.is_empty() {
+        Ok(RunConfig { name, seed, model, data, phases, checkpoint, he, verify })
+    } else {
+        mistakes.sort_by_key(|m| m.at.map_or((1, None), |at| (0, Some(at))));
+        mistakes.dedup();
+        Err(mistakes)
+    }
+}
+
+fn run_name(s: &mut Section<'_>) -> String {
+    let need = "the name of the run's folder: letters, digits, `-`, `_`, `.`";
+    let Some(name) = s.text_or_none("name", need) else { return String::new() };
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    if !plain || name.starts_with('.') || name.len() > 100 {
+        s.reject("name", format!("needs {need}, found `{name}`"), "use for example `mnist-lenet`");
+    }
+    name
+}
+
+fn model(s: &mut Section<'_>) -> ModelSettings {
+    let present = s.has("model");
+    let mut m = s.group("model", &["name", "activation"]);
+    if present && !m.has("name") {
+        m.add(None, "name", "is missing".into(), format!("write one of {}", ModelName::ALL.map(ModelName::as_str).join(", ")));
+    }
+    let name = m.choice_or_none("name", &ModelName::ALL.map(|n| (n.as_str(), n))).unwrap_or(ModelName::Lenet5);
+    let activation = m.choice_or_none("activation", &[("poly2", ActivationKind::Poly2)]).unwrap_or_default();
+    ModelSettings { name, activation }
+}
+
+fn data(s: &mut Section<'_>) -> DataSettings {
+    let present = s.has("data");
+    let mut d = s.group("data", &DATA);
+    if present && !d.has("name") {
+        let names: Vec<&str> = known().iter().map(|k| k.name).collect();
+        d.add(None, "name", "is missing".into(), format!("write one of {}", names.join(", ")));
+    }
+    let name = d.text_or_none("name", "the name of a data set").unwrap_or_default();
+    if !name.is_empty() && !known().iter().any(|k| k.name == name) {
+        let names: Vec<&str> = known().iter().map(|k| k.name).collect();
+        let help = nearest_dataset(&name).map_or_else(|| format!("known: {}", names.join(", ")), |n| format!("did you mean `{n}`?"));
+        d.reject("name", format!("no data set is called `{name}`"), help);
+    }
+    let pair = d.reals_or_none("size", "[height, width]");
+    let size = pair.as_deref().and_then(|v| match v {
+        &[h, w] if h >= 1.0 && w >= 1.0 && h.fract() == 0.0 && w.fract() == 0.0 => Some([h as usize, w as usize]),
+        _ => {
+            d.reject("size", "needs two whole numbers of at least 1".into(), "write `[height, width]`");
+            None
+        }
+    });
+    let source = DatasetConfig {
+        name,
+        dir: d.text_or_none("dir", "a folder").map(Into::into),
+        size,
+        channels: d.whole_or_none("channels", 1, 3).map(|v| v as usize),
+        classes: d.whole_or_none("classes", 2, 256).map(|v| v as usize),
+        class_names: class_names(&mut d),
+        train_limit: d.whole_or_none("train_limit", 1, 1 << 40).map(|v| v as usize),
+        test_limit: d.whole_or_none("test_limit", 1, 1 << 40).map(|v| v as usize),
+    };
+    let batch = d.whole("batch", 64, 2, 65_536) as usize;
+    let share = "a number above 0, at most 0.5, the share of the training data kept aside";
+    let validation = d.real("validation", 0.1, |v| v > 0.0 && v <= 0.5, share);
+    let calibration = d.whole("calibration", 1024, 16, 1 << 24) as usize;
+    let normalise = normalise(&mut d);
+    let mut a = d.group("augment", &["flip", "crop_padding", "rotate", "cutout"]);
+    let augment = Augment {
+        flip: a.flag("flip", false),
+        crop_padding: a.whole("crop_padding", 0, 0, 64) as usize,
+        rotate: a.real("rotate", 0.0, |v| (0.0..=180.0).contains(&v), "degrees from 0 to 180") as f32,
+        cutout: a.whole("cutout", 0, 0, 4096) as usize,
+    };
+    DataSettings { source, batch, validation, calibration, normalise, augment }
+}
+
+fn class_names(d: &mut Section<'_>) -> Option<Vec<String>> {
+    let node = d.get("class_names")?;
+    if let Value::List(items) = &node.value {
+        let names: Vec<String> = items
+            .iter()
+            .map(|n| match &n.value {
+                Value::Text(t) => t.clone(),
+                other => other.to_string(),
+            })
+            .collect();
+        return Some(names);
+    }
+    d.wrong("class_names", node, "a list of names");
+    None
+}
+
+fn normalise(d: &mut Section<'_>) -> NormaliseSetting {
+    let Some(node) = d.get("normalise") else { return NormaliseSetting::Measure };
+    match &node.value {
+        Value::Text(t) if t == "measure" => NormaliseSetting::Measure,
+        Value::Map(_) => {
+            let mut n = d.group("normalise", &["mean", "std"]);
+            let need = "a list of numbers, one per channel";
+            let mean = n.reals_or_none("mean", need);
+            let std = n.reals_or_none("std", need);
+            for (key, value) in [("mean", &mean), ("std", &std)] {
+                if value.is_none() && !n.has(key) {
+                    n.add(None, key, "is missing".into(), "give both, or write `normalise: measure`");
+                }
+            }
+            let (mean, std) = (mean.unwrap_or_default(), std.unwrap_or_default());
+            if mean.len() != std.len() && !mean.is_empty() && !std.is_empty() {
+                n.reject("std", format!("needs {} numbers, as `mean` has, found {}", mean.len(), std.len()), "give one per channel");
+            }
+            if std.iter().any(|v| *v <= 0.0) {
+                n.reject("std", "needs numbers above 0".into(), "give the deviation of pixels in [0, 1]");
+            }
+            let narrow = |v: Vec<f64>| v.into_iter().map(|x| x as f32).collect();
+            NormaliseSetting::Given { mean: narrow(mean), std: narrow(std) }
+        }
+        _ => {
+            d.wrong("normalise", node, "`measure` or `{ mean: [...], std: [...] }`");
+            NormaliseSetting::Measure
+        }
+    }
+}
+
+fn phases(root: &Node, mistakes: &mut Mistakes) -> Vec<PhaseSettings> {
+    let Some(node) = root.get("phases") else { return Vec::new() };
+    let mut add = |at, key: String, what: String, help: &str| {
+        mistakes.push(Mistake { at: Some(at), key, what, help: help.into() });
+    };
+    let items = match &node.value {
+        Value::List(items) if !items.is_empty() => items,
+        other => {
+            let found = if matches!(other, Value::List(_)) { "an empty list".into() } else { other.to_string() };
+            add(node.at, "phases".into(), format!("needs a list of phases, found {found}"), "write `- { kind: pretrain, epochs: 10 }`");
+            return Vec::new();
+        }
+    };
+    let read: Vec<Option<PhaseSettings>> =
+        items.iter().enumerate().map(|(i, item)| phase::read(item, i, mistakes)).collect();
+    let mut polynomial = false;
+    for (i, (phase, item)) in read.iter().zip(items).enumerate() {
+        let Some(phase) = phase else { continue };
+        let mut add = |what: &str, help: &str| {
+            mistakes.push(Mistake {
+                at: Some(item.at),
+                key: format!("phases[{i}].kind"),
+                what: what.into(),
+                help: help.into(),
+            });
+        };
+        match (phase.kind, polynomial) {
+            (PhaseKind::Polish, false) => {
+                add("`polish` trains quadratics, and the network still has ReLU here", "put a `replace` phase before it");
+            }
+            (PhaseKind::Replace, true) => {
+                add("`replace` needs ReLU, and the network has quadratics already", "use `polish` to train on");
+            }
+            (PhaseKind::Pretrain | PhaseKind::RangeAware, true) => {
+                add("the phase trains the ReLU network, which was replaced before", "put it before `replace`");
+            }
+            (PhaseKind::Pretrain, false) if i > 0 => {
+                add("`pretrain` starts from fresh weights and would drop the phases before", "put it first");
+            }
+            _ => {}
+        }
+        polynomial |= phase.kind.ends_polynomial();
+    }
+    read.into_iter().flatten().collect()
+}
+
+fn he(s: &mut Section<'_>) -> HeSettings {
+    let mut h = s.group("he", &["security", "bootstrap", "precision_bits", "layout"]);
+    let security = h.whole("security", 128, 1, 1024) as u32;
+    if security != 128 {
+        h.reject("security", format!("needs 128 bits, found {security}"), "other levels are not offered; remove the setting");
+    }
+    let bootstrap = h.text_or_none("bootstrap", "`never`").unwrap_or_else(|| "never".into());
+    if bootstrap != "never" {
+        let what = match bootstrap.as_str() {
+            "auto" | "always" => format!("`{bootstrap}` needs refreshing of ciphertexts, and this release is leveled"),
+            _ => format!("needs `never`, found `{bootstrap}`"),
+        };
+        h.reject("bootstrap", what, "write `bootstrap: never` and keep the network shallow enough (`hetrain estimate`)");
+    }
+    let precision_bits = h.whole("precision_bits", 12, 4, 30) as u32;
+    let layout = h
+        .choice_or_none("layout", &[("image", LayoutKind::Image), ("batch", LayoutKind::Batch)])
+        .unwrap_or(LayoutKind::Image);
+    HeSettings { security, bootstrap, precision_bits, layout }
+}

@@ -1,0 +1,93 @@
+//! The data of a run, cut and measured as its configuration says.
+
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use hetrain_datasets::{Calibration, ImageBatch, ImageSet, Normalise, Splits, load, validation_split};
+use hetrain_layers::ModelConfig;
+
+use crate::{
+    config::{NormaliseSetting, RunConfig},
+    error::RunError,
+};
+
+/// Images to learn from, to choose by, and to measure ranges on. The test images lie in `splits` and nothing here reads
+/// them.
+pub struct TrainingData {
+    /// Everything as loaded; `train` still holds the validation slice.
+    pub splits: Splits,
+    /// Images to learn from.
+    pub train: ImageSet,
+    /// Images by which checkpoints are chosen.
+    pub validation: ImageSet,
+    /// Training images on which ranges are measured.
+    pub calibration: Calibration,
+    /// Input normalisation.
+    pub normalise: Normalise,
+}
+
+impl TrainingData {
+    /// Load and cut the data of `config`; files are looked for below `data_dir` first.
+    ///
+    /// # Errors
+    /// Data errors; settings that do not fit the data.
+    pub fn load(config: &RunConfig, data_dir: Option<&Path>) -> Result<Self, RunError> {
+        let splits = load(&config.data.source, data_dir, config.seed)?;
+        let (train, validation) = match &splits.validation {
+            Some(own) => (splits.train.clone(), own.clone()),
+            None => validation_split(&splits.train, config.data.validation, config.seed),
+        };
+        if validation.is_empty() || train.len() < config.data.batch.min(2) {
+            return Err(RunError::Mismatch {
+                what: "`data.validation`".into(),
+                needs: "training and validation images".into(),
+                found: format!("{} and {}", train.len(), validation.len()),
+                help: "change the share `data.validation`, or use more data".into(),
+            });
+        }
+        let normalise = match &config.data.normalise {
+            NormaliseSetting::Measure => Normalise::measure(&train),
+            NormaliseSetting::Given { mean, std } => Normalise { mean: mean.clone(), std: std.clone() },
+        };
+        normalise.per_channel(train.shape[0])?;
+        let calibration = Calibration::sample(&train, config.data.calibration, config.seed);
+        Ok(Self { splits, train, validation, calibration, normalise })
+    }
+
+    /// Settings of the network for this data.
+    pub fn model_config(&self, config: &RunConfig) -> ModelConfig {
+        ModelConfig {
+            name: config.model.name,
+            input: self.train.shape,
+            classes: self.train.classes,
+            activation: config.model.activation,
+        }
+    }
+
+    /// Mean and deviation per channel, as lowering wants them.
+    ///
+    /// # Errors
+    /// A normalisation for other channels.
+    pub fn mean_std(&self) -> Result<(Vec<f64>, Vec<f64>), RunError> {
+        let pairs = self.normalise.per_channel(self.train.shape[0])?;
+        Ok(pairs.into_iter().map(|(m, s)| (f64::from(m), f64::from(s))).unzip())
+    }
+
+    /// One line about the data: `digits 8x8, 10 classes, 1293 + 144 training and validation images`.
+    pub fn describe(&self) -> String {
+        let [c, h, w] = self.train.shape;
+        let colour = if c == 1 { String::new() } else { format!("x{c}") };
+        format!(
+            "{} {h}x{w}{colour}, {} classes · {} to train on, {} to choose by",
+            self.splits.name,
+            self.train.classes,
+            self.train.len(),
+            self.validation.len()
+        )
+    }
+}
+
+/// The pixels of a batch on `device`, `[batch, channels, height, width]`.
+pub fn pixels(batch: ImageBatch, device: &Device) -> Tensor<4> {
+    Tensor::from_data(TensorData::new(batch.pixels, batch.shape), device)
+}

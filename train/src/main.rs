@@ -1,0 +1,72 @@
+//! The `hetrain` binary: parse, dispatch, exit code.
+#![forbid(unsafe_code)]
+
+mod checkpoint;
+mod cli;
+mod commands;
+mod config;
+mod data;
+mod device;
+mod distill;
+mod error;
+mod evaluate;
+mod loss;
+mod metrics;
+mod optim;
+mod phases;
+mod progress;
+mod report;
+mod run_dir;
+mod teacher;
+mod trainer;
+mod verify;
+
+use std::{
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let stop = Arc::new(AtomicBool::new(false));
+    if let Err(e) = catch_signals(&stop) {
+        eprintln!("warning: ctrl-C will not leave a resumable run: {e}");
+    }
+    match commands::run(cli, stop) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {}", message(&e));
+            let interrupted = matches!(e.downcast_ref(), Some(error::RunError::Interrupted { .. } | error::RunError::VerifyInterrupted { .. }));
+            ExitCode::from(if interrupted { 130 } else { 1 })
+        }
+    }
+}
+
+/// An error and its causes, each told once: most messages hold their cause already.
+fn message(e: &anyhow::Error) -> String {
+    e.chain().fold(String::new(), |mut text, cause| {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = if text.is_empty() { cause } else { format!("{text}: {cause}") };
+        }
+        text
+    })
+}
+
+/// The first ctrl-C asks to stop, the second stops. A file-size limit fails the write instead of ending the process.
+fn catch_signals(stop: &Arc<AtomicBool>) -> Result<(), Box<dyn std::error::Error>> {
+    #[cfg(unix)]
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+    let stop = Arc::clone(stop);
+    ctrlc::set_handler(move || {
+        if stop.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })?;
+    Ok(())
+}

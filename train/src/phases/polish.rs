@@ -1,0 +1,15 @@
+//! The quadratic network is trained on, usually with a small learning rate and an average of its weights.
+
+use hetrain_layers::HeModel;
+
+use super::range_aware;
+use crate::{config::PhaseSettings, error::RunError};
+
+/// For people.
+pub(super) const WHAT: &str = "quadratic";
+
+/// Every activation is its quadratic; intervals stay unless new ones are given.
+pub(super) fn begin(settings: &PhaseSettings, model: HeModel) -> Result<HeModel, RunError> {
+    (0..model.activations()).for_each(|i| model.set_blend(i, 1.0));
+    range_aware::begin(settings, model)
+}

@@ -1,0 +1,197 @@
+//! The folder of a run: where each file lies, who may write, and writes that cannot leave half a file.
+//!
+//! ```text
+//! runs/NAME/config.yaml  metrics.jsonl  timing.jsonl  checkpoints/  model.hemodel  ladder.jsonl  report.html
+//! ```
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    config::RunConfig,
+    error::{RunError, io},
+};
+
+/// A run's folder, locked for this process as long as the value lives.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl RunDir {
+    /// The folder for `config` below `runs`: made, or found with the same configuration.
+    ///
+    /// # Errors
+    /// [`RunError::OtherRun`] when the folder holds a run that trains something else; [`RunError::Locked`]; I/O.
+    pub fn prepare(runs: &Path, config: &RunConfig) -> Result<Self, RunError> {
+        let path = runs.join(&config.name);
+        fs::create_dir_all(path.join("checkpoints")).map_err(io(&path))?;
+        let dir = Self::lock(path)?;
+        let file = dir.config();
+        // A folder in which nothing was trained yet has nothing to protect.
+        if file.is_file() && dir.checkpoints().join("latest").is_file() {
+            let old = RunConfig::load(&file, &[])?;
+            if digest(&old, &file)? != digest(config, &file)? {
+                return Err(RunError::OtherRun {
+                    path: dir.path.clone(),
+                    name: config.name.clone(),
+                    differs: differences(&old, config),
+                });
+            }
+        }
+        let yaml = config.to_yaml().map_err(|e| RunError::Checkpoint { path: file.clone(), why: e.to_string() })?;
+        write_atomic(&file, yaml.as_bytes())?;
+        Ok(dir)
+    }
+
+    /// An existing run: a folder, or a name below `runs`.
+    ///
+    /// # Errors
+    /// [`RunError::NoRun`], [`RunError::Locked`], a configuration that cannot be read.
+    pub fn open(runs: &Path, name: &str) -> Result<(Self, RunConfig), RunError> {
+        let path = Self::find(runs, name)?;
+        let dir = Self::lock(path)?;
+        let config = RunConfig::load(&dir.config(), &[])?;
+        Ok((dir, config))
+    }
+
+    /// Folder of the run `name`, without locking it.
+    ///
+    /// # Errors
+    /// [`RunError::NoRun`].
+    pub fn find(runs: &Path, name: &str) -> Result<PathBuf, RunError> {
+        let looked = vec![runs.join(name), PathBuf::from(name)];
+        looked
+            .iter()
+            .find(|p| p.join("config.yaml").is_file())
+            .cloned()
+            .ok_or(RunError::NoRun { name: name.into(), looked })
+    }
+
+    fn lock(path: PathBuf) -> Result<Self, RunError> {
+        let file = path.join(".lock");
+        let lock = File::options().create(true).truncate(false).write(true).open(&file).map_err(io(&file))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(RunError::Locked { path }),
+            Err(TryLockError::Error(e)) => Err(io(&file)(e)),
+        }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Name of the run.
+    pub fn name(&self) -> String {
+        self.path.file_name().map_or_else(|| self.path.display().to_string(), |n| n.to_string_lossy().into_owned())
+    }
+
+    /// The resolved configuration.
+    pub fn config(&self) -> PathBuf {
+        self.path.join("config.yaml")
+    }
+
+    /// What was measured while training, one JSON object a line; the same for every repetition of the run.
+    pub fn metrics(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+
+    /// Seconds per epoch and phase, one JSON object a line.
+    pub fn timing(&self) -> PathBuf {
+        self.path.join("timing.jsonl")
+    }
+
+    /// State to continue from, and the best network of each phase.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// The artifact.
+    pub fn model(&self) -> PathBuf {
+        self.path.join("model.hemodel")
+    }
+}
+
+fn digest(config: &RunConfig, file: &Path) -> Result<String, RunError> {
+    config.digest().map_err(|e| RunError::Checkpoint { path: file.into(), why: e.to_string() })
+}
+
+/// Names of the top-level settings in which two configurations differ.
+fn differences(a: &RunConfig, b: &RunConfig) -> Vec<String> {
+    [
+        ("seed", a.seed != b.seed),
+        ("model", a.model != b.model),
+        ("data", a.data != b.data),
+        ("phases", a.phases != b.phases),
+    ]
+    .into_iter()
+    .filter(|(_, differs)| *differs)
+    .map(|(name, _)| format!("`{name}`"))
+    .collect()
+}
+
+/// Replace the file at `path` by `bytes`: all of them or, after an error, none.
+///
+/// # Errors
+/// I/O; the old file is then untouched and no temporary file stays.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
+    replace(path, |temp| {
+        let mut file = File::create(temp).map_err(io(temp))?;
+        file.write_all(bytes).map_err(io(path))
+    })
+}
+
+/// Let `write` make a file under a temporary name, then move it to `path` once it is safely on disk.
+///
+/// # Errors
+/// I/O and the errors of `write`; the old file is then untouched and no temporary file stays.
+pub fn replace(path: &Path, write: impl FnOnce(&Path) -> Result<(), RunError>) -> Result<(), RunError> {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    // The extension stays last: writers choose the format by it.
+    let temp = path.with_file_name(format!(".tmp-{}-{name}", std::process::id()));
+    let done = write(&temp)
+        .and_then(|()| File::open(&temp).and_then(|f| f.sync_all()).map_err(io(path)))
+        .and_then(|()| fs::rename(&temp, path).map_err(io(path)));
+    if done.is_err() {
+        // The error above is the one to report; a temporary file that cannot be removed is only litter.
+        let _ = fs::remove_file(&temp);
+        return done;
+    }
+    sync_folder(path);
+    Ok(())
+}
+
+/// Make a rename in the folder of `path` survive a power cut, where the system can.
+pub fn sync_folder(path: &Path) {
+    if let Some(folder) = path.parent()
+        && let Ok(folder) = File::open(folder)
+    {
+        // Not every file system syncs folders; the file itself is already on disk.
+        let _ = folder.sync_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.txt");
+        write_atomic(&path, b"old").unwrap();
+        let failed = replace(&path, |temp| {
+            fs::write(temp, b"half").unwrap();
+            Err(RunError::Locked { path: temp.into() })
+        });
+        assert!(failed.is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,58 @@
+//! Networks from outside the run: another run, or a file of weights.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use hetrain_layers::{HeModel, ModelConfig};
+
+use crate::{
+    checkpoint::Store,
+    config::{RunConfig, TeacherSettings},
+    error::RunError,
+    run_dir::RunDir,
+};
+
+/// Load the teacher named by `settings` for data that wants `config`; `None` for teachers inside the run.
+///
+/// # Errors
+/// A run or file that does not exist or does not fit.
+pub fn outside(
+    settings: &TeacherSettings,
+    runs: &Path,
+    config: &ModelConfig,
+    device: &Device,
+) -> Result<Option<HeModel>, RunError> {
+    match settings {
+        TeacherSettings::None | TeacherSettings::Previous => Ok(None),
+        TeacherSettings::File(path) => {
+            let mut model = config.init(device, 0)?;
+            model.load_pretrained(Path::new(path))?;
+            Ok(Some(model))
+        }
+        TeacherSettings::Run(name) => from_run(runs, name, config, device).map(Some),
+    }
+}
+
+/// The best ReLU network of a run.
+fn from_run(runs: &Path, name: &str, config: &ModelConfig, device: &Device) -> Result<HeModel, RunError> {
+    let folder = RunDir::find(runs, name)?;
+    let run = RunConfig::load(&folder.join("config.yaml"), &[])?;
+    let store = Store::new(folder.join("checkpoints"));
+    for (index, phase) in run.phases.iter().enumerate().rev() {
+        if phase.kind.ends_polynomial() {
+            continue;
+        }
+        if let Some(best) = store.best(index, phase.kind)? {
+            let own = ModelConfig { name: run.model.name, ..config.clone() };
+            let mut model = own.init(device, 0)?;
+            model.load(&store.best_weights(index, phase.kind))?;
+            model.set_runtime(&best.runtime);
+            return Ok(model);
+        }
+    }
+    Err(RunError::Unfinished {
+        run: name.into(),
+        what: "ReLU network to teach with".into(),
+        help: format!("finish its `pretrain` phase: `hetrain train --resume {name}`"),
+    })
+}

@@ -1,0 +1,201 @@
+//! The training loop: phases in order, every epoch validated, the best network of each phase kept, state stored so that
+//! an interrupted run continues exactly.
+
+mod epoch;
+mod step;
+
+use std::{path::Path, sync::atomic::AtomicBool, time::Instant};
+
+use burn::{module::Module, tensor::Device};
+use hetrain_layers::HeModel;
+
+use crate::{
+    checkpoint::{State, Store, Stored},
+    config::{PhaseKind, RunConfig, TeacherSettings},
+    data::TrainingData,
+    error::RunError,
+    evaluate::{Evaluation, evaluate},
+    metrics::Lines,
+    optim::{Updater, number_parameters},
+    phases::Phase,
+    run_dir::RunDir,
+    teacher,
+};
+
+/// Everything a run is trained with.
+pub struct Trainer<'a> {
+    /// Its folder.
+    pub run: &'a RunDir,
+    /// Its configuration.
+    pub config: &'a RunConfig,
+    /// Its data.
+    pub data: &'a TrainingData,
+    /// Folder of other runs, for teachers.
+    pub runs: &'a Path,
+    /// Where tensors live.
+    pub device: &'a Device,
+    /// Set when the user wants to stop.
+    pub stop: &'a AtomicBool,
+    /// Steps of the whole command, phases included, as shown to the user.
+    pub stages: usize,
+}
+
+/// A phase while it runs.
+struct Running<'a> {
+    phase: Phase<'a>,
+    state: State,
+    model: HeModel,
+    average: Option<HeModel>,
+    teacher: Option<HeModel>,
+    updater: Updater,
+    stored: Instant,
+}
+
+impl Trainer<'_> {
+    /// Run every phase that is not done; the best network of each is then in the run's checkpoints.
+    ///
+    /// # Errors
+    /// [`RunError`]; the run can be continued after each of them.
+    pub fn run(&self) -> Result<(), RunError> {
+        let store = Store::new(self.run.checkpoints());
+        let mut stored = store.latest()?;
+        let mut state = stored.as_ref().map(|s| s.state.clone()).unwrap_or_default();
+        let mut metrics = Lines::open(&self.run.metrics(), state.metrics_bytes)?;
+        while let Some(settings) = self.config.phases.get(state.phase) {
+            let steps_per_epoch = (self.data.train.len() / self.config.data.batch).max(1);
+            let phase = Phase { index: state.phase, settings, steps_per_epoch };
+            let running = self.start(&store, phase, state, stored.take())?;
+            state = self.phase(&store, running, &mut metrics)?;
+        }
+        Ok(())
+    }
+
+    /// Begin a phase, or bring one back from where it was interrupted.
+    fn start<'b>(
+        &self,
+        store: &Store,
+        phase: Phase<'b>,
+        state: State,
+        stored: Option<Stored>,
+    ) -> Result<Running<'b>, RunError> {
+        let settings = phase.settings;
+        let teacher = if settings.distill.weight > 0.0 || settings.distill.features > 0.0 {
+            self.teacher(store, phase.index)?
+        } else {
+            None
+        };
+        let stored = stored.filter(|s| s.state.begun);
+        let (model, average) = match &stored {
+            Some(stored) => {
+                let model = self.filled(&stored.weights())?;
+                model.set_runtime(&state.runtime);
+                let average = match settings.ema {
+                    Some(_) => Some(self.filled(&stored.average())?.deep_copy().valid()),
+                    None => None,
+                };
+                (number_parameters(model), average.map(number_parameters))
+            }
+            None => {
+                let model = self.previous(store, phase.index)?;
+                let model = number_parameters(phase.begin(model, |m| Ok(self.measure(m)?.ranges))?);
+                let average = settings.ema.map(|_| model.deep_copy().valid());
+                (model, average)
+            }
+        };
+        let mut updater = Updater::new(settings, &model);
+        if let Some(stored) = &stored {
+            let path = stored.optimizer();
+            let bytes = std::fs::read(&path).map_err(crate::error::io(&path))?;
+            updater = updater.with_state(bytes).map_err(|why| RunError::Checkpoint { path, why })?;
+        }
+        Ok(Running { phase, state, model, average, teacher, updater, stored: Instant::now() })
+    }
+
+    /// The untrained network on the training device.
+    fn fresh(&self) -> Result<HeModel, RunError> {
+        Ok(self.data.model_config(self.config).init(&self.device.clone().autodiff(), self.config.seed)?)
+    }
+
+    /// The network with the weights in a file of this program.
+    fn filled(&self, path: &Path) -> Result<HeModel, RunError> {
+        let mut model = self.fresh()?;
+        model.load(path)?;
+        Ok(model)
+    }
+
+    /// The best network of phase `index`, on the training device.
+    ///
+    /// # Errors
+    /// [`RunError::Unfinished`] when the phase has none.
+    pub fn best(&self, store: &Store, index: usize) -> Result<HeModel, RunError> {
+        let unfinished = |what: String| RunError::Unfinished {
+            run: self.run.name(),
+            what,
+            help: format!("train it: `hetrain train --resume {}`", self.run.name()),
+        };
+        let settings = self.config.phases.get(index).ok_or_else(|| unfinished(format!("phase {}", index + 1)))?;
+        let best = store
+            .best(index, settings.kind)?
+            .ok_or_else(|| unfinished(format!("result of phase {} (`{}`)", index + 1, settings.kind)))?;
+        let model = self.filled(&store.best_weights(index, settings.kind))?;
+        model.set_runtime(&best.runtime);
+        Ok(model)
+    }
+
+    /// What phase `index` starts from: the phase before, the outside teacher, or fresh weights.
+    fn previous(&self, store: &Store, index: usize) -> Result<HeModel, RunError> {
+        if let Some(before) = index.checked_sub(1) {
+            return self.best(store, before);
+        }
+        let first = self.config.phases.first();
+        match first {
+            Some(p) if p.kind != PhaseKind::Pretrain => {
+                let device = self.device.clone().autodiff();
+                teacher::outside(&p.teacher, self.runs, &self.data.model_config(self.config), &device)?.ok_or_else(
+                    || RunError::Mismatch {
+                        what: "phase 1".into(),
+                        needs: "a network to start from".into(),
+                        found: format!("`{}` first, and no teacher from outside", p.kind),
+                        help: "put a `pretrain` phase first, set `teacher: run:NAME` or `file:PATH`, or use `hetrain distill --teacher`".into(),
+                    },
+                )
+            }
+            _ => self.fresh(),
+        }
+    }
+
+    /// The ReLU network the polynomial one comes from: of the last phase that has one, or the teacher from outside.
+    ///
+    /// # Errors
+    /// As [`Trainer::best`].
+    pub fn original(&self, store: &Store) -> Result<Option<HeModel>, RunError> {
+        match self.config.phases.iter().rposition(|p| !p.kind.ends_polynomial()) {
+            Some(index) => self.best(store, index).map(Some),
+            None => match self.config.phases.first() {
+                Some(p) => teacher::outside(&p.teacher, self.runs, &self.data.model_config(self.config), self.device),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// The teacher of phase `index`, ready for evaluation.
+    fn teacher(&self, store: &Store, index: usize) -> Result<Option<HeModel>, RunError> {
+        let Some(settings) = self.config.phases.get(index) else { return Ok(None) };
+        let model = match &settings.teacher {
+            TeacherSettings::None => None,
+            TeacherSettings::Previous => {
+                let relu = self.config.phases.iter().take(index).rposition(|p| !p.kind.ends_polynomial());
+                match relu {
+                    Some(i) => Some(self.best(store, i)?),
+                    None => None,
+                }
+            }
+            outside => teacher::outside(outside, self.runs, &self.data.model_config(self.config), self.device)?,
+        };
+        Ok(model.map(|m| m.deep_copy().valid()))
+    }
+
+    fn measure(&self, model: &HeModel) -> Result<Evaluation, RunError> {
+        evaluate(model, &self.data.calibration.set, &self.data.normalise, self.device)
+    }
+}

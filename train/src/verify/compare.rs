@@ -1,0 +1,131 @@
+//! Each rung beside the one before: accuracy, agreement, largest difference of logits, bits.
+
+use super::{Job, Ladder, Record, Rung, encrypted::Measured, machine};
+use crate::report::{LadderSummary, NodeSummary, ParametersSummary, RungSummary, TimingSummary};
+
+/// Largest difference of logits, and whether the classes agree. Values that are not finite differ by infinity.
+pub(super) fn difference(a: &Record, b: &Record) -> (f64, bool) {
+    let worst = a
+        .logits
+        .iter()
+        .zip(&b.logits)
+        .map(|(x, y)| match (x, y) {
+            (Some(x), Some(y)) => (x - y).abs(),
+            _ => f64::INFINITY,
+        })
+        .fold(0.0, f64::max);
+    (worst, a.argmax().is_some() && a.argmax() == b.argmax())
+}
+
+/// Largest minus smallest logit of a rung.
+pub(super) fn spread<'a>(records: impl Iterator<Item = &'a Record>) -> f64 {
+    let (lo, hi) = records
+        .flat_map(|r| r.logits.iter().flatten())
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), &v| (lo.min(v), hi.max(v)));
+    (hi - lo).max(f64::MIN_POSITIVE)
+}
+
+fn rung_summary(job: &Job<'_>, ladder: &Ladder, rung: Rung, before: Option<Rung>) -> Option<RungSummary> {
+    let wanted = if rung == Rung::Encrypted { job.encrypted } else { job.samples };
+    let records: Vec<&Record> = ladder.rung(rung, wanted).collect();
+    if records.is_empty() {
+        return None;
+    }
+    let mut summary = RungSummary {
+        rung: rung.name().into(),
+        title: rung.title().into(),
+        samples: records.len(),
+        correct: records.iter().filter(|r| r.correct()).count(),
+        agree: None,
+        max_logit_error: None,
+        bits: None,
+        excursions: records.iter().map(|r| r.excursions).sum(),
+    };
+    if let Some(before) = before {
+        let pairs: Vec<(f64, bool)> =
+            records.iter().filter_map(|r| Some(difference(r, ladder.get(before, r.sample)?))).collect();
+        let worst = pairs.iter().map(|p| p.0).fold(0.0, f64::max);
+        // An excursion makes whatever comes out worthless, so such an image counts as a disagreement.
+        let left = |r: &Record| ladder.get(Rung::Graph, r.sample).is_some_and(|g| g.excursions > 0);
+        let agree = records
+            .iter()
+            .zip(&pairs)
+            .filter(|(r, p)| p.1 && !(rung == Rung::Encrypted && left(r)))
+            .count();
+        summary.agree = Some(agree);
+        if before != Rung::Original {
+            summary.max_logit_error = Some(worst);
+            summary.bits = Some(-(worst / spread(ladder.rung(before, wanted))).log2());
+        }
+    }
+    Some(summary)
+}
+
+/// The whole ladder with the plan's price beside what was measured.
+pub(super) fn summary(
+    job: &Job<'_>,
+    ladder: &Ladder,
+    measured: &Measured,
+    divergence: Option<String>,
+) -> LadderSummary {
+    let mut rungs = Vec::new();
+    let mut before = None;
+    for rung in Rung::ALL {
+        if let Some(summary) = rung_summary(job, ladder, rung, before) {
+            rungs.push(summary);
+            before = Some(rung);
+        }
+    }
+    let e = &job.estimate;
+    let nodes = e
+        .nodes
+        .iter()
+        .enumerate()
+        .map(|(i, n)| NodeSummary {
+            name: n.name.clone(),
+            op: n.op.into(),
+            level_in: n.level_in,
+            level_out: n.level_out,
+            ciphertexts: n.ciphertexts,
+            rotations: n.rotations,
+            seconds_estimated: n.seconds,
+            seconds_measured: measured.node_seconds.get(i).copied().filter(|_| measured.runs > 0),
+            bits_predicted: n.bits,
+            bits_measured: measured.node_bits.get(&i).copied(),
+        })
+        .collect();
+    let provenance = &job.artifact.provenance;
+    LadderSummary {
+        model: if provenance.run.is_empty() { job.model.display().to_string() } else { provenance.run.clone() },
+        model_digest: job.artifact.digest().unwrap_or_default(),
+        data: job.data.clone(),
+        machine: machine::describe(),
+        threads: job.threads,
+        rungs,
+        parameters: ParametersSummary {
+            log_n: e.log_n,
+            log_qp: e.log_qp,
+            log_qp_limit: e.log_qp_limit,
+            levels: e.levels,
+            scale_bits: job.program.chain.scale_bits,
+            security: 128,
+            packing: format!("{:?}", job.options.packing).to_lowercase(),
+            rotation_keys: e.rotation_keys,
+            predicted_bits: e.bits,
+        },
+        nodes,
+        timing: TimingSummary {
+            key_seconds: measured.key_seconds,
+            weights_seconds: measured.weights_seconds,
+            encode_encrypt_seconds: measured.encrypt_seconds,
+            infer_seconds: measured.infer_seconds,
+            decrypt_seconds: measured.decrypt_seconds,
+            images_per_run: e.images_per_run,
+            key_bytes: e.key_bytes,
+            peak_bytes: measured.peak_bytes.unwrap_or(0),
+            estimated_seconds: e.seconds,
+            estimated_peak_bytes: e.peak_bytes,
+        },
+        divergence,
+    }
+}

@@ -1,0 +1,271 @@
+//! The last rung: every image encrypted, evaluated by a server that has no secret key, and decrypted.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use anyhow::Context as _;
+use he_infer::{
+    HeError,
+    ckks::{Ciphertext, Context},
+    math::sampling::os_rng,
+    plan::PlannedNode,
+    run::{Client, Observer, Prepared, Server, execute},
+    slots::{ClearSlots, ClearVec, CkksSlots},
+};
+
+use super::{
+    Job, Ladder, Record, Rung,
+    clear::{fresh, label, stopped},
+    machine, pixels,
+};
+use crate::progress::{Count, say};
+
+/// Images whose layers are compared on request: enough to see a layer that loses bits, few enough to wait for.
+const COMPARED: usize = 3;
+
+/// Times and sizes of the encrypted runs.
+#[derive(Clone, Debug, Default)]
+pub struct Measured {
+    /// Seconds for the evaluation keys.
+    pub key_seconds: f64,
+    /// Seconds for the weights.
+    pub weights_seconds: f64,
+    /// Mean seconds of encoding and encryption, per run.
+    pub encrypt_seconds: f64,
+    /// Mean seconds from fresh ciphertexts to result ciphertexts, per run.
+    pub infer_seconds: f64,
+    /// Mean seconds of decryption, per run.
+    pub decrypt_seconds: f64,
+    /// Mean seconds of each node.
+    pub node_seconds: Vec<f64>,
+    /// Bits that agree with the packed program at each node, worst over the compared images.
+    pub node_bits: BTreeMap<usize, f64>,
+    /// Runs.
+    pub runs: usize,
+    /// Seconds of the whole rung, per image, all threads together.
+    pub seconds_per_image: f64,
+    /// Peak memory of the rung, where the system tells.
+    pub peak_bytes: Option<u64>,
+}
+
+/// Times every node.
+struct Timer {
+    last: Instant,
+    seconds: Vec<f64>,
+}
+
+impl Timer {
+    fn new() -> Self {
+        Self { last: Instant::now(), seconds: Vec::new() }
+    }
+}
+
+impl Observer<CkksSlots<'_>> for Timer {
+    fn node(&mut self, _: usize, _: &PlannedNode, _: &[Ciphertext]) -> Result<(), HeError> {
+        let now = Instant::now();
+        self.seconds.push((now - self.last).as_secs_f64());
+        self.last = now;
+        Ok(())
+    }
+}
+
+struct Totals<'l> {
+    ladder: &'l mut Ladder,
+    encrypt: f64,
+    infer: f64,
+    decrypt: f64,
+    nodes: Vec<f64>,
+    runs: usize,
+    count: Count,
+}
+
+/// Climb the encrypted rung for the images that are missing.
+pub(super) fn rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<Measured> {
+    let missing = ladder.missing(Rung::Encrypted, job.encrypted);
+    if missing.is_empty() && !job.compare_layers {
+        return Ok(Measured::default());
+    }
+    machine::reset_peak();
+    let program = Arc::clone(&job.program);
+    let per_run = job.batch.unwrap_or(usize::MAX).clamp(1, program.images_per_run());
+    let runs: Vec<&[usize]> = missing.chunks(per_run).collect();
+    // A batch run is large and splits well over threads; single images run beside each other.
+    let workers = if per_run > 1 { 1 } else { job.threads.min(runs.len()).max(1) };
+    let threads_per_run = (job.threads / workers).max(1);
+    let pool = |n: usize| rayon::ThreadPoolBuilder::new().num_threads(n).build().context("thread pool");
+    let all = pool(job.threads)?;
+
+    let mut rng = os_rng()?;
+    let context = Arc::new(Context::new(&program.chain.params)?);
+    let started = Instant::now();
+    let client = Client::generate(Arc::clone(&program), Arc::clone(&context), &mut rng);
+    let keys = all.install(|| client.evaluation_keys(&mut rng))?;
+    let key_seconds = started.elapsed().as_secs_f64();
+    let started = Instant::now();
+    let server = all.install(|| Server::new(Arc::clone(&program), &context, &keys))?;
+    let weights_seconds = started.elapsed().as_secs_f64();
+
+    let totals = Mutex::new(Totals {
+        ladder,
+        encrypt: 0.0,
+        infer: 0.0,
+        decrypt: 0.0,
+        nodes: vec![0.0; program.nodes.len()],
+        runs: 0,
+        count: Count::new(Rung::Encrypted.title(), missing.len()),
+    });
+    let next = AtomicUsize::new(0);
+    let started = Instant::now();
+    let work = || -> anyhow::Result<()> {
+        let pool = pool(threads_per_run)?;
+        let mut rng = os_rng()?;
+        while let Some(samples) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            stopped(job)?;
+            let images: Vec<Vec<f64>> = samples.iter().map(|&s| pixels(job.test, s)).collect();
+            let (input, encrypt) = timed(|| {
+                pool.install(|| -> Result<Vec<Ciphertext>, HeError> {
+                    let fresh = client.encrypt(&images, &mut rng)?;
+                    fresh.iter().map(|c| Ok(context.expand_ciphertext(c)?)).collect()
+                })
+            });
+            let input = input?;
+            let mut timer = Timer::new();
+            let (result, infer) = timed(|| pool.install(|| server.infer_observed(input, &mut timer)));
+            let result = result?;
+            let (logits, decrypt) = timed(|| pool.install(|| client.decrypt(&result, images.len())));
+            let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
+            for (&sample, logits) in samples.iter().zip(logits?) {
+                totals.ladder.push(Record::new(Rung::Encrypted, sample, label(job, sample), &logits, 0))?;
+            }
+            totals.encrypt += encrypt;
+            totals.infer += infer;
+            totals.decrypt += decrypt;
+            totals.nodes.iter_mut().zip(&timer.seconds).for_each(|(t, s)| *t += s);
+            totals.runs += 1;
+            totals.count.add(samples.len());
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| -> anyhow::Result<()> {
+        let handles: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        for handle in handles {
+            match handle.join() {
+                Ok(result) => result?,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        Ok(())
+    })?;
+    let elapsed = started.elapsed().as_secs_f64();
+    let totals = totals.into_inner().unwrap_or_else(PoisonError::into_inner);
+    totals.count.finish();
+    let peak_bytes = machine::peak_memory();
+    let mean = |total: f64| if totals.runs == 0 { 0.0 } else { total / totals.runs as f64 };
+    let mut measured = Measured {
+        key_seconds,
+        weights_seconds,
+        encrypt_seconds: mean(totals.encrypt),
+        infer_seconds: mean(totals.infer),
+        decrypt_seconds: mean(totals.decrypt),
+        node_seconds: totals.nodes.iter().map(|&s| mean(s)).collect(),
+        node_bits: BTreeMap::new(),
+        runs: totals.runs,
+        seconds_per_image: elapsed / missing.len().max(1) as f64,
+        peak_bytes,
+    };
+    if job.compare_layers {
+        say("  WARNING: --compare-layers decrypts every layer with the secret key; for your own machine and data only");
+        let samples: Vec<usize> = (0..job.encrypted.min(COMPARED)).collect();
+        for sample in samples {
+            stopped(job)?;
+            for (index, bits) in layers(job, &client, &context, &server, sample)? {
+                let worst = measured.node_bits.entry(index).or_insert(bits);
+                *worst = worst.min(bits);
+            }
+        }
+    }
+    Ok(measured)
+}
+
+/// Decrypts every node with the secret key and compares it with the packed program's value.
+struct Compare<'a> {
+    client: &'a Client,
+    clear: Vec<Vec<f64>>,
+    bits: Vec<(usize, f64)>,
+}
+
+impl Observer<CkksSlots<'_>> for Compare<'_> {
+    fn node(&mut self, index: usize, node: &PlannedNode, value: &[Ciphertext]) -> Result<(), HeError> {
+        let got = self.client.decrypt_node(index, value, 1)?;
+        let want = self.clear.get(index).map(Vec::as_slice).unwrap_or_default();
+        let worst = got.iter().flatten().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        self.bits.push((index, -(worst / node.bound).log2()));
+        Ok(())
+    }
+}
+
+/// Keeps the packed program's value of every node.
+pub(super) struct Keep<'a> {
+    pub(super) program: &'a he_infer::plan::Program,
+    pub(super) values: Vec<Vec<f64>>,
+}
+
+impl Observer<ClearSlots> for Keep<'_> {
+    fn node(&mut self, index: usize, _: &PlannedNode, value: &[ClearVec]) -> Result<(), HeError> {
+        let slots: Vec<Vec<f64>> = value.iter().map(|v| v.slots.clone()).collect();
+        self.values.push(self.program.unpack(index, &slots, 1).into_iter().next().unwrap_or_default());
+        Ok(())
+    }
+}
+
+/// Every node's value of one image by the packed program.
+pub(super) fn packed_nodes(job: &Job<'_>, sample: usize) -> anyhow::Result<Vec<Vec<f64>>> {
+    let slots = ClearSlots::new(job.program.slots(), job.program.chain.primes());
+    let prepared = Prepared::new(&slots, &job.program)?;
+    let mut keep = Keep { program: &job.program, values: Vec::new() };
+    let input = fresh(&job.program, &slots, &[pixels(job.test, sample)])?;
+    execute(&slots, &job.program, &prepared, input, &mut keep)?;
+    Ok(keep.values)
+}
+
+/// Bits of every node of one image.
+fn layers(
+    job: &Job<'_>,
+    client: &Client,
+    context: &Context,
+    server: &Server<'_>,
+    sample: usize,
+) -> anyhow::Result<Vec<(usize, f64)>> {
+    let mut rng = os_rng()?;
+    let mut compare = Compare { client, clear: packed_nodes(job, sample)?, bits: Vec::new() };
+    let input = client.encrypt(&[pixels(job.test, sample)], &mut rng)?;
+    let input = input.iter().map(|c| context.expand_ciphertext(c)).collect::<Result<Vec<_>, _>>()?;
+    server.infer_observed(input, &mut compare)?;
+    Ok(compare.bits)
+}
+
+/// Run one image encrypted under a fresh key and compare every node with `clear`: for finding where rungs part.
+pub(super) fn diagnose(job: &Job<'_>, sample: usize, clear: Vec<Vec<f64>>) -> anyhow::Result<Vec<(usize, f64)>> {
+    let mut rng = os_rng()?;
+    let context = Arc::new(Context::new(&job.program.chain.params)?);
+    let client = Client::generate(Arc::clone(&job.program), Arc::clone(&context), &mut rng);
+    let keys = client.evaluation_keys(&mut rng)?;
+    let server = Server::new(Arc::clone(&job.program), &context, &keys)?;
+    let mut compare = Compare { client: &client, clear, bits: Vec::new() };
+    let input = client.encrypt(&[pixels(job.test, sample)], &mut rng)?;
+    let input = input.iter().map(|c| context.expand_ciphertext(c)).collect::<Result<Vec<_>, _>>()?;
+    server.infer_observed(input, &mut compare)?;
+    Ok(compare.bits)
+}
+
+fn timed<T>(f: impl FnOnce() -> T) -> (T, f64) {
+    let started = Instant::now();
+    let value = f();
+    (value, started.elapsed().as_secs_f64())
+}

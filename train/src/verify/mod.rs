@@ -1,0 +1,120 @@
+//! The accuracy ladder over a test set: the one place where test images are read.
+//!
+//! ```text
+//! original (Burn, ReLU) → polynomial (Burn) → graph (f64) → packed (clear slots) → encrypted (CKKS)
+//! ```
+//! Every rung gives logits for the same images and is compared with the one before. Finished samples are appended to
+//! `ladder.jsonl`, so an interrupted verification goes on where it stopped.
+
+mod clear;
+mod compare;
+mod divergence;
+mod encrypted;
+mod machine;
+mod records;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use anyhow::bail;
+use hetrain_datasets::ImageSet;
+use hetrain_export::Artifact;
+use he_infer::plan::{Estimate, PlanOptions, Program};
+
+pub use machine::{available_memory, describe as describe_machine};
+pub use records::{Header, Ladder, Record, Rung};
+
+use crate::{
+    progress::say,
+    report::{self, LadderSummary},
+};
+
+/// What to verify, and how far.
+pub struct Job<'a> {
+    /// The model.
+    pub artifact: &'a Artifact,
+    /// Its file, for messages.
+    pub model: &'a Path,
+    /// The plan of its encrypted run.
+    pub program: Arc<Program>,
+    /// What was asked of the plan.
+    pub options: PlanOptions,
+    /// The plan's price.
+    pub estimate: Estimate,
+    /// Name of the data set.
+    pub data: String,
+    /// Test images.
+    pub test: &'a ImageSet,
+    /// Images in the clear rungs.
+    pub samples: usize,
+    /// Images in the encrypted rung.
+    pub encrypted: usize,
+    /// Threads.
+    pub threads: usize,
+    /// Images to a run in the batch layout; all that fit when absent.
+    pub batch: Option<usize>,
+    /// Decrypt every layer of some images and compare.
+    pub compare_layers: bool,
+    /// Where `ladder.jsonl`, `ladder.json` and the report go.
+    pub folder: PathBuf,
+    /// Set when the user wants to stop.
+    pub stop: &'a AtomicBool,
+}
+
+/// Gives the logits of a Burn network for some images, in their order.
+pub type BurnLogits<'a> = Box<dyn Fn(&ImageSet) -> anyhow::Result<Vec<Vec<f64>>> + 'a>;
+
+/// The networks of a run, for the first two rungs.
+pub struct BurnRungs<'a> {
+    /// The ReLU network the polynomial one came from.
+    pub original: Option<BurnLogits<'a>>,
+    /// The polynomial network.
+    pub polynomial: Option<BurnLogits<'a>>,
+}
+
+/// Climb the ladder; the summary is also written to the folder, with the report.
+///
+/// # Errors
+/// Data that does not fit the model, too little memory, an interrupted run (which can be continued), I/O.
+pub fn climb(job: &Job<'_>, burn: &BurnRungs<'_>) -> anyhow::Result<LadderSummary> {
+    let shape = job.artifact.graph.input_shape();
+    if shape != job.test.shape.as_slice() {
+        bail!(
+            "{}: the model takes images {shape:?}, `{}` has {:?}\n  help: name the data set the model was trained for with `--data`",
+            job.model.display(),
+            job.data,
+            job.test.shape
+        );
+    }
+    let header = Header {
+        model_digest: job.artifact.digest()?,
+        data_digest: job.test.digest(),
+        packing: format!("{:?}", job.options.packing).to_lowercase(),
+        precision_bits: job.options.precision_bits,
+    };
+    let mut ladder = Ladder::open(&job.folder.join("ladder.jsonl"), &header)?;
+    let known = ladder.len();
+    if known > 0 {
+        say(&format!("  {known} results of an earlier verification are kept"));
+    }
+    for (rung, logits) in [(Rung::Original, &burn.original), (Rung::Polynomial, &burn.polynomial)] {
+        if let Some(logits) = logits {
+            clear::burn_rung(job, &mut ladder, rung, logits)?;
+        }
+    }
+    clear::graph_rung(job, &mut ladder)?;
+    clear::packed_rung(job, &mut ladder)?;
+    let measured = encrypted::rung(job, &mut ladder)?;
+    let divergence = divergence::explain(job, &ladder)?;
+    let summary = compare::summary(job, &ladder, &measured, divergence);
+    report::write_ladder(&job.folder, &summary)?;
+    Ok(summary)
+}
+
+/// Pixels of test image `index`, in `[0, 1]`, as the graph takes them.
+fn pixels(set: &ImageSet, index: usize) -> Vec<f64> {
+    let white = f64::from(set.white);
+    set.pixels_of(index).unwrap_or_default().iter().map(|&p| f64::from(p) / white).collect()
+}

@@ -1,0 +1,217 @@
+//! `ladder.jsonl`: one line for each verified sample and rung, appended as it goes.
+
+use std::{
+    collections::BTreeMap,
+    fs::{File, OpenOptions},
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+
+/// The rungs, from the trained network to ciphertexts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rung {
+    /// The ReLU network in Burn.
+    Original,
+    /// The polynomial network in Burn.
+    Polynomial,
+    /// The folded graph in f64.
+    Graph,
+    /// The packed program on clear slots.
+    Packed,
+    /// The packed program on ciphertexts.
+    Encrypted,
+}
+
+impl Rung {
+    /// All rungs, from the top.
+    pub const ALL: [Self; 5] = [Self::Original, Self::Polynomial, Self::Graph, Self::Packed, Self::Encrypted];
+
+    /// Name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Original => "original",
+            Self::Polynomial => "polynomial",
+            Self::Graph => "graph",
+            Self::Packed => "packed",
+            Self::Encrypted => "encrypted",
+        }
+    }
+
+    /// Name for people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Original => "ReLU teacher (Burn)",
+            Self::Polynomial => "polynomial (Burn)",
+            Self::Graph => "folded graph (f64)",
+            Self::Packed => "packed program (clear slots)",
+            Self::Encrypted => "encrypted (CKKS)",
+        }
+    }
+}
+
+/// What the results belong to; another model, data set or plan starts the file anew.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Header {
+    /// Digest of the artifact's graph.
+    pub model_digest: String,
+    /// Digest of the test set.
+    pub data_digest: String,
+    /// Packing of the plan.
+    pub packing: String,
+    /// Precision asked of the plan.
+    pub precision_bits: u32,
+}
+
+/// One rung's result for one sample.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// The rung.
+    pub rung: Rung,
+    /// Index in the test set.
+    pub sample: usize,
+    /// The label.
+    pub label: u8,
+    /// The logits; a value that is not finite is null.
+    pub logits: Vec<Option<f64>>,
+    /// Values that left their polynomial's interval (graph rung only).
+    pub excursions: u64,
+}
+
+impl Record {
+    /// A record of `logits`.
+    pub fn new(rung: Rung, sample: usize, label: u8, logits: &[f64], excursions: u64) -> Self {
+        let logits = logits.iter().map(|v| v.is_finite().then_some(*v)).collect();
+        Self { rung, sample, label, logits, excursions }
+    }
+
+    /// The class with the largest logit; `None` if any logit is not finite.
+    pub fn argmax(&self) -> Option<usize> {
+        let values: Vec<f64> = self.logits.iter().copied().collect::<Option<_>>()?;
+        values.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(i, _)| i)
+    }
+
+    /// Whether the class is the label's.
+    pub fn correct(&self) -> bool {
+        self.argmax() == Some(usize::from(self.label))
+    }
+}
+
+/// All results so far, in memory and in the file.
+pub struct Ladder {
+    path: PathBuf,
+    file: File,
+    records: BTreeMap<(Rung, usize), Record>,
+}
+
+impl Ladder {
+    /// Open `path`, keeping what belongs to `header`; a last line cut short by a crash is dropped.
+    ///
+    /// # Errors
+    /// I/O, or a file with something else in it.
+    pub fn open(path: &Path, header: &Header) -> anyhow::Result<Self> {
+        let mut records = BTreeMap::new();
+        let mut whole = 0u64;
+        if path.is_file() {
+            let mut reader = BufReader::new(File::open(path).with_context(|| path.display().to_string())?);
+            let mut line = String::new();
+            let mut number = 0;
+            while reader.read_line(&mut line).with_context(|| path.display().to_string())? > 0 {
+                if !line.ends_with('\n') {
+                    break;
+                }
+                number += 1;
+                if number == 1 {
+                    if serde_json::from_str::<Header>(&line).ok().as_ref() != Some(header) {
+                        break;
+                    }
+                } else {
+                    let record: Record = match serde_json::from_str(&line) {
+                        Ok(r) => r,
+                        Err(e) => bail!(
+                            "{}: line {number} is not a verified sample: {e}\n  help: remove the file to verify from the start",
+                            path.display()
+                        ),
+                    };
+                    records.insert((record.rung, record.sample), record);
+                }
+                whole += line.len() as u64;
+                line.clear();
+            }
+        }
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+            .with_context(|| path.display().to_string())?;
+        file.set_len(whole).with_context(|| path.display().to_string())?;
+        std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0))?;
+        if whole == 0 {
+            writeln!(file, "{}", serde_json::to_string(header)?).with_context(|| path.display().to_string())?;
+        }
+        Ok(Self { path: path.to_path_buf(), file, records })
+    }
+
+    /// Append a record; one write, so that a crash can cut at most the last line.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn push(&mut self, record: Record) -> anyhow::Result<()> {
+        let line = format!("{}\n", serde_json::to_string(&record)?);
+        self.file.write_all(line.as_bytes()).with_context(|| self.path.display().to_string())?;
+        self.records.insert((record.rung, record.sample), record);
+        Ok(())
+    }
+
+    /// The record of a sample on a rung.
+    pub fn get(&self, rung: Rung, sample: usize) -> Option<&Record> {
+        self.records.get(&(rung, sample))
+    }
+
+    /// Records of a rung for the first `samples` images, by sample.
+    pub fn rung(&self, rung: Rung, samples: usize) -> impl Iterator<Item = &Record> {
+        self.records.range((rung, 0)..(rung, samples)).map(|(_, r)| r)
+    }
+
+    /// The first `samples` images without a record on `rung`.
+    pub fn missing(&self, rung: Rung, samples: usize) -> Vec<usize> {
+        (0..samples).filter(|&s| !self.records.contains_key(&(rung, s))).collect()
+    }
+
+    /// Number of records.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(model: &str) -> Header {
+        Header { model_digest: model.into(), data_digest: "d".into(), packing: "image".into(), precision_bits: 12 }
+    }
+
+    #[test]
+    fn a_cut_line_is_verified_again_and_another_model_starts_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ladder.jsonl");
+        let mut ladder = Ladder::open(&path, &header("a")).unwrap();
+        for sample in 0..3 {
+            ladder.push(Record::new(Rung::Graph, sample, 1, &[0.0, f64::NAN], 0)).unwrap();
+        }
+        drop(ladder);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() - 5]).unwrap();
+        let ladder = Ladder::open(&path, &header("a")).unwrap();
+        assert_eq!(ladder.missing(Rung::Graph, 3), [2]);
+        assert_eq!(ladder.get(Rung::Graph, 1).unwrap().argmax(), None, "a NaN has no class");
+        assert_eq!(Ladder::open(&path, &header("b")).unwrap().len(), 0);
+    }
+}

@@ -1,0 +1,194 @@
+//! From a trained run to ciphertexts and back, and everything that can be wrong on the way.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that cannot go on panics")]
+
+mod util;
+
+use std::{fs, path::Path, sync::OnceLock};
+
+use serde_json::Value;
+use util::{Dir, SMALL, wait_for};
+
+/// One small run for the whole file, verified at the end of its training.
+fn trained() -> &'static Dir {
+    static DIR: OnceLock<Dir> = OnceLock::new();
+    DIR.get_or_init(|| {
+        let dir = Dir::new();
+        dir.write("run.yaml", &format!("{SMALL}verify: {{ samples: 40, encrypted: 10 }}\n"));
+        dir.succeeds(&["--config", "run.yaml"]);
+        dir
+    })
+}
+
+/// A folder of its own with a copy of the artifact, changed.
+fn copy(change: impl FnOnce(&mut Vec<u8>)) -> Dir {
+    let dir = Dir::new();
+    let mut bytes = fs::read(trained().join("runs/small/model.hemodel")).unwrap();
+    change(&mut bytes);
+    fs::write(dir.join("model.hemodel"), bytes).unwrap();
+    dir
+}
+
+fn replace(bytes: &mut Vec<u8>, from: &str, to: &str) {
+    let escape = |s: &str| s.replace('"', "\\\"").into_bytes();
+    let (from, to) = (escape(from), escape(to));
+    let at = bytes.windows(from.len()).position(|w| w == from).unwrap();
+    bytes.splice(at..at + from.len(), to);
+}
+
+fn ladder(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Logits of a rung for a sample, from `ladder.jsonl`.
+fn logits(dir: &Dir, rung: &str, sample: u64) -> Vec<f64> {
+    let text = dir.read("runs/small/ladder.jsonl");
+    let record: Value = text
+        .lines()
+        .skip(1)
+        .map(|l| serde_json::from_str::<Value>(l).unwrap())
+        .find(|r| r["rung"] == rung && r["sample"] == sample)
+        .unwrap();
+    record["logits"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+}
+
+#[test]
+fn a_config_ends_in_an_accuracy_under_encryption() {
+    let dir = trained();
+    let summary = ladder(&dir.join("runs/small/ladder.json"));
+    let rungs = summary["rungs"].as_array().unwrap();
+    let names: Vec<&str> = rungs.iter().map(|r| r["rung"].as_str().unwrap()).collect();
+    assert_eq!(names, ["original", "polynomial", "graph", "packed", "encrypted"]);
+    for rung in &rungs[2..] {
+        assert_eq!(rung["agree"], rung["samples"], "{rung}");
+        assert_eq!(rung["excursions"], 0, "{rung}");
+    }
+    assert_eq!((rungs[3]["samples"].as_u64(), rungs[4]["samples"].as_u64()), (Some(40), Some(10)));
+    assert!(rungs[4]["bits"].as_f64().unwrap() > 12.0, "{}", rungs[4]);
+    assert!(summary["divergence"].is_null(), "{}", summary["divergence"]);
+    let page = dir.read("runs/small/report.html");
+    assert!(page.contains("encrypted (CKKS)") && !page.contains("src=\"http") && !page.contains("href=\"http"));
+}
+
+#[test]
+fn a_killed_verification_goes_on_where_it_stopped() {
+    let dir = copy(|_| {});
+    let args = ["verify-encrypted", "--model", "model.hemodel", "--samples", "24", "--clear-samples", "24", "--threads", "1"];
+    let mut child = dir.spawn(&args);
+    let file = dir.join("ladder.jsonl");
+    let done = || fs::read_to_string(&file).map_or(0, |t| t.matches("\"encrypted\"").count());
+    wait_for("some encrypted images", || done() >= 3 || child.try_wait().unwrap().is_some());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let before = done();
+    assert!((3..24).contains(&before), "{before} images were done");
+    let mut torn = fs::read(&file).unwrap();
+    torn.extend_from_slice(b"{\"rung\":\"encr");
+    fs::write(&file, torn).unwrap();
+    let ran = dir.succeeds(&args);
+    assert!(ran.stdout.contains("results of an earlier verification are kept"), "{}", ran.stdout);
+    assert_eq!(done(), 24, "no image twice, none missing");
+    assert_eq!(ladder(&dir.join("ladder.json"))["rungs"][2]["agree"], 24);
+}
+
+#[test]
+fn client_and_server_are_separate_processes_and_agree() {
+    let dir = trained();
+    let model = ["--model", "small"];
+    let run = |args: &[&str]| dir.succeeds(&[&args[..1], &model, &args[1..]].concat());
+    run(&["keygen", "-o", "client"]);
+    run(&["encrypt", "--keys", "client", "--index", "3", "-o", "image.ct"]);
+    // The server gets everything but the secret key.
+    fs::create_dir_all(dir.join("server")).unwrap();
+    for file in ["plan.json", "evaluation.keys"] {
+        fs::copy(dir.join("client").join(file), dir.join("server").join(file)).unwrap();
+    }
+    run(&["infer", "--keys", "server", "--input", "image.ct", "-o", "result.ct"]);
+    let ran = run(&["decrypt", "--keys", "client", "--input", "result.ct", "--json"]);
+    let got: Vec<Vec<f64>> = serde_json::from_str(&ran.stdout).unwrap();
+    let want = logits(dir, "graph", 3);
+    let range = want.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+    assert!(got[0].iter().zip(&want).all(|(a, b)| (a - b).abs() < range / 4096.0), "{got:?} {want:?}");
+
+    dir.fails(&["decrypt", "--model", "small", "--keys", "server", "--input", "result.ct"], &["secret.key", "help:"]);
+    dir.fails(&["keygen", "--model", "small", "-o", "client"], &["there is a secret key already", "help:"]);
+    dir.fails(
+        &["encrypt", "--model", "small", "--keys", "client", "--index", "360", "-o", "x.ct"],
+        &["360 test images", "no number 360"],
+    );
+    assert!(!dir.join("x.ct").exists());
+
+    // Keys of another plan of the same model are foreign.
+    dir.succeeds(&["keygen", "--model", "small", "--precision-bits", "18", "-o", "other"]);
+    dir.fails(
+        &["infer", "--model", "small", "--keys", "other", "--input", "image.ct", "-o", "x.ct"],
+        &["image.ct", "parameters"],
+    );
+    let mut bytes = fs::read(dir.join("image.ct")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    fs::write(dir.join("flipped.ct"), &bytes).unwrap();
+    fs::write(dir.join("cut.ct"), &bytes[..middle]).unwrap();
+    fs::write(dir.join("newer.ct"), { let mut b = bytes.clone(); b[8] = 9; b }).unwrap();
+    for (file, part) in [("flipped.ct", "flipped.ct"), ("cut.ct", "cut.ct"), ("newer.ct", "version")] {
+        dir.fails(&["infer", "--model", "small", "--keys", "server", "--input", file, "-o", "x.ct"], &[file, part]);
+    }
+    let other = copy(|b| {
+        // Another model: one with another name for a node.
+        replace(b, "\"name\":\"fc\"", "\"name\":\"fd\"");
+    });
+    dir.fails(
+        &["infer", "--model", other.join("model.hemodel").to_str().unwrap(), "--keys", "server", "--input", "image.ct", "-o", "x.ct"],
+        &["model.hemodel"],
+    );
+    assert!(!dir.join("x.ct").exists());
+}
+
+#[test]
+fn damaged_and_foreign_artifacts_are_refused() {
+    let cases: [(&str, Box<dyn FnOnce(&mut Vec<u8>)>, &[&str]); 5] = [
+        ("cut", Box::new(|b| b.truncate(b.len() - 100)), &["damaged", "help:"]),
+        ("flip", Box::new(|b| { let n = b.len(); b[n - 50] ^= 1; }), &["damaged", "digest", "help:"]),
+        ("newer", Box::new(|b| replace(b, "\"version\":1", "\"version\":7")), &["version 7", "up to 1", "help:"]),
+        ("op", Box::new(|b| replace(b, "\"flatten\",\"inputs", "\"softmax\",\"inputs")), &["`fc.flatten`", "`softmax`", "help:"]),
+        ("text", Box::new(|b| *b = b"hello, this is no model".to_vec()), &["not a hetrain artifact", "help:"]),
+    ];
+    for (name, change, parts) in cases {
+        let dir = copy(change);
+        for command in [["estimate", "--model"], ["verify-encrypted", "--model"], ["check", "--model"]] {
+            let ran = dir.run(&[command[0], command[1], "model.hemodel"]);
+            ran.is_error(parts);
+            assert!(ran.stderr.contains("model.hemodel"), "{name}: {}", ran.stderr);
+        }
+    }
+    Dir::new().fails(&["estimate", "--model", "nowhere"], &["nowhere", "no such artifact or run", "help:"]);
+}
+
+#[test]
+fn what_cannot_run_is_refused_before_it_starts() {
+    let dir = copy(|_| {});
+    dir.fails(
+        &["verify-encrypted", "--model", "model.hemodel", "--max-memory", "0.01"],
+        &["0.01 GB are allowed", "keys", "weights", "help:"],
+    );
+    dir.fails(
+        &["estimate", "--model", "model.hemodel", "--precision-bits", "40"],
+        &["no 128-bit parameter set", "5 levels", "40 bits", "help:"],
+    );
+    dir.fails(&["verify-encrypted", "--model", "model.hemodel", "--data", "mnist"], &["`mnist`", "help:"]);
+    assert!(!dir.join("ladder.json").exists());
+}
+
+#[test]
+fn estimate_prints_a_price_and_check_agrees() {
+    let dir = copy(|_| {});
+    let ran = dir.succeeds(&["estimate", "--model", "model.hemodel"]);
+    for part in ["5 levels", "128-bit security", "conv2", "rotation keys", "memory:"] {
+        assert!(ran.stdout.contains(part), "`{part}` is not in {}", ran.stdout);
+    }
+    let ran = dir.succeeds(&["estimate", "--model", "model.hemodel", "--layout", "batch", "--json"]);
+    let price: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(price["rotation_keys"], 0);
+    assert!(price["images_per_run"].as_u64().unwrap() >= 2048);
+    let ran = dir.succeeds(&["check", "--model", "model.hemodel"]);
+    assert!(ran.stdout.contains("5 levels; nothing keeps it from running encrypted"), "{}", ran.stdout);
+}

@@ -1,0 +1,141 @@
+//! Runs are interrupted in every way, and end as if nothing had happened.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that cannot go on panics")]
+#![cfg(unix)]
+
+mod util;
+
+use std::{fs, process::Command, time::Duration};
+
+use util::{Dir, SMALL, ran, wait_for};
+
+/// The files that must not depend on interruptions.
+const RESULTS: [&str; 4] = ["metrics.jsonl", "checkpoints/3-replace.safetensors", "checkpoints/4-polish.safetensors", "model.hemodel"];
+
+fn results(dir: &Dir) -> Vec<Vec<u8>> {
+    RESULTS.iter().map(|f| fs::read(dir.join("runs/small").join(f)).unwrap()).collect()
+}
+
+fn reference() -> Dir {
+    let dir = Dir::new();
+    dir.write("run.yaml", SMALL);
+    dir.succeeds(&["--config", "run.yaml"]);
+    dir
+}
+
+fn leftovers(dir: &Dir) -> Vec<String> {
+    let names = fs::read_dir(dir.join("runs/small/checkpoints")).unwrap();
+    names.map(|e| e.unwrap().file_name().into_string().unwrap()).filter(|n| n.starts_with(".tmp")).collect()
+}
+
+#[test]
+fn a_run_killed_in_the_middle_of_epochs_continues_exactly() {
+    let whole = reference();
+    let dir = Dir::new();
+    dir.write("run.yaml", SMALL);
+    let metrics = dir.join("runs/small/metrics.jsonl");
+    for (kills, phase) in [r#""phase":0,"kind":"pretrain""#, r#""phase":2,"kind":"replace""#, r#""phase":3,"kind":"polish""#].iter().enumerate() {
+        let mark = &format!(r#"{phase},"epoch":1,"step""#);
+        let args: &[&str] = if kills == 0 { &["--config", "run.yaml"] } else { &["train", "--resume", "small"] };
+        let mut child = dir.spawn(args);
+        wait_for(mark, || {
+            fs::read_to_string(&metrics).is_ok_and(|m| m.contains(mark)) || child.try_wait().unwrap().is_some()
+        });
+        child.kill().unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(status.code(), None, "the run ended before it could be killed");
+    }
+    // Lines after the last checkpoint are there now and must be cut; a torn line too.
+    let mut torn = fs::read(&metrics).unwrap();
+    torn.extend_from_slice(b"{\"event\":\"st");
+    fs::write(&metrics, torn).unwrap();
+    let last = dir.succeeds(&["train", "--resume", "runs/small"]);
+    assert!(last.stdout.contains("continues in phase 4 (`polish`)"), "{}", last.stdout);
+    assert!(results(&dir) == results(&whole), "a continued run differs from a whole one");
+}
+
+#[test]
+fn ctrl_c_leaves_a_run_that_continues_exactly() {
+    let whole = reference();
+    let dir = Dir::new();
+    dir.write("run.yaml", SMALL);
+    let child = dir.spawn(&["--config", "run.yaml"]);
+    let metrics = dir.join("runs/small/metrics.jsonl");
+    wait_for("the first epoch", || fs::read_to_string(&metrics).is_ok_and(|m| m.contains(r#""epoch":1"#)));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let ended = ran(child.wait_with_output().unwrap());
+    assert_eq!(ended.code, Some(130), "{}", ended.stderr);
+    assert!(ended.stderr.contains("hetrain train --resume small"), "{}", ended.stderr);
+    // The same command again also continues.
+    let again = dir.succeeds(&["--config", "run.yaml"]);
+    assert!(again.stdout.contains("continues in phase"), "{}", again.stdout);
+    assert!(results(&dir) == results(&whole));
+}
+
+#[test]
+fn a_finished_run_is_not_trained_again() {
+    let dir = reference();
+    let before = results(&dir);
+    let again = dir.succeeds(&["--config", "run.yaml"]);
+    assert!(again.stdout.contains("already trained"), "{}", again.stdout);
+    assert!(results(&dir) == before);
+    dir.fails(
+        &["train", "--config", "run.yaml", "--set", "seed=4"],
+        &["another configuration", "`seed`", "--set name=", "--resume small"],
+    );
+    assert!(results(&dir) == before);
+    // Exporting elsewhere writes the same artifact.
+    dir.succeeds(&["export", "small", "-o", "copy.hemodel"]);
+    assert!(fs::read(dir.join("copy.hemodel")).unwrap() == before[3]);
+    let checked = dir.succeeds(&["check", "--model", "copy.hemodel"]);
+    assert!(checked.stdout.contains("5 levels"), "{}", checked.stdout);
+    dir.fails(&["export", "smal"], &["no run `smal`", "looked at: runs/smal"]);
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_leaves_the_one_before() {
+    let whole = reference();
+    let dir = Dir::new();
+    dir.write("run.yaml", SMALL);
+    let mut child = dir.spawn(&["--config", "run.yaml"]);
+    let latest = dir.join("runs/small/checkpoints/latest");
+    wait_for("a checkpoint", || latest.exists());
+    std::thread::sleep(Duration::from_millis(30));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // Small files fit, weights do not: the write fails in its middle.
+    let limited = ran(dir.shell("ulimit -f 24", &["train", "--resume", "small"]).output().unwrap());
+    limited.is_error(&["runs/small/checkpoints/", "make room", "--resume"]);
+    assert!(leftovers(&dir).is_empty(), "{:?}", leftovers(&dir));
+    dir.succeeds(&["train", "--resume", "small"]);
+    assert!(results(&dir) == results(&whole), "what the failed write left behind was not the state before it");
+}
+
+#[test]
+fn two_processes_do_not_write_one_run() {
+    let dir = Dir::new();
+    dir.write("run.yaml", SMALL);
+    let mut child = dir.spawn(&["--config", "run.yaml"]);
+    wait_for("the first process", || dir.join("runs/small/metrics.jsonl").exists());
+    dir.fails(&["--config", "run.yaml"], &["another process works on this run"]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn divergence_is_reported_and_keeps_the_run() {
+    let dir = Dir::new();
+    let wild = "{ kind: pretrain, epochs: 4, clip: 0, optimizer: { kind: sgd, lr: 1e30 } }";
+    dir.write("run.yaml", &SMALL.replace("{ kind: pretrain, epochs: 4 }", wild));
+    let ran = dir.run(&["--config", "run.yaml"]);
+    ran.is_error(&["phase 1 (`pretrain`)", "lower the phase's `optimizer.lr`"]);
+}
+
+#[test]
+fn an_interval_that_is_left_refuses_the_export() {
+    let dir = Dir::new();
+    let tight = "ramp: 0.4, interval: [-0.5, 0.5], range_weight: 0";
+    dir.write("run.yaml", &SMALL.replace("ramp: 0.4", tight));
+    let ran = dir.run(&["--config", "run.yaml"]);
+    ran.is_error(&["leaves the interval of node `conv1.act", "[-0.5000, 0.5000]", "widen `interval`"]);
+    assert!(!dir.join("runs/small/model.hemodel").exists());
+}
