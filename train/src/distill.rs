@@ -58,6 +58,9 @@ mod tests {
         let b = Tensor::<2>::from_data([[0.0, -2.0, 0.5], [3.0, 0.0, 1.0]], &device);
         assert!(scalar(logits(b, a.clone(), 4.0)).unwrap() > 1e-3);
         let f = a.unsqueeze_dim::<3>(2);
-        assert!(scalar(features(std::slice::from_ref(&f), std::slice::from_ref(&f)).unwrap()).unwrap().abs() < 1e-9);
+        assert!(
+            scalar(features(std::slice::from_ref(&f), std::slice::from_ref(&f)).unwrap()).unwrap().abs()
+                < 1e-9
+        );
     }
 }

@@ -105,7 +105,9 @@ pub enum RunError {
         help: String,
     },
     /// The device is not part of this build.
-    #[error("device `{name}` is not part of this build\n  help: build with `cargo build --release --features {name}`, or use `--device cpu`")]
+    #[error(
+        "device `{name}` is not part of this build\n  help: build with `cargo build --release --features {name}`, or use `--device cpu`"
+    )]
     DeviceMissing {
         /// The device, which is also the name of the feature.
         name: &'static str,
@@ -132,7 +134,9 @@ pub enum RunError {
 
 fn io_help(source: &std::io::Error) -> &'static str {
     match source.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded | std::io::ErrorKind::FileTooLarge => {
+        std::io::ErrorKind::StorageFull
+        | std::io::ErrorKind::QuotaExceeded
+        | std::io::ErrorKind::FileTooLarge => {
             "make room (disk full, quota, or file-size limit); what was written before is whole, continue with `--resume`"
         }
         std::io::ErrorKind::PermissionDenied => "check the permissions of the file and its folder",

@@ -73,7 +73,8 @@ mod tests {
         let data = TrainingData::load(&config, None).unwrap();
         let (device, stop) = (Device::flex(), AtomicBool::new(false));
         let (runs, config) = (&runs, &config);
-        let trainer = Trainer { run: &run, config, data: &data, runs, device: &device, stop: &stop, stages: 1 };
+        let trainer =
+            Trainer { run: &run, config, data: &data, runs, device: &device, stop: &stop, stages: 1 };
         for (i, phase) in config.phases.iter().enumerate() {
             let Ok(model) = trainer.best(&Store::new(run.checkpoints()), i) else { continue };
             let seen = evaluate(&model, &data.splits.test, &data.normalise, &device).unwrap();

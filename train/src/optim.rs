@@ -3,8 +3,8 @@
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param, ParamGroup, ParamId},
     optim::{
-        AdamConfig, AdamWConfig, DynOptimizer, GradientsParams, LearningRate, ModuleOptimizer, Optimizer, SgdConfig,
-        decay::WeightDecayConfig, momentum::MomentumConfig,
+        AdamConfig, AdamWConfig, DynOptimizer, GradientsParams, LearningRate, ModuleOptimizer, Optimizer,
+        SgdConfig, decay::WeightDecayConfig, momentum::MomentumConfig,
     },
     tensor::{Device, Tensor},
 };
@@ -113,8 +113,10 @@ impl Updater {
     /// # Errors
     /// What the format refuses, in words.
     pub fn with_state(mut self, bytes: Vec<u8>) -> Result<Self, String> {
-        self.optimizer =
-            self.optimizer.from_bytes(burn::tensor::Bytes::from_bytes_vec(bytes)).map_err(|e| e.to_string())?;
+        self.optimizer = self
+            .optimizer
+            .from_bytes(burn::tensor::Bytes::from_bytes_vec(bytes))
+            .map_err(|e| e.to_string())?;
         Ok(self)
     }
 
@@ -122,7 +124,12 @@ impl Updater {
     ///
     /// # Errors
     /// [`RunError::Device`].
-    pub fn step(&mut self, lr: f64, model: HeModel, mut grads: GradientsParams) -> Result<(HeModel, f64), RunError> {
+    pub fn step(
+        &mut self,
+        lr: f64,
+        model: HeModel,
+        mut grads: GradientsParams,
+    ) -> Result<(HeModel, f64), RunError> {
         let norm = gradient_norm(&model, &grads)?;
         if !norm.is_finite() {
             return Ok((model, norm));
@@ -162,7 +169,11 @@ fn adam(o: &OptimizerSettings, decay: f64) -> burn::optim::Adam {
 }
 
 fn adamw(o: &OptimizerSettings, decay: f64) -> burn::optim::AdamW {
-    AdamWConfig::new().with_beta_1(o.momentum as f32).with_epsilon(1e-8).with_weight_decay(decay as f32).build()
+    AdamWConfig::new()
+        .with_beta_1(o.momentum as f32)
+        .with_epsilon(1e-8)
+        .with_weight_decay(decay as f32)
+        .build()
 }
 
 /// Norm of the whole gradient.
@@ -211,7 +222,14 @@ pub fn learning_rate(peak: f64, schedule: &ScheduleSettings, step: usize, total:
         ScheduleKind::Cosine => rising.max(1e-2) * (1.0 - cosine(falling)),
         ScheduleKind::OneCycle => (0.04 + 0.96 * cosine(rising)) * (1.0 - cosine(falling)),
         ScheduleKind::Step => {
-            rising.max(1e-2) * if done >= 0.85 { 0.01 } else if done >= 0.6 { 0.1 } else { 1.0 }
+            rising.max(1e-2)
+                * if done >= 0.85 {
+                    0.01
+                } else if done >= 0.6 {
+                    0.1
+                } else {
+                    1.0
+                }
         }
     };
     peak * factor
@@ -264,7 +282,10 @@ mod tests {
             let s = ScheduleSettings { kind, warmup: 0.25 };
             let at = |step| learning_rate(2.0, &s, step, 400);
             assert!(at(0) < 0.1 && (at(100) - 2.0).abs() < 1e-9 && at(399) < 1e-3, "{kind:?}");
-            assert!((0..100).all(|i| at(i) <= at(i + 1)) && (100..399).all(|i| at(i) >= at(i + 1)), "{kind:?}");
+            assert!(
+                (0..100).all(|i| at(i) <= at(i + 1)) && (100..399).all(|i| at(i) >= at(i + 1)),
+                "{kind:?}"
+            );
         }
     }
 }

@@ -21,7 +21,15 @@ pub struct Progress {
 
 impl Progress {
     /// Begin: `number` of `stages`, called `name`, doing `what`, in `steps` steps of which `done` are made.
-    pub fn new(number: usize, stages: usize, name: &str, what: &str, epochs: usize, steps: usize, done: usize) -> Self {
+    pub fn new(
+        number: usize,
+        stages: usize,
+        name: &str,
+        what: &str,
+        epochs: usize,
+        steps: usize,
+        done: usize,
+    ) -> Self {
         let head = format!("[{number}/{stages}] {name:<11} {what:<18}");
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(steps as u64), ProgressDrawTarget::stderr());
@@ -83,7 +91,8 @@ impl Count {
     pub fn new(what: &str, total: usize) -> Self {
         let bar = (total > 0 && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
-            if let Ok(style) = ProgressStyle::with_template("  {prefix:30} {bar:16} {pos}/{len}  {eta} left") {
+            if let Ok(style) = ProgressStyle::with_template("  {prefix:30} {bar:16} {pos}/{len}  {eta} left")
+            {
                 bar.set_style(style.progress_chars("█▓░"));
             }
             bar.set_prefix(what.to_string());
@@ -100,7 +109,8 @@ impl Count {
             bar.inc(items as u64);
         } else if self.spoken.elapsed() >= QUIET && self.done < self.total {
             self.spoken = Instant::now();
-            let left = self.started.elapsed().as_secs_f64() / self.done.max(1) as f64 * (self.total - self.done) as f64;
+            let left = self.started.elapsed().as_secs_f64() / self.done.max(1) as f64
+                * (self.total - self.done) as f64;
             say(&format!("  {:<30} {}/{}  about {left:.0} s left", self.what, self.done, self.total));
         }
     }

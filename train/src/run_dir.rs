@@ -43,7 +43,8 @@ impl RunDir {
                 });
             }
         }
-        let yaml = config.to_yaml().map_err(|e| RunError::Checkpoint { path: file.clone(), why: e.to_string() })?;
+        let yaml =
+            config.to_yaml().map_err(|e| RunError::Checkpoint { path: file.clone(), why: e.to_string() })?;
         write_atomic(&file, yaml.as_bytes())?;
         Ok(dir)
     }
@@ -89,7 +90,9 @@ impl RunDir {
 
     /// Name of the run.
     pub fn name(&self) -> String {
-        self.path.file_name().map_or_else(|| self.path.display().to_string(), |n| n.to_string_lossy().into_owned())
+        self.path
+            .file_name()
+            .map_or_else(|| self.path.display().to_string(), |n| n.to_string_lossy().into_owned())
     }
 
     /// The resolved configuration.

@@ -1,5 +1,10 @@
 //! Every configuration that is shipped can be used, and every mistake in one is answered with what to do.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that cannot go on panics")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on panics"
+)]
 
 mod util;
 
@@ -15,7 +20,12 @@ fn every_shipped_configuration_passes_check() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|e| e == "yaml") {
             let ran = Dir::new().succeeds(&["check", "--config", path.to_str().unwrap()]);
-            assert!(ran.stdout.contains("nothing keeps this configuration"), "{}: {}", path.display(), ran.stdout);
+            assert!(
+                ran.stdout.contains("nothing keeps this configuration"),
+                "{}: {}",
+                path.display(),
+                ran.stdout
+            );
             count += 1;
         }
     }
@@ -29,7 +39,10 @@ fn a_name_is_looked_for_in_configs_and_a_near_one_is_suggested() {
     dir.succeeds(&["check", "--config", "small"]);
     dir.succeeds(&["check", "--config", "small.yaml"]);
     dir.succeeds(&["check", "--config", "configs/small.yaml"]);
-    dir.fails(&["check", "--config", "smal.yaml"], &["no configuration `smal.yaml`", "did you mean `small.yaml`?"]);
+    dir.fails(
+        &["check", "--config", "smal.yaml"],
+        &["no configuration `smal.yaml`", "did you mean `small.yaml`?"],
+    );
 }
 
 /// The small run with one thing changed.
@@ -45,13 +58,21 @@ fn mistakes_name_key_place_need_and_remedy() {
         ("batch: 16", "bach: 16", &["`data.bach`", "did you mean `batch`?"]),
         ("ramp: 0.4", "rampp: 0.4", &["`phases[2].rampp`", "did you mean `ramp`?"]),
         ("features: 0.1", "feature: 0.1", &["`phases[2].distill.feature`", "did you mean `features`?"]),
-        ("epochs: 4", "epochs: -3", &["`phases[0].epochs` (line 6, column", "whole number from 1 to", "found -3"]),
+        (
+            "epochs: 4",
+            "epochs: -3",
+            &["`phases[0].epochs` (line 6, column", "whole number from 1 to", "found -3"],
+        ),
         ("epochs: 4", "epochs: many", &["`phases[0].epochs`", "found the text `many`"]),
         ("epochs: 4", "epochs: 1.5", &["`phases[0].epochs`", "found 1.5"]),
         (", epochs: 4", "", &["`phases[0].epochs`", "is missing"]),
         ("batch: 16", "batch: 0", &["`data.batch`", "found 0"]),
         ("batch: 16", "batch: [1]", &["`data.batch`", "the list [1]"]),
-        ("interval: [-6, 6]", "interval: [6, -6]", &["`phases[1].interval`", "lower end first", "write `[-6, 6]`"]),
+        (
+            "interval: [-6, 6]",
+            "interval: [6, -6]",
+            &["`phases[1].interval`", "lower end first", "write `[-6, 6]`"],
+        ),
         ("interval: [-6, 6]", "interval: 6", &["`phases[1].interval`", "two numbers"]),
         ("ramp: 0.4", "ramp: 1.4", &["`phases[2].ramp`", "from 0 to 1", "found 1.4"]),
         ("features: 0.1", "temperature: 0", &["`phases[2].distill.temperature`", "above 0", "found 0"]),
@@ -59,7 +80,11 @@ fn mistakes_name_key_place_need_and_remedy() {
         ("name: digits", "name: digit", &["`data.name`", "did you mean `digits`?"]),
         ("name: digits", "name: digits, validation: 0.9", &["`data.validation`", "at most 0.5", "found 0.9"]),
         ("kind: range_aware", "kind: range", &["`phases[1].kind`", "needs one of pretrain"]),
-        ("kind: pretrain", "kind: polish", &["`phases[0].kind`", "still has ReLU here", "put a `replace` phase before"]),
+        (
+            "kind: pretrain",
+            "kind: polish",
+            &["`phases[0].kind`", "still has ReLU here", "put a `replace` phase before"],
+        ),
         ("name: small", "name: ../small", &["`name`", "folder"]),
         ("phases:", "he: { security: 80 }\nphases:", &["`he.security`", "needs 128 bits, found 80"]),
         ("phases:", "he: { bootstrap: auto }\nphases:", &["`he.bootstrap`", "this release is leveled"]),
@@ -77,7 +102,8 @@ fn mistakes_name_key_place_need_and_remedy() {
 #[test]
 fn all_mistakes_come_at_once_in_the_order_of_the_file() {
     let dir = Dir::new();
-    let text = changed("seed: 3", "seed: -1").replace("ramp: 0.4", "ramp: 2").replace("ema: 0.9", "emma: 0.9");
+    let text =
+        changed("seed: 3", "seed: -1").replace("ramp: 0.4", "ramp: 2").replace("ema: 0.9", "emma: 0.9");
     dir.write("run.yaml", &text);
     let ran = dir.fails(&["--config", "run.yaml"], &["3 settings"]);
     let at = |key: &str| ran.stderr.find(key).unwrap_or(usize::MAX);
@@ -98,7 +124,8 @@ fn overrides_are_typed_and_checked_like_the_file() {
 #[test]
 fn a_network_that_ends_with_relu_fails_the_check() {
     let dir = Dir::new();
-    let text: Vec<&str> = util::SMALL.lines().filter(|l| !l.contains("replace") && !l.contains("polish")).collect();
+    let text: Vec<&str> =
+        util::SMALL.lines().filter(|l| !l.contains("replace") && !l.contains("polish")).collect();
     dir.write("run.yaml", &text.join("\n"));
     dir.fails(&["check", "--config", "run.yaml"], &["ends with ReLU", "add a `replace` phase"]);
 }
@@ -106,7 +133,12 @@ fn a_network_that_ends_with_relu_fails_the_check() {
 #[test]
 fn usage_mistakes_exit_with_two() {
     let dir = Dir::new();
-    for args in [&["train", "--confg", "x"][..], &["check"], &["train", "--device", "tpu"], &["--threads", "0", "train"]] {
+    for args in [
+        &["train", "--confg", "x"][..],
+        &["check"],
+        &["train", "--device", "tpu"],
+        &["--threads", "0", "train"],
+    ] {
         assert_eq!(dir.run(args).code, Some(2), "{args:?}");
     }
     dir.fails(&["train"], &["no configuration", "--config quickstart"]);
@@ -116,11 +148,18 @@ fn usage_mistakes_exit_with_two() {
 fn devices_of_other_builds_name_their_feature() {
     let dir = Dir::new();
     dir.write("run.yaml", util::SMALL);
-    let built = [("ndarray", cfg!(feature = "ndarray")), ("wgpu", cfg!(feature = "wgpu")), ("cuda", cfg!(feature = "cuda"))];
+    let built = [
+        ("ndarray", cfg!(feature = "ndarray")),
+        ("wgpu", cfg!(feature = "wgpu")),
+        ("cuda", cfg!(feature = "cuda")),
+    ];
     for (name, here) in built {
         if !here {
             let build = format!("cargo build --release --features {name}");
-            dir.fails(&["train", "--config", "run.yaml", "--device", name], &["not part of this build", &build]);
+            dir.fails(
+                &["train", "--config", "run.yaml", "--device", name],
+                &["not part of this build", &build],
+            );
         }
     }
 }

@@ -1,5 +1,10 @@
 //! Data and weights that are missing, cut short or wrong.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that cannot go on panics")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on panics"
+)]
 
 mod util;
 
@@ -117,7 +122,8 @@ fn a_run_teaches_another() {
     let dir = Dir::new();
     dir.write("run.yaml", SMALL);
     dir.succeeds(&["train", "--config", "run.yaml"]);
-    let ran = dir.succeeds(&["distill", "--config", "run.yaml", "--teacher", "small", "--set", "name=student"]);
+    let ran =
+        dir.succeeds(&["distill", "--config", "run.yaml", "--teacher", "small", "--set", "name=student"]);
     assert!(ran.stdout.contains("teacher small: "), "{}", ran.stdout);
     assert!(dir.join("runs/student/model.hemodel").is_file());
     // What is written back can be read again, the teacher included.

@@ -1,5 +1,10 @@
 //! Runs are interrupted in every way, and end as if nothing had happened.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that cannot go on panics")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on panics"
+)]
 #![cfg(unix)]
 
 mod util;
@@ -9,7 +14,12 @@ use std::{fs, process::Command, time::Duration};
 use util::{Dir, SMALL, ran, wait_for};
 
 /// The files that must not depend on interruptions.
-const RESULTS: [&str; 4] = ["metrics.jsonl", "checkpoints/3-replace.safetensors", "checkpoints/4-polish.safetensors", "model.hemodel"];
+const RESULTS: [&str; 4] = [
+    "metrics.jsonl",
+    "checkpoints/3-replace.safetensors",
+    "checkpoints/4-polish.safetensors",
+    "model.hemodel",
+];
 
 fn results(dir: &Dir) -> Vec<Vec<u8>> {
     RESULTS.iter().map(|f| fs::read(dir.join("runs/small").join(f)).unwrap()).collect()
@@ -33,12 +43,18 @@ fn a_run_killed_in_the_middle_of_epochs_continues_exactly() {
     let dir = Dir::new();
     dir.write("run.yaml", SMALL);
     let metrics = dir.join("runs/small/metrics.jsonl");
-    for (kills, phase) in [r#""phase":0,"kind":"pretrain""#, r#""phase":2,"kind":"replace""#, r#""phase":3,"kind":"polish""#].iter().enumerate() {
+    for (kills, phase) in
+        [r#""phase":0,"kind":"pretrain""#, r#""phase":2,"kind":"replace""#, r#""phase":3,"kind":"polish""#]
+            .iter()
+            .enumerate()
+    {
         let mark = &format!(r#"{phase},"epoch":1,"step""#);
-        let args: &[&str] = if kills == 0 { &["--config", "run.yaml"] } else { &["train", "--resume", "small"] };
+        let args: &[&str] =
+            if kills == 0 { &["--config", "run.yaml"] } else { &["train", "--resume", "small"] };
         let mut child = dir.spawn(args);
         wait_for(mark, || {
-            fs::read_to_string(&metrics).is_ok_and(|m| m.contains(mark)) || child.try_wait().unwrap().is_some()
+            fs::read_to_string(&metrics).is_ok_and(|m| m.contains(mark))
+                || child.try_wait().unwrap().is_some()
         });
         child.kill().unwrap();
         let status = child.wait().unwrap();
@@ -107,7 +123,10 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_one_before() {
     limited.is_error(&["runs/small/checkpoints/", "make room", "--resume"]);
     assert!(leftovers(&dir).is_empty(), "{:?}", leftovers(&dir));
     dir.succeeds(&["train", "--resume", "small"]);
-    assert!(results(&dir) == results(&whole), "what the failed write left behind was not the state before it");
+    assert!(
+        results(&dir) == results(&whole),
+        "what the failed write left behind was not the state before it"
+    );
 }
 
 #[test]

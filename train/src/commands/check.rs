@@ -47,7 +47,12 @@ fn config_file(context: &Context, name: &str) -> anyhow::Result<()> {
         Ok(data) => {
             let model = data.model_config(&config).init(&DeviceName::Cpu.open()?, config.seed)?;
             say(&format!("{}: {}", path.display(), data.describe()));
-            say(&format!("{}: {} levels, {} activations", config.model.name, model.depth(), model.activations()));
+            say(&format!(
+                "{}: {} levels, {} activations",
+                config.model.name,
+                model.depth(),
+                model.activations()
+            ));
             parameters_of(&config, &data, &model)?;
         }
         Err(RunError::Data(missing @ DataError::Missing { .. })) => {
@@ -102,7 +107,8 @@ fn model_file(context: &Context, path: &Path) -> anyhow::Result<()> {
         bail!("{}: {errors} of {} findings keep it from running encrypted", path.display(), findings.len());
     }
     interp::accept(&artifact.graph)?;
-    let planned = Planned::new(context, &PlanArgs { model: path.into(), layout: None, precision_bits: None })?;
+    let planned =
+        Planned::new(context, &PlanArgs { model: path.into(), layout: None, precision_bits: None })?;
     say(&describe(&planned.program.chain));
     let levels = artifact.graph.depth().map_or_else(|| "unknown".to_string(), |d| d.to_string());
     say(&format!("{}: {levels} levels; nothing keeps it from running encrypted", path.display()));

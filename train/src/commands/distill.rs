@@ -30,7 +30,10 @@ pub fn run(context: &Context, args: &DistillArgs) -> anyhow::Result<()> {
     };
     config.phases.retain(|p| p.kind != PhaseKind::Pretrain);
     if config.phases.is_empty() {
-        bail!("{}: has no phase but `pretrain`\n  help: add a `replace` phase, in which the student is distilled", args.config);
+        bail!(
+            "{}: has no phase but `pretrain`\n  help: add a `replace` phase, in which the student is distilled",
+            args.config
+        );
     }
     for phase in &mut config.phases {
         phase.teacher = source.clone();
@@ -49,7 +52,11 @@ pub fn run(context: &Context, args: &DistillArgs) -> anyhow::Result<()> {
             let seen = evaluate(&model, set, &data.normalise, &device)?;
             let right = (seen.accuracy * set.len() as f64).round();
             let percent = 100.0 * seen.accuracy;
-            say(&format!("teacher {}: {right} of {} {name} images right ({percent:.2} %)", args.teacher, set.len()));
+            say(&format!(
+                "teacher {}: {right} of {} {name} images right ({percent:.2} %)",
+                args.teacher,
+                set.len()
+            ));
         }
     }
     let run = RunDir::prepare(&context.global.runs, &config)?;

@@ -32,7 +32,9 @@ pub fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
             train(context, &RunDir::prepare(runs, &config)?, &config, &data)
         }
         (None, None) => {
-            bail!("no configuration\n  help: `hetrain train --config quickstart`, or `--resume RUN` to continue a run")
+            bail!(
+                "no configuration\n  help: `hetrain train --config quickstart`, or `--resume RUN` to continue a run"
+            )
         }
     }
 }
@@ -44,7 +46,8 @@ pub fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
 pub fn train(context: &Context, run: &RunDir, config: &RunConfig, data: &TrainingData) -> anyhow::Result<()> {
     let device = context.global.device.open()?;
     let polynomial = config.phases.last().is_some_and(|p| p.kind.ends_polynomial());
-    let stages = config.phases.len() + usize::from(polynomial) + usize::from(polynomial && config.verify.is_some());
+    let stages =
+        config.phases.len() + usize::from(polynomial) + usize::from(polynomial && config.verify.is_some());
     let trainer = Trainer {
         run,
         config,

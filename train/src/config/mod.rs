@@ -113,7 +113,8 @@ impl RunConfig {
     /// # Errors
     /// [`ConfigError`]; mistakes in values come all together.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Io { path: path.into(), source })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Io { path: path.into(), source })?;
         Self::parse(&text, &path.display().to_string(), overrides)
     }
 

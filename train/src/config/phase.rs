@@ -81,7 +81,12 @@ pub(super) fn read(node: &Node, index: usize, mistakes: &mut Mistakes) -> Option
     let positive = |v: f64| v > 0.0;
     let share = |v: f64| (0.0..=1.0).contains(&v);
     if !s.has("epochs") {
-        s.add(Some(node.at), "epochs", "is missing".into(), "write `epochs: 10`, the passes over the training data");
+        s.add(
+            Some(node.at),
+            "epochs",
+            "is missing".into(),
+            "write `epochs: 10`, the passes over the training data",
+        );
     }
     let epochs = s.whole("epochs", 1, 1, 100_000) as usize;
     let default_lr = match kind {
@@ -92,7 +97,8 @@ pub(super) fn read(node: &Node, index: usize, mistakes: &mut Mistakes) -> Option
     let optimizer = optimizer(&mut s, default_lr);
     let schedule = schedule(&mut s);
     let clip = s.real("clip", 1.0, |v| v >= 0.0, "a number of at least 0 (0: no clipping)");
-    let label_smoothing = s.real("label_smoothing", 0.0, |v| (0.0..1.0).contains(&v), "a number from 0 to below 1");
+    let label_smoothing =
+        s.real("label_smoothing", 0.0, |v| (0.0..1.0).contains(&v), "a number from 0 to below 1");
     let default_weight = if kind == PhaseKind::Pretrain { 0.0 } else { 0.01 };
     let range_weight = s.real("range_weight", default_weight, |v| v >= 0.0, "a number of at least 0");
     let interval = interval(&mut s, kind);
@@ -100,20 +106,31 @@ pub(super) fn read(node: &Node, index: usize, mistakes: &mut Mistakes) -> Option
     let ramp_need = "a number from 0 to 1, the share of the phase over which ReLU becomes the quadratic";
     let ramp = s.real("ramp", 0.35, share, ramp_need);
     if ramp * epochs as f64 > epochs as f64 - 1.0 && kind == PhaseKind::Replace && s.has("ramp") {
-        let what = format!("with {ramp} the replacement ends in the last of {epochs} epochs, and only epochs after it can be kept");
+        let what = format!(
+            "with {ramp} the replacement ends in the last of {epochs} epochs, and only epochs after it can be kept"
+        );
         s.reject("ramp", what, "use a smaller `ramp` or more `epochs`");
     }
     let order = s
         .choice_or_none(
             "order",
-            &[("together", Order::Together), ("last_first", Order::LastFirst), ("first_last", Order::FirstLast)],
+            &[
+                ("together", Order::Together),
+                ("last_first", Order::LastFirst),
+                ("first_last", Order::FirstLast),
+            ],
         )
         .unwrap_or(Order::Together);
     let coef_lr = s.real("coef_lr", 0.1, positive, "a number above 0, the factor on the learning rate");
     let teacher = teacher(&mut s, kind);
     let distill = distill(&mut s);
     let clamp = s.real_or_none("clamp", positive, "a number above 0");
-    let clamp_off = s.real("clamp_off", 0.66, share, "a number from 0 to 1, the share of the phase after which the clamp goes");
+    let clamp_off = s.real(
+        "clamp_off",
+        0.66,
+        share,
+        "a number from 0 to 1, the share of the phase after which the clamp goes",
+    );
     let ema = s.real_or_none("ema", |v| v > 0.0 && v < 1.0, "a number between 0 and 1, such as 0.999");
     Some(PhaseSettings {
         kind,
@@ -162,7 +179,12 @@ fn schedule(s: &mut Section<'_>) -> ScheduleSettings {
     ];
     let kind = g.choice_or_none("kind", &kinds).unwrap_or(ScheduleKind::Cosine);
     let default = if kind == ScheduleKind::OneCycle { 0.3 } else { 0.05 };
-    let warmup = g.real("warmup", default, |v| (0.0..1.0).contains(&v), "a number from 0 to below 1, a share of the phase");
+    let warmup = g.real(
+        "warmup",
+        default,
+        |v| (0.0..1.0).contains(&v),
+        "a number from 0 to below 1, a share of the phase",
+    );
     ScheduleSettings { kind, warmup }
 }
 
@@ -200,12 +222,20 @@ fn teacher(s: &mut Section<'_>, kind: PhaseKind) -> TeacherSettings {
         Some(("file", path)) if !path.trim().is_empty() => TeacherSettings::File(path.trim().into()),
         None if text == "none" => TeacherSettings::None,
         None if text == "previous" && kind == PhaseKind::Pretrain => {
-            s.reject("teacher", "there is no phase before pretraining".into(), "use `none`, `run:NAME` or `file:PATH`");
+            s.reject(
+                "teacher",
+                "there is no phase before pretraining".into(),
+                "use `none`, `run:NAME` or `file:PATH`",
+            );
             default
         }
         None if text == "previous" => TeacherSettings::Previous,
         _ => {
-            s.reject("teacher", format!("needs {need}, found `{text}`"), "`previous` is the ReLU network of the phases before");
+            s.reject(
+                "teacher",
+                format!("needs {need}, found `{text}`"),
+                "`previous` is the ReLU network of the phases before",
+            );
             default
         }
     }
@@ -215,7 +245,12 @@ fn distill(s: &mut Section<'_>) -> DistillSettings {
     let mut d = s.group("distill", &["temperature", "weight", "features"]);
     DistillSettings {
         temperature: d.real("temperature", 4.0, |v| v > 0.0, "a number above 0"),
-        weight: d.real("weight", 0.9, |v| (0.0..=1.0).contains(&v), "a number from 0 to 1, the teacher's share of the loss"),
+        weight: d.real(
+            "weight",
+            0.9,
+            |v| (0.0..=1.0).contains(&v),
+            "a number from 0 to 1, the teacher's share of the loss",
+        ),
         features: d.real("features", 0.0, |v| v >= 0.0, "a number of at least 0"),
     }
 }

@@ -12,8 +12,19 @@ use super::{
 
 const ROOT: [&str; 8] = ["name", "seed", "model", "data", "phases", "checkpoint", "he", "verify"];
 const DATA: [&str; 13] = [
-    "name", "dir", "size", "channels", "classes", "class_names", "train_limit", "test_limit", "batch", "validation",
-    "calibration", "normalise", "augment",
+    "name",
+    "dir",
+    "size",
+    "channels",
+    "classes",
+    "class_names",
+    "train_limit",
+    "test_limit",
+    "batch",
+    "validation",
+    "calibration",
+    "normalise",
+    "augment",
 ];
 
 /// Read and check everything.
@@ -44,7 +55,11 @@ pub(super) fn resolve(root: &Node) -> Result<RunConfig, Mistakes> {
         let encrypted = v.whole("encrypted", 100, 0, 1 << 40) as usize;
         if samples.is_some_and(|n| encrypted > n) {
             let help = "the encrypted samples are among the clear ones; raise `samples` or lower `encrypted`";
-            v.reject("encrypted", format!("needs at most the {} `samples`, found {encrypted}", samples.unwrap_or(0)), help);
+            v.reject(
+                "encrypted",
+                format!("needs at most the {} `samples`, found {encrypted}", samples.unwrap_or(0)),
+                help,
+            );
         }
         VerifySettings { samples, encrypted }
     });
@@ -72,9 +87,15 @@ fn model(s: &mut Section<'_>) -> ModelSettings {
     let present = s.has("model");
     let mut m = s.group("model", &["name", "activation"]);
     if present && !m.has("name") {
-        m.add(None, "name", "is missing".into(), format!("write one of {}", ModelName::ALL.map(ModelName::as_str).join(", ")));
+        m.add(
+            None,
+            "name",
+            "is missing".into(),
+            format!("write one of {}", ModelName::ALL.map(ModelName::as_str).join(", ")),
+        );
     }
-    let name = m.choice_or_none("name", &ModelName::ALL.map(|n| (n.as_str(), n))).unwrap_or(ModelName::Lenet5);
+    let name =
+        m.choice_or_none("name", &ModelName::ALL.map(|n| (n.as_str(), n))).unwrap_or(ModelName::Lenet5);
     let activation = m.choice_or_none("activation", &[("poly2", ActivationKind::Poly2)]).unwrap_or_default();
     ModelSettings { name, activation }
 }
@@ -89,12 +110,15 @@ fn data(s: &mut Section<'_>) -> DataSettings {
     let name = d.text_or_none("name", "the name of a data set").unwrap_or_default();
     if !name.is_empty() && !known().iter().any(|k| k.name == name) {
         let names: Vec<&str> = known().iter().map(|k| k.name).collect();
-        let help = nearest_dataset(&name).map_or_else(|| format!("known: {}", names.join(", ")), |n| format!("did you mean `{n}`?"));
+        let help = nearest_dataset(&name)
+            .map_or_else(|| format!("known: {}", names.join(", ")), |n| format!("did you mean `{n}`?"));
         d.reject("name", format!("no data set is called `{name}`"), help);
     }
     let pair = d.reals_or_none("size", "[height, width]");
     let size = pair.as_deref().and_then(|v| match v {
-        &[h, w] if h >= 1.0 && w >= 1.0 && h.fract() == 0.0 && w.fract() == 0.0 => Some([h as usize, w as usize]),
+        &[h, w] if h >= 1.0 && w >= 1.0 && h.fract() == 0.0 && w.fract() == 0.0 => {
+            Some([h as usize, w as usize])
+        }
         _ => {
             d.reject("size", "needs two whole numbers of at least 1".into(), "write `[height, width]`");
             None
@@ -157,7 +181,11 @@ fn normalise(d: &mut Section<'_>) -> NormaliseSetting {
             }
             let (mean, std) = (mean.unwrap_or_default(), std.unwrap_or_default());
             if mean.len() != std.len() && !mean.is_empty() && !std.is_empty() {
-                n.reject("std", format!("needs {} numbers, as `mean` has, found {}", mean.len(), std.len()), "give one per channel");
+                n.reject(
+                    "std",
+                    format!("needs {} numbers, as `mean` has, found {}", mean.len(), std.len()),
+                    "give one per channel",
+                );
             }
             if std.iter().any(|v| *v <= 0.0) {
                 n.reject("std", "needs numbers above 0".into(), "give the deviation of pixels in [0, 1]");
@@ -180,8 +208,14 @@ fn phases(root: &Node, mistakes: &mut Mistakes) -> Vec<PhaseSettings> {
     let items = match &node.value {
         Value::List(items) if !items.is_empty() => items,
         other => {
-            let found = if matches!(other, Value::List(_)) { "an empty list".into() } else { other.to_string() };
-            add(node.at, "phases".into(), format!("needs a list of phases, found {found}"), "write `- { kind: pretrain, epochs: 10 }`");
+            let found =
+                if matches!(other, Value::List(_)) { "an empty list".into() } else { other.to_string() };
+            add(
+                node.at,
+                "phases".into(),
+                format!("needs a list of phases, found {found}"),
+                "write `- { kind: pretrain, epochs: 10 }`",
+            );
             return Vec::new();
         }
     };
@@ -200,13 +234,22 @@ fn phases(root: &Node, mistakes: &mut Mistakes) -> Vec<PhaseSettings> {
         };
         match (phase.kind, polynomial) {
             (PhaseKind::Polish, false) => {
-                add("`polish` trains quadratics, and the network still has ReLU here", "put a `replace` phase before it");
+                add(
+                    "`polish` trains quadratics, and the network still has ReLU here",
+                    "put a `replace` phase before it",
+                );
             }
             (PhaseKind::Replace, true) => {
-                add("`replace` needs ReLU, and the network has quadratics already", "use `polish` to train on");
+                add(
+                    "`replace` needs ReLU, and the network has quadratics already",
+                    "use `polish` to train on",
+                );
             }
             (PhaseKind::Pretrain | PhaseKind::RangeAware, true) => {
-                add("the phase trains the ReLU network, which was replaced before", "put it before `replace`");
+                add(
+                    "the phase trains the ReLU network, which was replaced before",
+                    "put it before `replace`",
+                );
             }
             (PhaseKind::Pretrain, false) if i > 0 => {
                 add("`pretrain` starts from fresh weights and would drop the phases before", "put it first");
@@ -222,15 +265,25 @@ fn he(s: &mut Section<'_>) -> HeSettings {
     let mut h = s.group("he", &["security", "bootstrap", "precision_bits", "layout"]);
     let security = h.whole("security", 128, 1, 1024) as u32;
     if security != 128 {
-        h.reject("security", format!("needs 128 bits, found {security}"), "other levels are not offered; remove the setting");
+        h.reject(
+            "security",
+            format!("needs 128 bits, found {security}"),
+            "other levels are not offered; remove the setting",
+        );
     }
     let bootstrap = h.text_or_none("bootstrap", "`never`").unwrap_or_else(|| "never".into());
     if bootstrap != "never" {
         let what = match bootstrap.as_str() {
-            "auto" | "always" => format!("`{bootstrap}` needs refreshing of ciphertexts, and this release is leveled"),
+            "auto" | "always" => {
+                format!("`{bootstrap}` needs refreshing of ciphertexts, and this release is leveled")
+            }
             _ => format!("needs `never`, found `{bootstrap}`"),
         };
-        h.reject("bootstrap", what, "write `bootstrap: never` and keep the network shallow enough (`hetrain estimate`)");
+        h.reject(
+            "bootstrap",
+            what,
+            "write `bootstrap: never` and keep the network shallow enough (`hetrain estimate`)",
+        );
     }
     let precision_bits = h.whole("precision_bits", 12, 4, 30) as u32;
     let layout = h

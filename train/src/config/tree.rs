@@ -91,7 +91,11 @@ impl Node {
         let spanned: Spanned<Value> = serde_saphyr::from_str(text)
             .map_err(|e| ConfigError::Syntax { origin: origin.into(), why: e.to_string() })?;
         let node = Self::from(spanned);
-        Ok(if matches!(node.value, Value::Null) { Self { value: Value::Map(Vec::new()), ..node } } else { node })
+        Ok(if matches!(node.value, Value::Null) {
+            Self { value: Value::Map(Vec::new()), ..node }
+        } else {
+            node
+        })
     }
 
     /// The value under `key`, if this is a mapping that has it.
@@ -122,10 +126,9 @@ impl Node {
             here = match &mut here.value {
                 Value::List(items) => {
                     let count = items.len();
-                    part.parse::<usize>()
-                        .ok()
-                        .and_then(|i| items.get_mut(i))
-                        .ok_or_else(|| bad(format!("`{part}` is no entry of the list, which has {count}, counted from 0")))?
+                    part.parse::<usize>().ok().and_then(|i| items.get_mut(i)).ok_or_else(|| {
+                        bad(format!("`{part}` is no entry of the list, which has {count}, counted from 0"))
+                    })?
                 }
                 Value::Map(entries) => {
                     let index = entries.iter().position(|(k, _)| k == part).unwrap_or_else(|| {

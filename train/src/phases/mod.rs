@@ -120,7 +120,10 @@ mod tests {
 
     #[test]
     fn intervals_are_rounded_outwards() {
-        assert_eq!([round_up(5.3401), round_up(-5.3401), round_up(0.0012341), round_up(1234.1)], [5.35, -5.34, 0.00124, 1240.0]);
+        assert_eq!(
+            [round_up(5.3401), round_up(-5.3401), round_up(0.0012341), round_up(1234.1)],
+            [5.35, -5.34, 0.00124, 1240.0]
+        );
         let mut channel = ChannelStats::default();
         [-2.0, 4.0].into_iter().for_each(|v| channel.add(v));
         let stats = ActivationStats { name: "a".into(), channels: vec![channel] };

@@ -92,7 +92,16 @@ fn accuracy(phases: &[Phase]) -> String {
     let (Some(&least), Some(&most)) = (values.first(), values.last()) else { return String::new() };
     // The first epochs lie far below all others and would press these into one line.
     let low = values.get(values.len() / 10).copied().unwrap_or(least);
-    let floor = (low - 0.25 * (most - low)).max(least).floor();
+    let best = |p: &Phase| {
+        p.epochs
+            .iter()
+            .flat_map(|e| [e.train_accuracy, e.validation_accuracy])
+            .flatten()
+            .fold(f64::NAN, f64::max)
+    };
+    // What a phase reached is never cut off.
+    let reached = phases.iter().map(|p| 100.0 * best(p)).fold(most, f64::min);
+    let floor = (low - 0.25 * (most - low)).min(reached - 1.0).max(least).floor();
     let y = Axis::linear([floor, most.ceil().min(100.0)], BOTTOM, TOP);
     let kept: Vec<[f64; 2]> = phases
         .iter()

@@ -128,6 +128,8 @@ pub struct TimingSummary {
     pub infer_seconds: f64,
     /// Decrypting and decoding the result of a run.
     pub decrypt_seconds: f64,
+    /// Wall seconds of the whole rung per image: encoding, encryption and decryption included, keys and weights not.
+    pub seconds_per_image: f64,
     /// Images of a run.
     pub images_per_run: usize,
     /// Evaluation keys.
@@ -160,9 +162,9 @@ impl RungSummary {
 }
 
 impl TimingSummary {
-    /// Latency divided by the images computed at once.
-    pub fn seconds_per_image(&self) -> f64 {
-        self.infer_seconds / self.images_per_run.max(1) as f64
+    /// What one image costs: the latency of its run, or its share of a batch with everything included.
+    pub fn image_seconds(&self) -> f64 {
+        if self.images_per_run > 1 { self.seconds_per_image } else { self.infer_seconds }
     }
 }
 

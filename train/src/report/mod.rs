@@ -22,7 +22,9 @@ use std::path::{Path, PathBuf};
 
 use crate::run_dir::write_atomic;
 
-pub use ladder::{LadderSummary, NodeSummary, ParametersSummary, RungSummary, TimingSummary, write_ladder};
+pub use ladder::{
+    LadderSummary, NodeSummary, ParametersSummary, RungSummary, TimingSummary, read_ladder, write_ladder,
+};
 pub use table::box_table;
 
 /// Write `report.html` into the run folder `run_dir`; its path.

@@ -7,8 +7,8 @@ use super::input::{ActivationRange, Phase};
 use super::svg::{Axis, bottom, extent, line, picture, rect, text};
 
 const WIDTH: f64 = 860.0;
-const LEFT: f64 = 180.0;
-const RIGHT: f64 = WIDTH - 285.0;
+const LEFT: f64 = 212.0;
+const RIGHT: f64 = WIDTH - 268.0;
 const ROW: f64 = 19.0;
 const HEAD: f64 = 8.0;
 
@@ -123,7 +123,8 @@ fn draw(bars: &[Bar], what: &str) -> String {
         let words = |[a, b]: [f64; 2]| format!("{} … {}", digits(a), digits(b)).replace('-', "−");
         let note = if bar.note.is_empty() { String::new() } else { format!(" · {}", bar.note) };
         let label = format!("{} in {}{note}", words(bar.seen), words(bar.interval));
-        body.push_str(&text("tick", [RIGHT + 10.0, centre + 4.0], "start", &label));
+        let class = if leaves(bar) { "alarm" } else { "tick" };
+        body.push_str(&text(class, [RIGHT + 10.0, centre + 4.0], "start", &label));
     }
     body.push_str(&bottom(&x, [LEFT, RIGHT], height + 2.0, 8));
     let legend = "<span class=\"legend\"><span><i class=\"k interval\"></i>interval</span><span><i class=\"k \

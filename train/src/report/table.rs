@@ -74,8 +74,9 @@ pub fn box_table(summary: &LadderSummary) -> String {
 fn price(summary: &LadderSummary) -> String {
     let t = &summary.timing;
     if summary.encrypted().is_some() {
-        let (latency, keys, peak) = (seconds(t.seconds_per_image()), bytes(t.key_bytes), bytes(t.peak_bytes));
-        return format!("  latency {latency}/image · keys {keys} · peak memory {peak}");
+        let (image, keys, peak) = (seconds(t.image_seconds()), bytes(t.key_bytes), bytes(t.peak_bytes));
+        let what = if t.images_per_run > 1 { "encrypted in batches:" } else { "latency" };
+        return format!("  {what} {image}/image · keys {keys} · peak memory {peak}");
     }
     let latency = seconds(t.estimated_seconds / t.images_per_run.max(1) as f64);
     let peak = bytes(t.estimated_peak_bytes);

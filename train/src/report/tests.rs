@@ -3,7 +3,7 @@ use std::path::Path;
 
 use hetrain_export::{Artifact, GraphBuilder, Interval, Op, Provenance, RangeStats, Tensor};
 
-use super::ladder::{LADDER_FILE, read_ladder};
+use super::ladder::LADDER_FILE;
 use super::*;
 
 fn rung(rung: &str, title: &str, correct: usize) -> RungSummary {
@@ -63,6 +63,7 @@ fn ladder() -> LadderSummary {
             encode_encrypt_seconds: 0.003,
             infer_seconds: 0.0357,
             decrypt_seconds: 0.001,
+            seconds_per_image: 0.0397,
             images_per_run: 1,
             key_bytes: 23_456_789,
             peak_bytes: 187_000_000,

@@ -22,12 +22,23 @@ use crate::{
 
 impl Trainer<'_> {
     /// Run a phase to its end; the state in which the next begins.
-    pub(super) fn phase(&self, store: &Store, mut r: Running<'_>, metrics: &mut Lines) -> Result<State, RunError> {
+    pub(super) fn phase(
+        &self,
+        store: &Store,
+        mut r: Running<'_>,
+        metrics: &mut Lines,
+    ) -> Result<State, RunError> {
         let phase = r.phase;
         let kind = phase.kind().name();
-        let augment = Some(self.config.data.augment.clone()).filter(|a| *a != hetrain_datasets::Augment::default());
-        let batcher =
-            Batcher::new(&self.data.train, self.config.data.batch, self.config.seed, &self.data.normalise, augment)?;
+        let augment =
+            Some(self.config.data.augment.clone()).filter(|a| *a != hetrain_datasets::Augment::default());
+        let batcher = Batcher::new(
+            &self.data.train,
+            self.config.data.batch,
+            self.config.seed,
+            &self.data.normalise,
+            augment,
+        )?;
         let before: usize = self.config.phases.iter().take(phase.index).map(|p| p.epochs).sum();
         let done = r.state.epoch * phase.steps_per_epoch + r.state.batch;
         let epochs = phase.settings.epochs;
@@ -40,12 +51,21 @@ impl Trainer<'_> {
             let mut lr = 0.0;
             while r.state.batch < phase.steps_per_epoch {
                 let step = r.state.epoch * phase.steps_per_epoch + r.state.batch;
-                lr = learning_rate(phase.settings.optimizer.lr, &phase.settings.schedule, step, phase.steps());
+                lr =
+                    learning_rate(phase.settings.optimizer.lr, &phase.settings.schedule, step, phase.steps());
                 let batch = batcher.batch((before + r.state.epoch) as u64, r.state.batch);
                 let (losses, gradient) = self.step(&mut r, batch, step, lr)?;
                 if r.state.batch.is_multiple_of(log_every) {
                     let epoch = r.state.epoch;
-                    metrics.write(&Event::Step { phase: phase.index, kind, epoch, step, lr, gradient, losses })?;
+                    metrics.write(&Event::Step {
+                        phase: phase.index,
+                        kind,
+                        epoch,
+                        step,
+                        lr,
+                        gradient,
+                        losses,
+                    })?;
                 }
                 r.state.batch += 1;
                 progress.step();
@@ -54,8 +74,10 @@ impl Trainer<'_> {
             let images = (phase.steps_per_epoch - first) * self.config.data.batch;
             let seconds = clock.elapsed().as_secs_f64();
             let summary = self.end_of_epoch(store, &mut r, metrics, lr)?;
-            timing.write(&json!({ "phase": phase.index, "kind": kind, "epoch": r.state.epoch, "images": images,
-                "seconds": seconds, "validation_seconds": clock.elapsed().as_secs_f64() - seconds }))?;
+            timing.write(
+                &json!({ "phase": phase.index, "kind": kind, "epoch": r.state.epoch, "images": images,
+                "seconds": seconds, "validation_seconds": clock.elapsed().as_secs_f64() - seconds }),
+            )?;
             progress.epoch(r.state.epoch, &summary);
             r.state.epoch += 1;
             r.state.batch = 0;
@@ -66,16 +88,25 @@ impl Trainer<'_> {
         }
         let best = self.end_of_phase(store, &r, metrics)?;
         let ranges = best.runtime.iter().map(|a| a.interval.max_abs()).fold(0.0, f64::max);
-        let limit = if phase.kind().ends_polynomial() { format!("  intervals ≤ {ranges:.3}") } else { String::new() };
+        let limit = if phase.kind().ends_polynomial() {
+            format!("  intervals ≤ {ranges:.3}")
+        } else {
+            String::new()
+        };
         progress.finish(&format!("validation {:.2} %{limit}", 100.0 * best.accuracy));
-        let state =
-            State { phase: phase.index + 1, metrics_bytes: metrics.bytes(), ..State::default() };
+        let state = State { phase: phase.index + 1, metrics_bytes: metrics.bytes(), ..State::default() };
         store.save(&state, None)?;
         Ok(state)
     }
 
     /// Store state when it is time, and stop when the user wants to.
-    fn pause(&self, store: &Store, r: &mut Running<'_>, metrics: &Lines, step: usize) -> Result<(), RunError> {
+    fn pause(
+        &self,
+        store: &Store,
+        r: &mut Running<'_>,
+        metrics: &Lines,
+        step: usize,
+    ) -> Result<(), RunError> {
         let every = &self.config.checkpoint;
         let stop = self.stop.load(Ordering::Relaxed);
         let due = r.stored.elapsed() >= Duration::from_secs_f64(60.0 * every.minutes)

@@ -133,7 +133,8 @@ impl Trainer<'_> {
             what,
             help: format!("train it: `hetrain train --resume {}`", self.run.name()),
         };
-        let settings = self.config.phases.get(index).ok_or_else(|| unfinished(format!("phase {}", index + 1)))?;
+        let settings =
+            self.config.phases.get(index).ok_or_else(|| unfinished(format!("phase {}", index + 1)))?;
         let best = store
             .best(index, settings.kind)?
             .ok_or_else(|| unfinished(format!("result of phase {} (`{}`)", index + 1, settings.kind)))?;
@@ -172,7 +173,9 @@ impl Trainer<'_> {
         match self.config.phases.iter().rposition(|p| !p.kind.ends_polynomial()) {
             Some(index) => self.best(store, index).map(Some),
             None => match self.config.phases.first() {
-                Some(p) => teacher::outside(&p.teacher, self.runs, &self.data.model_config(self.config), self.device),
+                Some(p) => {
+                    teacher::outside(&p.teacher, self.runs, &self.data.model_config(self.config), self.device)
+                }
                 None => Ok(None),
             },
         }
@@ -190,7 +193,9 @@ impl Trainer<'_> {
                     None => None,
                 }
             }
-            outside => teacher::outside(outside, self.runs, &self.data.model_config(self.config), self.device)?,
+            outside => {
+                teacher::outside(outside, self.runs, &self.data.model_config(self.config), self.device)?
+            }
         };
         Ok(model.map(|m| m.deep_copy().valid()))
     }

@@ -61,13 +61,14 @@ fn rung_summary(job: &Job<'_>, ladder: &Ladder, rung: Rung, before: Option<Rung>
     Some(summary)
 }
 
-/// The whole ladder with the plan's price beside what was measured.
+/// The whole ladder with the plan's price beside what was measured now, or in an `earlier` verification.
 pub(super) fn summary(
     job: &Job<'_>,
     ladder: &Ladder,
-    measured: &Measured,
+    measured: Option<&Measured>,
+    earlier: Option<LadderSummary>,
     divergence: Option<String>,
-) -> LadderSummary {
+) -> anyhow::Result<LadderSummary> {
     let mut rungs = Vec::new();
     let mut before = None;
     for rung in Rung::ALL {
@@ -77,27 +78,56 @@ pub(super) fn summary(
         }
     }
     let e = &job.estimate;
+    let (old_nodes, old_timing) = earlier.map(|e| (e.nodes, e.timing)).unzip();
+    let old_nodes = old_nodes.unwrap_or_default();
     let nodes = e
         .nodes
         .iter()
         .enumerate()
-        .map(|(i, n)| NodeSummary {
-            name: n.name.clone(),
-            op: n.op.into(),
-            level_in: n.level_in,
-            level_out: n.level_out,
-            ciphertexts: n.ciphertexts,
-            rotations: n.rotations,
-            seconds_estimated: n.seconds,
-            seconds_measured: measured.node_seconds.get(i).copied().filter(|_| measured.runs > 0),
-            bits_predicted: n.bits,
-            bits_measured: measured.node_bits.get(&i).copied(),
+        .map(|(i, n)| {
+            let old = old_nodes.get(i).filter(|o| o.name == n.name);
+            NodeSummary {
+                name: n.name.clone(),
+                op: n.op.into(),
+                level_in: n.level_in,
+                level_out: n.level_out,
+                ciphertexts: n.ciphertexts,
+                rotations: n.rotations,
+                seconds_estimated: n.seconds,
+                seconds_measured: measured
+                    .filter(|m| m.runs > 0)
+                    .and_then(|m| m.node_seconds.get(i).copied())
+                    .or(old.and_then(|o| o.seconds_measured)),
+                bits_predicted: n.bits,
+                bits_measured: measured
+                    .and_then(|m| m.node_bits.get(&i).copied())
+                    .or(old.and_then(|o| o.bits_measured)),
+            }
         })
         .collect();
+    let timing = match (measured.filter(|m| m.runs > 0), old_timing) {
+        (None, Some(old)) => old,
+        (m, _) => {
+            let m = m.cloned().unwrap_or_default();
+            TimingSummary {
+                key_seconds: m.key_seconds,
+                weights_seconds: m.weights_seconds,
+                encode_encrypt_seconds: m.encrypt_seconds,
+                infer_seconds: m.infer_seconds,
+                decrypt_seconds: m.decrypt_seconds,
+                seconds_per_image: m.seconds_per_image,
+                images_per_run: e.images_per_run,
+                key_bytes: e.key_bytes,
+                peak_bytes: m.peak_bytes.unwrap_or(0),
+                estimated_seconds: e.seconds,
+                estimated_peak_bytes: e.peak_bytes,
+            }
+        }
+    };
     let provenance = &job.artifact.provenance;
-    LadderSummary {
+    Ok(LadderSummary {
         model: if provenance.run.is_empty() { job.model.display().to_string() } else { provenance.run.clone() },
-        model_digest: job.artifact.digest().unwrap_or_default(),
+        model_digest: job.artifact.digest()?,
         data: job.data.clone(),
         machine: machine::describe(),
         threads: job.threads,
@@ -114,18 +144,7 @@ pub(super) fn summary(
             predicted_bits: e.bits,
         },
         nodes,
-        timing: TimingSummary {
-            key_seconds: measured.key_seconds,
-            weights_seconds: measured.weights_seconds,
-            encode_encrypt_seconds: measured.encrypt_seconds,
-            infer_seconds: measured.infer_seconds,
-            decrypt_seconds: measured.decrypt_seconds,
-            images_per_run: e.images_per_run,
-            key_bytes: e.key_bytes,
-            peak_bytes: measured.peak_bytes.unwrap_or(0),
-            estimated_seconds: e.seconds,
-            estimated_peak_bytes: e.peak_bytes,
-        },
+        timing,
         divergence,
-    }
+    })
 }

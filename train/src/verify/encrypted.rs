@@ -48,7 +48,7 @@ pub struct Measured {
     pub node_bits: BTreeMap<usize, f64>,
     /// Runs.
     pub runs: usize,
-    /// Seconds of the whole rung, per image, all threads together.
+    /// Wall seconds of the whole rung per image, encoding, encryption and decryption included; keys and weights are not.
     pub seconds_per_image: f64,
     /// Peak memory of the rung, where the system tells.
     pub peak_bytes: Option<u64>,
@@ -85,11 +85,11 @@ struct Totals<'l> {
     count: Count,
 }
 
-/// Climb the encrypted rung for the images that are missing.
-pub(super) fn rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<Measured> {
+/// Climb the encrypted rung for the images that are missing; `None` when there is nothing to do.
+pub(super) fn rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<Option<Measured>> {
     let missing = ladder.missing(Rung::Encrypted, job.encrypted);
     if missing.is_empty() && !job.compare_layers {
-        return Ok(Measured::default());
+        return Ok(None);
     }
     machine::reset_peak();
     let program = Arc::clone(&job.program);
@@ -190,7 +190,7 @@ pub(super) fn rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<Measure
             }
         }
     }
-    Ok(measured)
+    Ok(Some(measured))
 }
 
 /// Decrypts every node with the secret key and compares it with the packed program's value.
