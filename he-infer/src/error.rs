@@ -16,7 +16,9 @@ pub enum HeError {
     #[error(transparent)]
     Wire(#[from] WireError),
     /// The operating system gives no randomness.
-    #[error("the operating system gives no randomness: {0}\n  help: keys are never made without it; check /dev/urandom")]
+    #[error(
+        "the operating system gives no randomness: {0}\n  help: keys are never made without it; check /dev/urandom"
+    )]
     Randomness(#[from] rand::rngs::SysError),
     /// The artifact or graph is not sound.
     #[error(transparent)]
@@ -41,7 +43,9 @@ pub enum HeError {
     #[error("a sum needs at least one term")]
     EmptySum,
     /// The graph holds an operation that has no encrypted form.
-    #[error("node `{node}`: {op} cannot run encrypted\n  help: `hetrain check` lists every such node with its remedy")]
+    #[error(
+        "node `{node}`: {op} cannot run encrypted\n  help: `hetrain check` lists every such node with its remedy"
+    )]
     Unfriendly {
         /// The node.
         node: String,
@@ -49,13 +53,17 @@ pub enum HeError {
         op: &'static str,
     },
     /// A node that should have range statistics has none.
-    #[error("node `{node}` has no range statistics\n  help: export the model again; `hetrain export` measures ranges on calibration data")]
+    #[error(
+        "node `{node}` has no range statistics\n  help: export the model again; `hetrain export` measures ranges on calibration data"
+    )]
     NoRange {
         /// The node.
         node: String,
     },
     /// No secure parameter set holds the depth.
-    #[error("no 128-bit parameter set up to ring degree 2^{max_log_n} holds {depth} levels at {bits} bits of precision ({found})\n  help: this release has no bootstrapping; use fewer layers, quadratics (1 level each), or lower `he.precision_bits`")]
+    #[error(
+        "no 128-bit parameter set up to ring degree 2^{max_log_n} holds {depth} levels at {bits} bits of precision ({found})\n  help: this release has no bootstrapping; use fewer layers, quadratics (1 level each), or lower `he.precision_bits`"
+    )]
     TooDeep {
         /// Levels needed.
         depth: usize,
@@ -105,7 +113,9 @@ pub enum HeError {
         value: f64,
     },
     /// Ciphertexts that do not belong to this program.
-    #[error("the ciphertexts do not fit the program: {why}\n  help: encrypt again with the keys and the model of this program")]
+    #[error(
+        "the ciphertexts do not fit the program: {why}\n  help: encrypt again with the keys and the model of this program"
+    )]
     Foreign {
         /// What differs.
         why: String,

@@ -41,7 +41,10 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("error: {}", message(&e));
-            let interrupted = matches!(e.downcast_ref(), Some(error::RunError::Interrupted { .. } | error::RunError::VerifyInterrupted { .. }));
+            let interrupted = matches!(
+                e.downcast_ref(),
+                Some(error::RunError::Interrupted { .. } | error::RunError::VerifyInterrupted { .. })
+            );
             ExitCode::from(if interrupted { 130 } else { 1 })
         }
     }

@@ -48,8 +48,11 @@ pub(crate) fn linear<E: SlotEvaluator>(
         let sums: Vec<E::Vec> = giants
             .par_iter()
             .map(|g| {
-                let terms: Vec<_> =
-                    g.terms.iter().map(|t| (&rotated[t.input][t.baby], &weights.factors[t.diagonal])).collect();
+                let terms: Vec<_> = g
+                    .terms
+                    .iter()
+                    .map(|t| (&rotated[t.input][t.baby], &weights.factors[t.diagonal]))
+                    .collect();
                 e.dot_plain(&terms)
             })
             .collect::<Result<_, _>>()?;

@@ -56,8 +56,7 @@ pub(crate) fn polynomial<E: SlotEvaluator>(
             e.add_const(&y, -i.centre() / i.half_width())?
         }
     };
-    let mut powers =
-        Powers { e, primes, basis: poly.basis(), known: BTreeMap::from([(1, unit)]), top: 0 };
+    let mut powers = Powers { e, primes, basis: poly.basis(), known: BTreeMap::from([(1, unit)]), top: 0 };
     powers.top = powers.known.get(&1).map_or(0, |t| e.level(t));
     powers.eval(poly.coeffs(), out_level, scale_out)
 }
@@ -100,7 +99,8 @@ impl<E: SlotEvaluator> Powers<'_, E> {
                     self.e.add_const(&double, -1.0)?
                 } else {
                     let other = self.get(a - b)?;
-                    let other = self.rescaled_to(&other, -1.0, self.e.level(&double), self.e.scale(&double))?;
+                    let other =
+                        self.rescaled_to(&other, -1.0, self.e.level(&double), self.e.scale(&double))?;
                     self.e.add(&double, &other)?
                 }
             }

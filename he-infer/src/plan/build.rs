@@ -102,7 +102,10 @@ fn node_of(
         _ => from.clone(),
     };
     if node.op == Op::Add && arg(1).is_some_and(|b| *b != layout) && packing == Packing::Image {
-        return Err(HeError::Unfriendly { node: node.name.clone(), op: "add of two differently packed inputs" });
+        return Err(HeError::Unfriendly {
+            node: node.name.clone(),
+            op: "add of two differently packed inputs",
+        });
     }
     let spread = |values: Vec<f64>| layout.pack(&values);
     let bias = || Ok::<_, HeError>(bias_values(graph, node)?.unwrap_or_default());

@@ -93,10 +93,14 @@ pub struct Estimate {
     pub rotation_keys: usize,
     /// Bytes of evaluation keys in memory.
     pub key_bytes: u64,
-    /// Bytes of prepared weights, with the sparse form they are made from.
+    /// Bytes of prepared weights.
     pub weight_bytes: u64,
-    /// Bytes of ciphertexts alive at the worst node.
+    /// Bytes of ciphertexts alive at the worst node of one run.
     pub working_bytes: u64,
+    /// Bytes the process holds before it takes keys and weights: data, the plan itself, tables.
+    pub resident_bytes: u64,
+    /// Runs beside each other.
+    pub parallel_runs: usize,
     /// Bytes of one encrypted input on the wire.
     pub input_bytes: u64,
     /// Peak memory of a run.
@@ -107,8 +111,22 @@ pub struct Estimate {
     pub bits: f64,
 }
 
-/// What a process takes before it has done anything, with the encoder's and transforms' tables.
+/// What a process takes before it has done anything, where nobody measured it.
 const BASE_BYTES: u64 = 40 << 20;
+
+impl Estimate {
+    /// The same price for a process that already holds `resident_bytes` and does `parallel_runs` runs at once.
+    #[must_use]
+    pub fn beside(mut self, resident_bytes: u64, parallel_runs: usize) -> Self {
+        self.resident_bytes = resident_bytes;
+        self.parallel_runs = parallel_runs.max(1);
+        self.peak_bytes = resident_bytes
+            + self.key_bytes
+            + self.weight_bytes
+            + self.parallel_runs as u64 * self.working_bytes;
+        self
+    }
+}
 
 struct PerNode<'a> {
     counter: &'a CostCounter,
@@ -127,7 +145,7 @@ impl Observer<CostCounter> for PerNode<'_> {
 
 /// Bytes of a ciphertext at `level`.
 fn ciphertext_bytes(n: usize, level: usize) -> u64 {
-    2 * (level as u64 + 1) * 8 * n as u64
+    2 * (level as u64 + 1) * 8 * limb_stride(n) as u64
 }
 
 /// Ciphertext bytes alive while `node` is computed.
@@ -172,10 +190,11 @@ pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeErro
             let limbs = (node.level_in + 1) as u64;
             let (plaintexts, weight_bytes) = match &node.step {
                 Step::Linear(map) => {
-                    let sparse: usize = map.diagonals.iter().map(Vec::len).sum();
-                    (map.products() as u64, map.products() as u64 * limbs * 8 * n as u64 + 8 * sparse as u64)
+                    (map.products() as u64, map.products() as u64 * limbs * 8 * limb_stride(n) as u64)
                 }
-                Step::Sums { matrix, .. } => (0, 16 * matrix.rows.iter().map(|r| r.len() as u64).sum::<u64>()),
+                Step::Sums { matrix, .. } => {
+                    (0, 16 * matrix.rows.iter().map(|r| r.len() as u64).sum::<u64>())
+                }
                 _ => (0, 0),
             };
             NodeEstimate {
@@ -209,7 +228,7 @@ pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeErro
         + weights.plain_limbs as f64 * transform * costs.butterfly
         + key_bytes as f64 / 8.0 * costs.key_word;
     let (level, _) = program.input_level_scale();
-    Ok(Estimate {
+    let price = Estimate {
         log_n: params.log_n,
         log_qp: params.log_qp(),
         log_qp_limit: crate::ckks::max_log_qp(params.log_n).map_or(0.0, f64::from),
@@ -222,11 +241,14 @@ pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeErro
         working_bytes: working,
         // A fresh ciphertext travels as one polynomial and a seed.
         input_bytes: program.input_vectors() as u64 * ciphertext_bytes(n, level) / 2,
-        peak_bytes: BASE_BYTES + key_bytes + weight_bytes + working,
+        resident_bytes: 0,
+        parallel_runs: 1,
+        peak_bytes: 0,
         images_per_run: program.images_per_run(),
         bits: program.predicted_bits(),
         nodes,
-    })
+    };
+    Ok(price.beside(BASE_BYTES, 1))
 }
 
 impl Program {
@@ -245,17 +267,23 @@ impl Program {
         }
         let gb = |b: u64| b as f64 / 1e9;
         let help = match self.packing {
-            Packing::Batch => "the image layout (`he.layout: image`) holds one image at a time and needs far less",
-            Packing::Image => "raise `--max-memory`, lower `he.precision_bits`, or use fewer channels",
+            Packing::Batch => {
+                "the image layout (`he.layout: image`) holds one image at a time and needs far less"
+            }
+            Packing::Image => {
+                "raise `--max-memory`, use fewer `--threads`, lower `he.precision_bits`, or use fewer channels"
+            }
         };
         Err(HeError::Memory {
             need_gb: gb(estimate.peak_bytes),
             limit_gb: gb(limit_bytes),
             parts: format!(
-                "keys {:.2}, weights {:.2}, ciphertexts {:.2}",
+                "keys {:.2}, weights {:.2}, ciphertexts {} x {:.2}, held already {:.2}",
                 gb(estimate.key_bytes),
                 gb(estimate.weight_bytes),
-                gb(estimate.working_bytes)
+                estimate.parallel_runs,
+                gb(estimate.working_bytes),
+                gb(estimate.resident_bytes)
             ),
             help: help.into(),
         })

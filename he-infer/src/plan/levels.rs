@@ -17,8 +17,10 @@ pub(crate) struct Levels {
 pub(crate) fn assign(graph: &Graph) -> Result<Vec<Levels>, HeError> {
     let mut levels = vec![Levels { operands: 0, result: 0 }; graph.nodes().len()];
     for (id, node) in graph.iter().collect::<Vec<_>>().into_iter().rev() {
-        let depth =
-            node.op.depth().ok_or_else(|| HeError::Unfriendly { node: node.name.clone(), op: node.op.name() })?;
+        let depth = node
+            .op
+            .depth()
+            .ok_or_else(|| HeError::Unfriendly { node: node.name.clone(), op: node.op.name() })?;
         let Some(result) = levels.get(id.0).map(|l| l.result) else { continue };
         let operands = result + depth;
         if let Some(l) = levels.get_mut(id.0) {

@@ -10,7 +10,10 @@
 //!
 //! An input with more period than the output lets several row blocks share the work; `folds` add them up afterwards.
 //! Cost: `|babies|` hoisted rotations, `|giants| − 1 + |folds|` full ones, one plaintext product per diagonal; one level.
-#![expect(clippy::indexing_slicing, reason = "indices follow layouts and shapes that the graph builder has checked")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "indices follow layouts and shapes that the graph builder has checked"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -238,7 +241,8 @@ impl LinearMap {
             let (baby, giant) = split.of(offset(o, i));
             // Row blocks m with  c − r − m·p_out ≡ baby + giant (mod p_in): one class of them when the input has more
             // period than the output (the folds add the classes), all of them otherwise (the output repeats by itself).
-            let rest = (c as i64 - r as i64 - i64::from(baby) - i64::from(giant)).rem_euclid(p_in as i64) as usize;
+            let rest =
+                (c as i64 - r as i64 - i64::from(baby) - i64::from(giant)).rem_euclid(p_in as i64) as usize;
             let (first, every) = if p_in > p_out { (rest / p_out, p_in / p_out) } else { (0, 1) };
             let diagonal = build.diagonal(vo, giant, vi, baby);
             for m in (first..slots / p_out).step_by(every) {

@@ -177,7 +177,8 @@ fn passes(op: &Op) -> bool {
 
 /// The square that reads `id`, directly or through nodes that only rename or shift.
 fn next_square(graph: &Graph, id: usize) -> Option<usize> {
-    let (reader, node) = graph.nodes().iter().enumerate().find(|(_, n)| n.inputs.iter().any(|i| i.0 == id))?;
+    let (reader, node) =
+        graph.nodes().iter().enumerate().find(|(_, n)| n.inputs.iter().any(|i| i.0 == id))?;
     match &node.op {
         Op::Square { .. } => Some(reader),
         op if passes(op) => next_square(graph, reader),

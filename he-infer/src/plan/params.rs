@@ -121,7 +121,8 @@ pub(crate) fn search(
                         continue;
                     }
                     for boost in 0..=8 {
-                        let found = output_bits(&predict(graph, facts, levels, &c.nominal(depth, boost, batch))?);
+                        let found =
+                            output_bits(&predict(graph, facts, levels, &c.nominal(depth, boost, batch))?);
                         if best.is_none_or(|(b, ..)| found > b) {
                             best = Some((found, c, boost));
                         }

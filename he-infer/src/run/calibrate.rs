@@ -31,7 +31,10 @@ fn best<T>(repeat: usize, mut f: impl FnMut() -> Result<T, HeError>) -> Result<f
 }
 
 /// Work counted by `f`.
-fn count(context: &Context, f: impl Fn(&CostCounter, CostVec) -> Result<(), HeError>) -> Result<Tally, HeError> {
+fn count(
+    context: &Context,
+    f: impl Fn(&CostCounter, CostVec) -> Result<(), HeError>,
+) -> Result<Tally, HeError> {
     let p = context.literal();
     let counter = CostCounter::new(context.slots(), &p.q, p.p.len(), p.alpha);
     f(&counter, CostVec { level: LEVEL, scale: context.default_scale() })?;
@@ -87,7 +90,8 @@ fn measure(machine: &str) -> Result<CostTable, HeError> {
     let e = CkksSlots::new(&context, &keys);
 
     let butterfly = butterfly(&context)?;
-    let pointwise = best(7, || e.add(&x, &x))? / (count(&context, |c, v| c.add(&v, &v).map(drop))?.pointwise as f64 * n);
+    let pointwise =
+        best(7, || e.add(&x, &x))? / (count(&context, |c, v| c.add(&v, &v).map(drop))?.pointwise as f64 * n);
 
     // One rotation and many hoisted ones: the difference is the price of applying a key, the rest that of decomposing.
     let once = best(5, || e.rotate(&x, 1))?;

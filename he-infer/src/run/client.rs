@@ -46,7 +46,11 @@ impl Client {
     ///
     /// # Errors
     /// Wrong number or size of samples, values that are not finite.
-    pub fn encrypt(&self, samples: &[Vec<f64>], rng: &mut impl CryptoRng) -> Result<Vec<SeededCiphertext>, HeError> {
+    pub fn encrypt(
+        &self,
+        samples: &[Vec<f64>],
+        rng: &mut impl CryptoRng,
+    ) -> Result<Vec<SeededCiphertext>, HeError> {
         let (level, scale) = self.program.input_level_scale();
         let packed = self.program.pack(samples)?;
         // One independent seed for each ciphertext, drawn in order, so that threads cannot change the result.
@@ -79,8 +83,10 @@ impl Client {
         vectors: &[Ciphertext],
         samples: usize,
     ) -> Result<Vec<Vec<f64>>, HeError> {
-        let slots: Vec<Vec<f64>> =
-            vectors.par_iter().map(|c| Ok(self.context.decrypt(&self.secret, c)?)).collect::<Result<_, HeError>>()?;
+        let slots: Vec<Vec<f64>> = vectors
+            .par_iter()
+            .map(|c| Ok(self.context.decrypt(&self.secret, c)?))
+            .collect::<Result<_, HeError>>()?;
         Ok(self.program.unpack(index, &slots, samples))
     }
 

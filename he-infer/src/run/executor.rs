@@ -43,8 +43,7 @@ impl<E: SlotEvaluator> Prepared<E> {
     /// # Errors
     /// Weights too large for their level: a plan for other ranges.
     pub fn new(e: &E, program: &Program) -> Result<Self, HeError> {
-        let weights =
-            program.nodes.iter().map(|n| prepare(e, program, n)).collect::<Result<_, HeError>>()?;
+        let weights = program.nodes.iter().map(|n| prepare(e, program, n)).collect::<Result<_, HeError>>()?;
         Ok(Self { weights })
     }
 }
@@ -129,8 +128,11 @@ pub fn execute<E: SlotEvaluator>(
         for &i in &node.inputs {
             readers[i] -= 1;
             let value = if readers[i] == 0 { values[i].take() } else { values[i].clone() };
-            let lowered =
-                value.unwrap_or_default().iter().map(|v| e.drop_to(v, node.level_in)).collect::<Result<Vec<_>, _>>()?;
+            let lowered = value
+                .unwrap_or_default()
+                .iter()
+                .map(|v| e.drop_to(v, node.level_in))
+                .collect::<Result<Vec<_>, _>>()?;
             operands.push(lowered);
         }
         let weights = &prepared.weights[index];
@@ -152,7 +154,11 @@ pub fn execute<E: SlotEvaluator>(
                 .map(|v| kernels::polynomial(e, v, p, program.chain.primes(), node.scale))
                 .collect::<Result<_, _>>()?,
             (Step::Alias, _, [x]) => x.clone(),
-            _ => return Err(HeError::Foreign { why: format!("node `{}` was prepared for another plan", node.name) }),
+            _ => {
+                return Err(HeError::Foreign {
+                    why: format!("node `{}` was prepared for another plan", node.name),
+                });
+            }
         };
         observer.node(index, node, &result)?;
         values[index] = Some(result);

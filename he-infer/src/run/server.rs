@@ -40,7 +40,11 @@ impl<'a> Server<'a> {
     ///
     /// # Errors
     /// As [`Server::infer`], and whatever the observer reports.
-    pub fn infer_observed<O>(&self, input: Vec<Ciphertext>, observer: &mut O) -> Result<Vec<Ciphertext>, HeError>
+    pub fn infer_observed<O>(
+        &self,
+        input: Vec<Ciphertext>,
+        observer: &mut O,
+    ) -> Result<Vec<Ciphertext>, HeError>
     where
         O: Observer<CkksSlots<'a>>,
     {

@@ -88,7 +88,11 @@ impl SlotEvaluator for ClearSlots {
     }
 
     fn mul_const(&self, a: &ClearVec, c: f64, scale: f64) -> Result<ClearVec, HeError> {
-        Ok(ClearVec { slots: a.slots.iter().map(|x| x * c).collect(), level: a.level, scale: a.scale * scale })
+        Ok(ClearVec {
+            slots: a.slots.iter().map(|x| x * c).collect(),
+            level: a.level,
+            scale: a.scale * scale,
+        })
     }
 
     fn dot_plain(&self, terms: &[(&ClearVec, &ClearVec)]) -> Result<ClearVec, HeError> {
@@ -121,7 +125,11 @@ impl SlotEvaluator for ClearSlots {
 
     fn drop_to(&self, a: &ClearVec, level: usize) -> Result<ClearVec, HeError> {
         if level > a.level {
-            return Err(HeError::Operands { what: "drop_to", left: (a.level, a.scale), right: (level, a.scale) });
+            return Err(HeError::Operands {
+                what: "drop_to",
+                left: (a.level, a.scale),
+                right: (level, a.scale),
+            });
         }
         Ok(ClearVec { level, ..a.clone() })
     }

@@ -254,7 +254,11 @@ impl SlotEvaluator for CostCounter {
 
     fn drop_to(&self, a: &CostVec, level: usize) -> Result<CostVec, HeError> {
         if level > a.level {
-            return Err(HeError::Operands { what: "drop_to", left: (a.level, a.scale), right: (level, a.scale) });
+            return Err(HeError::Operands {
+                what: "drop_to",
+                left: (a.level, a.scale),
+                right: (level, a.scale),
+            });
         }
         Ok(CostVec { level, ..*a })
     }

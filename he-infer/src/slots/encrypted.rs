@@ -34,7 +34,12 @@ impl SlotEvaluator for CkksSlots<'_> {
         a.scale()
     }
 
-    fn factor(&self, values: &dyn Fn() -> Vec<f64>, level: usize, scale: f64) -> Result<PlaintextMul, HeError> {
+    fn factor(
+        &self,
+        values: &dyn Fn() -> Vec<f64>,
+        level: usize,
+        scale: f64,
+    ) -> Result<PlaintextMul, HeError> {
         Ok(self.context.encode_mul(&values(), level, scale)?)
     }
 

@@ -45,7 +45,8 @@ pub fn run() -> anyhow::Result<()> {
 /// A machine without randomness.
 pub fn costs() -> anyhow::Result<CostTable> {
     let machine = describe_machine();
-    let kept = file().and_then(|p| std::fs::read_to_string(p).ok()).and_then(|t| serde_json::from_str(&t).ok());
+    let kept =
+        file().and_then(|p| std::fs::read_to_string(p).ok()).and_then(|t| serde_json::from_str(&t).ok());
     match kept {
         Some(table @ CostTable { .. }) if table.machine == machine => Ok(table),
         _ => Ok(calibrate(&format!("{machine}, measured just now; `hetrain bench` keeps it"))?),

@@ -26,7 +26,8 @@ pub fn run(context: &Context, args: &DecryptArgs) -> anyhow::Result<()> {
     }
     for logits in &logits {
         let class = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(i, _)| i);
-        let name = planned.artifact.provenance.classes.get(class).cloned().unwrap_or_else(|| class.to_string());
+        let name =
+            planned.artifact.provenance.classes.get(class).cloned().unwrap_or_else(|| class.to_string());
         let values: Vec<String> = logits.iter().map(|v| format!("{v:.4}")).collect();
         say(&format!("class {name}  logits {}", values.join(" ")));
     }

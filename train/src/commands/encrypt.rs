@@ -29,7 +29,12 @@ pub fn run(context: &Context, args: &EncryptArgs) -> anyhow::Result<()> {
     let mut rng = os_rng().context("the operating system gives no randomness")?;
     let encrypted = client.encrypt(&images, &mut rng)?;
     save(&args.output, |out| wire::write_seeded_ciphertexts(out, &engine, &encrypted))?;
-    say(&format!("{}: {} image(s) in {} ciphertext(s)", args.output.display(), images.len(), encrypted.len()));
+    say(&format!(
+        "{}: {} image(s) in {} ciphertext(s)",
+        args.output.display(),
+        images.len(),
+        encrypted.len()
+    ));
     Ok(())
 }
 
@@ -42,7 +47,8 @@ pub fn client(planned: &Planned, engine: &Arc<ckks::Context>, keys: &Path) -> an
     let file = File::open(&path).with_context(|| {
         format!("{}\n  help: only the client has the secret key; `hetrain keygen` makes one", path.display())
     })?;
-    let secret = wire::read_secret_key(BufReader::new(file), engine).with_context(|| path.display().to_string())?;
+    let secret =
+        wire::read_secret_key(BufReader::new(file), engine).with_context(|| path.display().to_string())?;
     Ok(Client::with_secret(Arc::clone(&planned.program), Arc::clone(engine), secret))
 }
 
@@ -61,7 +67,11 @@ fn test_images(context: &Context, args: &EncryptArgs, planned: &Planned) -> anyh
         .iter()
         .map(|&i| match test.pixels_of(i) {
             Some(pixels) => Ok(pixels.iter().map(|&p| f64::from(p) / white).collect()),
-            None => bail!("`{}` has {} test images, there is no number {i}\n  help: they count from 0", source.name, test.len()),
+            None => bail!(
+                "`{}` has {} test images, there is no number {i}\n  help: they count from 0",
+                source.name,
+                test.len()
+            ),
         })
         .collect()
 }
@@ -85,6 +95,8 @@ fn read_image(path: &Path, shape: &[usize]) -> anyhow::Result<Vec<f64>> {
             let plane = |c: usize| rgb.iter().skip(c).step_by(3).map(|&p| f64::from(p) / 255.0);
             Ok((0..3).flat_map(plane).collect())
         }
-        n => bail!("image files have 1 or 3 channels, the model takes {n}\n  help: use `--data` and `--index`"),
+        n => {
+            bail!("image files have 1 or 3 channels, the model takes {n}\n  help: use `--data` and `--index`")
+        }
     }
 }

@@ -9,7 +9,7 @@ use crate::{cli::EstimateArgs, progress::say};
 /// A model that cannot be read or planned.
 pub fn run(context: &Context, args: &EstimateArgs) -> anyhow::Result<()> {
     let planned = Planned::new(context, &args.plan)?;
-    let (e, costs) = planned.price()?;
+    let (e, costs) = planned.price(1)?;
     if args.json {
         say(&serde_json::to_string_pretty(&e)?);
         return Ok(());
@@ -58,11 +58,12 @@ pub fn run(context: &Context, args: &EstimateArgs) -> anyhow::Result<()> {
         mb(e.input_bytes)
     ));
     say(&format!(
-        "memory: {:.0} MB = keys {:.0}, weights {:.0}, ciphertexts {:.0}, program",
+        "memory: {:.0} MB = keys {:.0}, weights {:.0}, ciphertexts {:.0}, plan and tables {:.0}",
         mb(e.peak_bytes),
         mb(e.key_bytes),
         mb(e.weight_bytes),
-        mb(e.working_bytes)
+        mb(e.working_bytes),
+        mb(e.resident_bytes)
     ));
     Ok(())
 }

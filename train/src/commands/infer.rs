@@ -5,7 +5,11 @@ use std::{fs::File, io::BufReader, sync::Arc, time::Instant};
 use anyhow::Context as _;
 use he_infer::{ckks, run::Server, wire};
 
-use super::{Context, keygen::save, plan::Planned};
+use super::{
+    Context,
+    keygen::save,
+    plan::{Planned, memory_limit},
+};
 use crate::{cli::InferArgs, progress::say};
 
 /// Run the command.
@@ -14,8 +18,8 @@ use crate::{cli::InferArgs, progress::say};
 /// Keys or ciphertexts of another model, too little memory, I/O.
 pub fn run(context: &Context, args: &InferArgs) -> anyhow::Result<()> {
     let planned = Planned::for_keys(context, &args.model, &args.keys)?;
-    let (price, _) = planned.price()?;
-    planned.fits(&price, args.max_memory)?;
+    let (price, _) = planned.price(1)?;
+    planned.program.fits(&price, memory_limit(args.max_memory)?)?;
     let engine = ckks::Context::new(&planned.program.chain.params)?;
     let open = |path: &std::path::Path| {
         File::open(path).map(BufReader::new).with_context(|| path.display().to_string())

@@ -44,11 +44,7 @@ pub fn run(context: &Context, args: &KeygenArgs) -> anyhow::Result<()> {
     keep_private(&secret)?;
     let size = std::fs::metadata(&public).map(|m| m.len()).unwrap_or(0);
     say(&format!("{}: keep it; whoever has it reads everything", secret.display()));
-    say(&format!(
-        "{} ({:.1} MB) and plan.json: for the server",
-        public.display(),
-        size as f64 / 1e6
-    ));
+    say(&format!("{} ({:.1} MB) and plan.json: for the server", public.display(), size as f64 / 1e6));
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use crate::{
     cli::{LayoutName, PlanArgs},
     config::{LayoutKind, RunConfig},
     run_dir::RunDir,
-    verify::available_memory,
+    verify::{available_memory, resident_memory},
 };
 
 /// Bits kept where nobody asks for others.
@@ -70,8 +70,9 @@ impl Planned {
         let file = keys.join("plan.json");
         let text = std::fs::read_to_string(&file)
             .with_context(|| format!("{}\n  help: `hetrain keygen` writes this folder", file.display()))?;
-        let stored: PlanFile = serde_json::from_str(&text)
-            .with_context(|| format!("{}: not a plan of `hetrain keygen`\n  help: make the keys again", file.display()))?;
+        let stored: PlanFile = serde_json::from_str(&text).with_context(|| {
+            format!("{}: not a plan of `hetrain keygen`\n  help: make the keys again", file.display())
+        })?;
         let options = PlanOptions { packing: stored.packing, precision_bits: stored.precision_bits };
         let planned = Self::with_options(path, options)?;
         let digest = planned.artifact.digest()?;
@@ -94,13 +95,15 @@ impl Planned {
         Ok(Self { path, artifact, options, program: Arc::new(program) })
     }
 
-    /// The plan's price on this machine.
+    /// The plan's price on this machine, for `parallel_runs` runs at once beside what this process holds now.
     ///
     /// # Errors
     /// As planning.
-    pub fn price(&self) -> anyhow::Result<(Estimate, CostTable)> {
+    pub fn price(&self, parallel_runs: usize) -> anyhow::Result<(Estimate, CostTable)> {
         let costs = bench::costs()?;
-        Ok((estimate(&self.program, &costs)?, costs))
+        let price = estimate(&self.program, &costs)?;
+        let resident = resident_memory().unwrap_or(price.resident_bytes);
+        Ok((price.beside(resident, parallel_runs), costs))
     }
 
     /// The plan file for these options.
@@ -114,17 +117,17 @@ impl Planned {
             precision_bits: self.options.precision_bits,
         })
     }
+}
 
-    /// Refuse a run that does not fit `max_memory` gigabytes, or what the system has free.
-    ///
-    /// # Errors
-    /// [`he_infer::HeError::Memory`].
-    pub fn fits(&self, price: &Estimate, max_memory: Option<f64>) -> anyhow::Result<()> {
-        let limit = match max_memory {
-            Some(gb) => (gb * 1e9) as u64,
-            None => available_memory().unwrap_or(u64::MAX),
-        };
-        Ok(self.program.fits(price, limit)?)
+/// Most bytes a process may hold: as asked, or what it holds and the system still has.
+///
+/// # Errors
+/// A limit that is not a positive number.
+pub fn memory_limit(max_memory: Option<f64>) -> anyhow::Result<u64> {
+    match max_memory {
+        Some(gb) if gb.is_finite() && gb > 0.0 => Ok((gb * 1e9) as u64),
+        Some(gb) => anyhow::bail!("--max-memory needs a positive number of GB, found {gb}"),
+        None => Ok(available_memory().map_or(u64::MAX, |free| free + resident_memory().unwrap_or(0))),
     }
 }
 

@@ -9,7 +9,7 @@ use hetrain_layers::HeModel;
 
 use super::{
     Context,
-    plan::{Planned, run_config},
+    plan::{Planned, memory_limit, run_config},
 };
 use crate::{
     checkpoint::Store,
@@ -49,7 +49,8 @@ pub fn run(context: &Context, args: &VerifyArgs) -> anyhow::Result<()> {
         _ => {
             let provenance = &planned.artifact.provenance;
             let name = args.data.as_deref().unwrap_or(&provenance.data);
-            let splits = load(&DatasetConfig::named(name), context.global.data_dir.as_deref(), provenance.seed)?;
+            let splits =
+                load(&DatasetConfig::named(name), context.global.data_dir.as_deref(), provenance.seed)?;
             let none = BurnRungs { original: None, polynomial: None };
             verify(context, &planned, &splits.name, &splits.test, &none, args, &folder)
         }
@@ -94,15 +95,8 @@ fn in_run(
     args: &VerifyArgs,
     folder: &Path,
 ) -> anyhow::Result<()> {
-    let trainer = Trainer {
-        run,
-        config,
-        data,
-        runs: &context.global.runs,
-        device,
-        stop: &context.stop,
-        stages: 0,
-    };
+    let trainer =
+        Trainer { run, config, data, runs: &context.global.runs, device, stop: &context.stop, stages: 0 };
     let store = Store::new(run.checkpoints());
     let logits = |model: HeModel| -> BurnLogits<'_> {
         let model = model.deep_copy().valid();
@@ -111,7 +105,9 @@ fn in_run(
             let mut all = Vec::with_capacity(set.len());
             for batch in batcher.epoch(0) {
                 let values = to_host(model.forward(pixels(batch, device)).logits)?;
-                all.extend(values.chunks(set.classes.max(1)).map(|row| row.iter().map(|&v| f64::from(v)).collect()));
+                all.extend(
+                    values.chunks(set.classes.max(1)).map(|row| row.iter().map(|&v| f64::from(v)).collect()),
+                );
             }
             Ok(all)
         })
@@ -133,14 +129,17 @@ fn verify(
     args: &VerifyArgs,
     folder: &Path,
 ) -> anyhow::Result<()> {
-    let (estimate, _) = planned.price()?;
-    planned.fits(&estimate, args.max_memory)?;
     let encrypted = args.samples.map_or(test.len(), |n| n as usize).min(test.len());
-    let samples = args.clear_samples.map_or(test.len(), |n| n as usize).clamp(encrypted, test.len().max(encrypted));
+    let samples =
+        args.clear_samples.map_or(test.len(), |n| n as usize).clamp(encrypted, test.len().max(encrypted));
     let threads = context
         .global
         .threads
         .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let max_bytes = memory_limit(args.max_memory)?;
+    let (estimate, _) =
+        planned.price(if planned.program.images_per_run() > 1 { 1 } else { threads.min(encrypted) })?;
+    planned.program.fits(&estimate, max_bytes)?;
     say(&format!(
         "  plan: ring 2^{}, {} levels, {} rotation keys, {:.0} MB, about {:.2} s a run on one thread",
         estimate.log_n,
@@ -160,6 +159,7 @@ fn verify(
         samples,
         encrypted,
         threads,
+        max_bytes,
         batch: args.batch.map(|b| b as usize),
         compare_layers: args.compare_layers,
         folder: folder.to_path_buf(),

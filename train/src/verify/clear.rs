@@ -112,7 +112,8 @@ fn each(
     let mut count = Count::new(rung.title(), missing.len());
     for part in missing.chunks(CHUNK) {
         stopped(job)?;
-        let results: Vec<(Vec<f64>, u64)> = part.par_iter().map(|&s| logits(s)).collect::<anyhow::Result<_>>()?;
+        let results: Vec<(Vec<f64>, u64)> =
+            part.par_iter().map(|&s| logits(s)).collect::<anyhow::Result<_>>()?;
         for (&sample, (logits, excursions)) in part.iter().zip(results) {
             ladder.push(Record::new(rung, sample, label(job, sample), &logits, excursions))?;
         }

@@ -47,11 +47,8 @@ fn rung_summary(job: &Job<'_>, ladder: &Ladder, rung: Rung, before: Option<Rung>
         let worst = pairs.iter().map(|p| p.0).fold(0.0, f64::max);
         // An excursion makes whatever comes out worthless, so such an image counts as a disagreement.
         let left = |r: &Record| ladder.get(Rung::Graph, r.sample).is_some_and(|g| g.excursions > 0);
-        let agree = records
-            .iter()
-            .zip(&pairs)
-            .filter(|(r, p)| p.1 && !(rung == Rung::Encrypted && left(r)))
-            .count();
+        let agree =
+            records.iter().zip(&pairs).filter(|(r, p)| p.1 && !(rung == Rung::Encrypted && left(r))).count();
         summary.agree = Some(agree);
         if before != Rung::Original {
             summary.max_logit_error = Some(worst);
@@ -120,13 +117,17 @@ pub(super) fn summary(
                 key_bytes: e.key_bytes,
                 peak_bytes: m.peak_bytes.unwrap_or(0),
                 estimated_seconds: e.seconds,
-                estimated_peak_bytes: e.peak_bytes,
+                estimated_peak_bytes: if m.runs > 0 { m.estimated_peak_bytes } else { e.peak_bytes },
             }
         }
     };
     let provenance = &job.artifact.provenance;
     Ok(LadderSummary {
-        model: if provenance.run.is_empty() { job.model.display().to_string() } else { provenance.run.clone() },
+        model: if provenance.run.is_empty() {
+            job.model.display().to_string()
+        } else {
+            provenance.run.clone()
+        },
         model_digest: job.artifact.digest()?,
         data: job.data.clone(),
         machine: machine::describe(),

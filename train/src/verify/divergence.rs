@@ -35,7 +35,9 @@ pub(super) fn explain(job: &Job<'_>, ladder: &Ladder) -> anyhow::Result<Option<S
     let allowed = (-f64::from(job.options.precision_bits)).exp2();
     let Some(sample) = parted(job, ladder, Rung::Packed, Rung::Encrypted, allowed) else { return Ok(None) };
     if job.options.packing == Packing::Batch {
-        return Ok(Some(format!("image {sample}: the encrypted logits leave the packed program's by more than {allowed:.1e} of their range")));
+        return Ok(Some(format!(
+            "image {sample}: the encrypted logits leave the packed program's by more than {allowed:.1e} of their range"
+        )));
     }
     let bits = diagnose(job, sample, packed_nodes(job, sample)?)?;
     let first = bits.iter().find(|(i, b)| {
@@ -47,17 +49,24 @@ pub(super) fn explain(job: &Job<'_>, ladder: &Ladder) -> anyhow::Result<Option<S
             "image {sample}: the encrypted run leaves the packed program at node `{}`: {bits:.1} bits agree, {:.1} were predicted",
             node.name, node.bits
         ),
-        None => format!("image {sample}: the encrypted logits differ by more than {allowed:.1e} of their range, though every node keeps its predicted bits"),
+        None => format!(
+            "image {sample}: the encrypted logits differ by more than {allowed:.1e} of their range, though every node keeps its predicted bits"
+        ),
     }))
 }
 
 /// The first image whose values leave an interval, with the node.
 fn outside(job: &Job<'_>, ladder: &Ladder) -> anyhow::Result<Option<String>> {
-    let Some(record) = ladder.rung(Rung::Graph, job.samples).find(|r| r.excursions > 0) else { return Ok(None) };
+    let Some(record) = ladder.rung(Rung::Graph, job.samples).find(|r| r.excursions > 0) else {
+        return Ok(None);
+    };
     let images = ladder.rung(Rung::Graph, job.samples).filter(|r| r.excursions > 0).count();
     let graph = &job.artifact.graph;
     let values = interp::evaluate(graph, &pixels(job.test, record.sample))?;
-    let node = graph.iter().find(|(id, _)| interp::excursions(graph, *id, &values) > 0).map_or("?", |(_, n)| &n.name);
+    let node = graph
+        .iter()
+        .find(|(id, _)| interp::excursions(graph, *id, &values) > 0)
+        .map_or("?", |(_, n)| &n.name);
     Ok(Some(format!(
         "{images} of {} images leave an interval, the first is image {} at node `{node}` ({} values)",
         job.samples, record.sample, record.excursions

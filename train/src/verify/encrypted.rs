@@ -16,7 +16,7 @@ use he_infer::{
     math::sampling::os_rng,
     plan::PlannedNode,
     run::{Client, Observer, Prepared, Server, execute},
-    slots::{ClearSlots, ClearVec, CkksSlots},
+    slots::{CkksSlots, ClearSlots, ClearVec},
 };
 
 use super::{
@@ -52,6 +52,8 @@ pub struct Measured {
     pub seconds_per_image: f64,
     /// Peak memory of the rung, where the system tells.
     pub peak_bytes: Option<u64>,
+    /// The same as predicted just before.
+    pub estimated_peak_bytes: u64,
 }
 
 /// Times every node.
@@ -91,13 +93,17 @@ pub(super) fn rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<Option<
     if missing.is_empty() && !job.compare_layers {
         return Ok(None);
     }
-    machine::reset_peak();
     let program = Arc::clone(&job.program);
     let per_run = job.batch.unwrap_or(usize::MAX).clamp(1, program.images_per_run());
     let runs: Vec<&[usize]> = missing.chunks(per_run).collect();
     // A batch run is large and splits well over threads; single images run beside each other.
     let workers = if per_run > 1 { 1 } else { job.threads.min(runs.len()).max(1) };
     let threads_per_run = (job.threads / workers).max(1);
+    // The clear rungs may have left memory with the process: price the run beside what is held now, before taking more.
+    let resident = machine::resident_memory().unwrap_or(job.estimate.resident_bytes);
+    let price = job.estimate.clone().beside(resident, workers);
+    program.fits(&price, job.max_bytes)?;
+    machine::reset_peak();
     let pool = |n: usize| rayon::ThreadPoolBuilder::new().num_threads(n).build().context("thread pool");
     let all = pool(job.threads)?;
 
@@ -178,9 +184,12 @@ pub(super) fn rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<Option<
         runs: totals.runs,
         seconds_per_image: elapsed / missing.len().max(1) as f64,
         peak_bytes,
+        estimated_peak_bytes: price.peak_bytes,
     };
     if job.compare_layers {
-        say("  WARNING: --compare-layers decrypts every layer with the secret key; for your own machine and data only");
+        say(
+            "  WARNING: --compare-layers decrypts every layer with the secret key; for your own machine and data only",
+        );
         let samples: Vec<usize> = (0..job.encrypted.min(COMPARED)).collect();
         for sample in samples {
             stopped(job)?;
@@ -251,7 +260,11 @@ fn layers(
 }
 
 /// Run one image encrypted under a fresh key and compare every node with `clear`: for finding where rungs part.
-pub(super) fn diagnose(job: &Job<'_>, sample: usize, clear: Vec<Vec<f64>>) -> anyhow::Result<Vec<(usize, f64)>> {
+pub(super) fn diagnose(
+    job: &Job<'_>,
+    sample: usize,
+    clear: Vec<Vec<f64>>,
+) -> anyhow::Result<Vec<(usize, f64)>> {
     let mut rng = os_rng()?;
     let context = Arc::new(Context::new(&job.program.chain.params)?);
     let client = Client::generate(Arc::clone(&job.program), Arc::clone(&context), &mut rng);

@@ -3,7 +3,10 @@
 /// Processor and number of cores, for tables.
 pub fn describe() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|l| l.strip_prefix("model name")).map(|l| l.trim_start_matches([' ', '\t', ':']));
+    let model = info
+        .lines()
+        .find_map(|l| l.strip_prefix("model name"))
+        .map(|l| l.trim_start_matches([' ', '\t', ':']));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     format!("{} ({cores} cores)", model.unwrap_or(std::env::consts::ARCH))
 }
@@ -12,6 +15,11 @@ pub fn describe() -> String {
 pub fn available_memory() -> Option<u64> {
     let info = std::fs::read_to_string("/proc/meminfo").ok()?;
     kibibytes(&info, "MemAvailable:")
+}
+
+/// Memory this process holds now, where the system tells.
+pub fn resident_memory() -> Option<u64> {
+    kibibytes(&std::fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")
 }
 
 /// Peak memory of this process since the start or the last [`reset_peak`], where the system tells.

@@ -19,11 +19,11 @@ use std::{
 };
 
 use anyhow::bail;
+use he_infer::plan::{Estimate, PlanOptions, Program};
 use hetrain_datasets::ImageSet;
 use hetrain_export::Artifact;
-use he_infer::plan::{Estimate, PlanOptions, Program};
 
-pub use machine::{available_memory, describe as describe_machine};
+pub use machine::{available_memory, describe as describe_machine, resident_memory};
 pub use records::{Header, Ladder, Record, Rung};
 
 use crate::{
@@ -53,6 +53,8 @@ pub struct Job<'a> {
     pub encrypted: usize,
     /// Threads.
     pub threads: usize,
+    /// Most bytes the process may hold.
+    pub max_bytes: u64,
     /// Images to a run in the batch layout; all that fit when absent.
     pub batch: Option<usize>,
     /// Decrypt every layer of some images and compare.
@@ -107,7 +109,8 @@ pub fn climb(job: &Job<'_>, burn: &BurnRungs<'_>) -> anyhow::Result<LadderSummar
     clear::graph_rung(job, &mut ladder)?;
     clear::packed_rung(job, &mut ladder)?;
     // Times of an earlier verification of the same model stay true when there is nothing left to run.
-    let earlier = report::read_ladder(&job.folder)?.filter(|e| e.model_digest == header.model_digest && known > 0);
+    let earlier =
+        report::read_ladder(&job.folder)?.filter(|e| e.model_digest == header.model_digest && known > 0);
     let measured = encrypted::rung(job, &mut ladder)?;
     let divergence = divergence::explain(job, &ladder)?;
     let summary = compare::summary(job, &ladder, measured.as_ref(), earlier, divergence)?;

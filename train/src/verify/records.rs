@@ -153,7 +153,8 @@ impl Ladder {
         file.set_len(whole).with_context(|| path.display().to_string())?;
         std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0))?;
         if whole == 0 {
-            writeln!(file, "{}", serde_json::to_string(header)?).with_context(|| path.display().to_string())?;
+            writeln!(file, "{}", serde_json::to_string(header)?)
+                .with_context(|| path.display().to_string())?;
         }
         Ok(Self { path: path.to_path_buf(), file, records })
     }
@@ -195,7 +196,12 @@ mod tests {
     use super::*;
 
     fn header(model: &str) -> Header {
-        Header { model_digest: model.into(), data_digest: "d".into(), packing: "image".into(), precision_bits: 12 }
+        Header {
+            model_digest: model.into(),
+            data_digest: "d".into(),
+            packing: "image".into(),
+            precision_bits: 12,
+        }
     }
 
     #[test]
