@@ -233,6 +233,10 @@ fn published_results_are_flooded_and_rounded() {
     let out = b.ctx.decrypt_for_publication(&b.secret, &ct, policy, &mut b.rng).unwrap();
     let s = PrecisionStats::new(&v, &out.values);
     assert!((0.7..1.5).contains(&(s.rms_error / out.flooding)), "{s} {}", out.flooding);
+    // Against the whole noise vector, not the noise of one slot: divergence 2^-s / 24.
+    let length = noise_bound * (b.ctx.slots() as f64).sqrt();
+    let divergence = (length / out.flooding).powi(2) / 2.0;
+    assert!((divergence * 24.0 * 2f64.powi(30) - 1.0).abs() < 1e-9, "{divergence:e}");
     assert!(out.values.iter().all(|x| (x / out.resolution).fract() == 0.0));
     let weak = he_infer::ckks::PublicationPolicy { security_bits: 10, ..policy };
     assert!(b.ctx.decrypt_for_publication(&b.secret, &ct, weak, &mut b.rng).is_err());

@@ -109,6 +109,23 @@ fn each_fault_has_its_own_error() {
     assert!(wire::read_params(&file[..]).is_err());
 }
 
+/// Code that runs on the server must not know of secret keys: outside comments the word does not occur.
+#[test]
+fn server_code_names_no_secret() {
+    for (name, code) in [
+        ("run/server.rs", include_str!("../src/run/server.rs")),
+        ("run/executor.rs", include_str!("../src/run/executor.rs")),
+        ("slots/encrypted.rs", include_str!("../src/slots/encrypted.rs")),
+        ("slots/mod.rs", include_str!("../src/slots/mod.rs")),
+        ("kernels/linear.rs", include_str!("../src/kernels/linear.rs")),
+        ("kernels/polynomial.rs", include_str!("../src/kernels/polynomial.rs")),
+    ] {
+        for line in code.lines().filter(|l| !l.trim_start().starts_with("//")) {
+            assert!(!line.to_lowercase().contains("secret") && !line.contains("ckks::*"), "{name}: {line}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]

@@ -1,4 +1,10 @@
 //! Rungs 3 and 4: the folded graph in f64 against the packed program in clear slots, node by node.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on panics"
+)]
 
 mod common;
 
@@ -32,8 +38,7 @@ fn climb(graph: &Arc<Graph>, images: &[Vec<f64>], packing: Packing) -> Program {
     let per_run = program.images_per_run().min(3);
     for batch in images.chunks(per_run).take(2) {
         let (level, scale) = program.input_level_scale();
-        let input =
-            program.pack(batch).unwrap().into_iter().map(|v| clear.fresh(v, level, scale)).collect();
+        let input = program.pack(batch).unwrap().into_iter().map(|v| clear.fresh(v, level, scale)).collect();
         let mut seen = Collect(&program, Vec::new(), batch.len());
         execute(&clear, &program, &prepared, input, &mut seen).unwrap();
         for (image, pixels) in batch.iter().enumerate() {
@@ -83,7 +88,11 @@ fn every_kind_of_convolution() {
         (6, 3, 1, 3, 1, 1),
     ] {
         let mut n = common::Net::new(&[4, h, h], 3);
-        n.conv(8, k, Conv2dGeometry { stride: [stride; 2], padding: [padding; 2], dilation: [dilation; 2], groups });
+        n.conv(
+            8,
+            k,
+            Conv2dGeometry { stride: [stride; 2], padding: [padding; 2], dilation: [dilation; 2], groups },
+        );
         n.conv(4, 3, Conv2dGeometry::new(1, 1)).dense(3);
         let (graph, images) = n.finish();
         climb(&graph, &images, Packing::Image);
@@ -104,7 +113,8 @@ fn polynomials_of_every_degree_land_on_their_scale_at_minimal_depth() {
     let interval = Interval::new(-2.0, 3.0).unwrap();
     for basis in [Basis::Chebyshev, Basis::Monomial] {
         for degree in [1usize, 2, 3, 4, 5, 7, 8, 12, 15] {
-            let mut coeffs: Vec<f64> = (0..=degree).map(|i| (1.7 * i as f64 + 1.0).cos() / (1 << i) as f64).collect();
+            let mut coeffs: Vec<f64> =
+                (0..=degree).map(|i| (1.7 * i as f64 + 1.0).cos() / (1 << i) as f64).collect();
             coeffs[degree / 2] = 0.0;
             let poly = Polynomial::new(basis, coeffs, interval).unwrap();
             let mut n = common::Net::new(&[12], 3);

@@ -1,5 +1,10 @@
 //! From a trained run to ciphertexts and back, and everything that can be wrong on the way.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that cannot go on panics")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on panics"
+)]
 
 mod util;
 
@@ -35,6 +40,9 @@ fn replace(bytes: &mut Vec<u8>, from: &str, to: &str) {
     bytes.splice(at..at + from.len(), to);
 }
 
+/// A way to spoil an artifact.
+type Change = Box<dyn FnOnce(&mut Vec<u8>)>;
+
 fn ladder(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
@@ -66,13 +74,25 @@ fn a_config_ends_in_an_accuracy_under_encryption() {
     assert!(rungs[4]["bits"].as_f64().unwrap() > 12.0, "{}", rungs[4]);
     assert!(summary["divergence"].is_null(), "{}", summary["divergence"]);
     let page = dir.read("runs/small/report.html");
-    assert!(page.contains("encrypted (CKKS)") && !page.contains("src=\"http") && !page.contains("href=\"http"));
+    assert!(
+        page.contains("encrypted (CKKS)") && !page.contains("src=\"http") && !page.contains("href=\"http")
+    );
 }
 
 #[test]
 fn a_killed_verification_goes_on_where_it_stopped() {
     let dir = copy(|_| {});
-    let args = ["verify-encrypted", "--model", "model.hemodel", "--samples", "24", "--clear-samples", "24", "--threads", "1"];
+    let args = [
+        "verify-encrypted",
+        "--model",
+        "model.hemodel",
+        "--samples",
+        "24",
+        "--clear-samples",
+        "24",
+        "--threads",
+        "1",
+    ];
     let mut child = dir.spawn(&args);
     let file = dir.join("ladder.jsonl");
     let done = || fs::read_to_string(&file).map_or(0, |t| t.matches("\"encrypted\"").count());
@@ -109,7 +129,10 @@ fn client_and_server_are_separate_processes_and_agree() {
     let range = want.iter().fold(0.0f64, |m, v| m.max(v.abs()));
     assert!(got[0].iter().zip(&want).all(|(a, b)| (a - b).abs() < range / 4096.0), "{got:?} {want:?}");
 
-    dir.fails(&["decrypt", "--model", "small", "--keys", "server", "--input", "result.ct"], &["secret.key", "help:"]);
+    dir.fails(
+        &["decrypt", "--model", "small", "--keys", "server", "--input", "result.ct"],
+        &["secret.key", "help:"],
+    );
     dir.fails(&["keygen", "--model", "small", "-o", "client"], &["there is a secret key already", "help:"]);
     dir.fails(
         &["encrypt", "--model", "small", "--keys", "client", "--index", "360", "-o", "x.ct"],
@@ -128,16 +151,34 @@ fn client_and_server_are_separate_processes_and_agree() {
     bytes[middle] ^= 4;
     fs::write(dir.join("flipped.ct"), &bytes).unwrap();
     fs::write(dir.join("cut.ct"), &bytes[..middle]).unwrap();
-    fs::write(dir.join("newer.ct"), { let mut b = bytes.clone(); b[8] = 9; b }).unwrap();
+    fs::write(dir.join("newer.ct"), {
+        let mut b = bytes.clone();
+        b[8] = 9;
+        b
+    })
+    .unwrap();
     for (file, part) in [("flipped.ct", "flipped.ct"), ("cut.ct", "cut.ct"), ("newer.ct", "version")] {
-        dir.fails(&["infer", "--model", "small", "--keys", "server", "--input", file, "-o", "x.ct"], &[file, part]);
+        dir.fails(
+            &["infer", "--model", "small", "--keys", "server", "--input", file, "-o", "x.ct"],
+            &[file, part],
+        );
     }
     let other = copy(|b| {
         // Another model: one with another name for a node.
         replace(b, "\"name\":\"fc\"", "\"name\":\"fd\"");
     });
     dir.fails(
-        &["infer", "--model", other.join("model.hemodel").to_str().unwrap(), "--keys", "server", "--input", "image.ct", "-o", "x.ct"],
+        &[
+            "infer",
+            "--model",
+            other.join("model.hemodel").to_str().unwrap(),
+            "--keys",
+            "server",
+            "--input",
+            "image.ct",
+            "-o",
+            "x.ct",
+        ],
         &["model.hemodel"],
     );
     assert!(!dir.join("x.ct").exists());
@@ -145,12 +186,31 @@ fn client_and_server_are_separate_processes_and_agree() {
 
 #[test]
 fn damaged_and_foreign_artifacts_are_refused() {
-    let cases: [(&str, Box<dyn FnOnce(&mut Vec<u8>)>, &[&str]); 5] = [
+    let cases: [(&str, Change, &[&str]); 5] = [
         ("cut", Box::new(|b| b.truncate(b.len() - 100)), &["damaged", "help:"]),
-        ("flip", Box::new(|b| { let n = b.len(); b[n - 50] ^= 1; }), &["damaged", "digest", "help:"]),
-        ("newer", Box::new(|b| replace(b, "\"version\":1", "\"version\":7")), &["version 7", "up to 1", "help:"]),
-        ("op", Box::new(|b| replace(b, "\"flatten\",\"inputs", "\"softmax\",\"inputs")), &["`fc.flatten`", "`softmax`", "help:"]),
-        ("text", Box::new(|b| *b = b"hello, this is no model".to_vec()), &["not a hetrain artifact", "help:"]),
+        (
+            "flip",
+            Box::new(|b| {
+                let n = b.len();
+                b[n - 50] ^= 1;
+            }),
+            &["damaged", "digest", "help:"],
+        ),
+        (
+            "newer",
+            Box::new(|b| replace(b, "\"version\":1", "\"version\":7")),
+            &["version 7", "up to 1", "help:"],
+        ),
+        (
+            "op",
+            Box::new(|b| replace(b, "\"flatten\",\"inputs", "\"softmax\",\"inputs")),
+            &["`fc.flatten`", "`softmax`", "help:"],
+        ),
+        (
+            "text",
+            Box::new(|b| *b = b"hello, this is no model".to_vec()),
+            &["not a hetrain artifact", "help:"],
+        ),
     ];
     for (name, change, parts) in cases {
         let dir = copy(change);

@@ -20,7 +20,9 @@ use crate::math::{sampling, vector};
 /// How strongly a published decryption hides the noise (Li et al. 2022).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PublicationPolicy {
-    /// Worst-case standard deviation of the noise in a slot, from [`super::NoiseModel`], never from a measured run.
+    /// Bound on the standard deviation of the noise in a slot, for any input; never from a measured run. The parts of
+    /// [`super::NoiseModel`] are deviations, and its `sum` holds for independent ones only: add the deviations of parts
+    /// that depend on one another (anything computed from one ciphertext twice), and use the largest messages allowed.
     pub noise_bound: f64,
     /// Number of decryptions that will ever be published under this key.
     pub published: u64,
@@ -176,11 +178,14 @@ impl Context {
         Ok(self.centred_coefficients(message))
     }
 
-    /// Decrypt a result that others will see: add Gaussian noise of deviation `sqrt(12 tau) 2^(s/2)` times the noise bound,
-    /// then round.
+    /// Decrypt a result that others will see: add Gaussian noise of deviation `sqrt(12 tau slots) 2^(s/2)` times the noise
+    /// bound, then round.
     ///
-    /// Precision cost: about `s/2 + log2(tau)/2 + 2` bits below what the computation itself achieved (17 bits for one
-    /// result at `s` = 30), so the scale must leave that head-room. Noise is added to the polynomial before decoding.
+    /// What a decryption tells apart is the length of its whole noise vector, `sqrt(slots)` times the deviation in one slot;
+    /// the divergence of one published vector from a noiseless one is then `2^-s / (24 tau)`.
+    /// Precision cost: about `(s + log2(tau) + log2(slots)) / 2 + 2` bits below what the computation itself achieved (23 bits
+    /// for one result at `s` = 30 with `2^13` slots), so the scale must leave that head-room. Noise is added to the polynomial
+    /// before decoding.
     ///
     /// # Errors
     /// As for [`Context::decrypt`]; [`CkksError::OutOfRange`] for `security_bits` below 30, [`CkksError::NotFinite`] for a
@@ -206,8 +211,9 @@ impl Context {
         if !bound.is_finite() || bound <= 0.0 {
             return Err(CkksError::NotFinite { operation: OP, index: 0, value: bound });
         }
+        let vectors = policy.published.max(1) as f64;
         let flooding =
-            (12.0 * policy.published.max(1) as f64).sqrt() * 2f64.powf(f64::from(bits) / 2.0) * bound;
+            (12.0 * vectors * self.slots() as f64).sqrt() * 2f64.powf(f64::from(bits) / 2.0) * bound;
         let (mut re, mut im) = self.decrypt_coefficients(secret, ct)?;
         // A coefficient deviation d gives sqrt(n/2) d / scale in the real part of a slot.
         let per_coefficient = flooding * ct.scale / (self.n as f64 / 2.0).sqrt();

@@ -35,7 +35,7 @@ impl Context {
     ///
     /// # Errors
     /// No inputs; inputs of other parameters or of different levels or scales; an input number out of range; a bad scale; a
-    /// weight that is not finite or does not fit 50 bits after scaling.
+    /// weight that is not finite or does not fit 62 bits, or the modulus, after scaling.
     pub fn matrix_const(
         &self,
         inputs: &[Ciphertext],

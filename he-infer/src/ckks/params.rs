@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::error::CkksError;
-use super::security::max_log_qp;
-use crate::math::primes;
+use super::security::{TABLE_ERROR_STD, max_log_qp};
+use crate::math::{primes, sampling};
 
 /// What a user or planner writes down; nothing is checked yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -131,12 +131,13 @@ impl CkksParams {
     /// Check a literal.
     ///
     /// # Errors
-    /// Any structural fault of the chain, and [`CkksError::Insecure`] if `log2(QP)` exceeds the table for `log_n`.
+    /// Any structural fault of the chain, and [`CkksError::Insecure`] if `log2(QP)` exceeds the table for `log_n`. What
+    /// counts is the modulus relative to the errors: ours are 0.013 bits smaller than the table's, which is added.
     pub fn new(literal: ParamsLiteral) -> Result<Self, CkksError> {
         literal.check()?;
         let (log_n, log_qp) = (literal.log_n, literal.log_qp());
         let limit = max_log_qp(log_n).unwrap_or(0);
-        if log_qp > f64::from(limit) {
+        if log_qp + (TABLE_ERROR_STD / sampling::ERROR_STD).log2() > f64::from(limit) {
             return Err(CkksError::Insecure { log_n, log_qp, limit });
         }
         Ok(Self { literal })

@@ -1,5 +1,8 @@
 //! The table that decides which modulus a ring degree may carry.
 
+/// Error deviation the table assumes.
+pub(super) const TABLE_ERROR_STD: f64 = 3.19;
+
 /// Largest `log2(QP)` for 128-bit classical security with a uniform ternary secret and error deviation 3.19, by `log_n`.
 ///
 /// Source: Bossuat et al., "Security Guidelines for Implementing Homomorphic Encryption", 2024, IACR ePrint 2024/463

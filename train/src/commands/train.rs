@@ -76,7 +76,7 @@ pub fn train(context: &Context, run: &RunDir, config: &RunConfig, data: &Trainin
     if let Some(verify) = &config.verify {
         say(&format!("  [{stages}/{stages}] verify-encrypted, {} test images encrypted", verify.encrypted));
     }
-    verify_encrypted::after_training(context, run, config, &data, &device)?;
+    verify_encrypted::after_training(context, run, config, data, &device)?;
     Ok(())
 }
 
