@@ -149,7 +149,7 @@ mod tests {
             ("encode", c.encode),
             ("key word", c.key_word),
         ] {
-            assert!(v.is_finite() && v >= 0.0 && v < 1e-6, "{name}: {v}");
+            assert!((0.0..1e-6).contains(&v), "{name}: {v}");
         }
         assert!(c.butterfly > 0.0);
     }
