@@ -30,7 +30,7 @@ pub enum HeError {
         level: usize,
     },
     /// Two operands whose levels or scales differ.
-    #[error("{what}: operands at (level, scale) {left:?} and {right:?} do not fit")]
+    #[error("{what}: operands at (level, scale) {left:?} and {right:?} do not fit\n  help: the planner could not bring two branches of the graph to one scale; put a linear layer before the addition")]
     Operands {
         /// The operation.
         what: &'static str,
@@ -111,6 +111,16 @@ pub enum HeError {
         index: usize,
         /// The value.
         value: f64,
+    },
+    /// A decryption that cannot be a result of the model.
+    #[error(
+        "the result decrypts to values up to {found:.1e}, the model's reach {usual:.1e}\n  help: it was encrypted under another secret key of the same parameters, or the server returned something else"
+    )]
+    WrongKey {
+        /// Largest value found.
+        found: f64,
+        /// Largest value on calibration data.
+        usual: f64,
     },
     /// Ciphertexts that do not belong to this program.
     #[error(

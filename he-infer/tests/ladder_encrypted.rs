@@ -17,11 +17,12 @@ use he_infer::math::sampling::os_rng;
 use he_infer::plan::{Packing, PlanOptions, PlannedNode, plan};
 use he_infer::run::{Client, Observer, Server};
 use he_infer::slots::CkksSlots;
-use hetrain_export::{Graph, interp};
+use hetrain_export::{Basis, Graph, Interval, Op, Polynomial, interp};
 
 /// Decrypts every node and keeps the worst relative error.
 struct Decrypt<'a> {
     client: &'a Client,
+    graph: &'a Graph,
     want: Vec<Vec<Vec<f64>>>,
     bits: Vec<(String, f64, f64)>,
 }
@@ -33,7 +34,9 @@ impl Observer<CkksSlots<'_>> for Decrypt<'_> {
         for (want, got) in self.want.iter().zip(&got) {
             worst = want[i].iter().zip(got).map(|(a, b)| (a - b).abs()).fold(worst, f64::max);
         }
-        self.bits.push((node.name.clone(), -(worst / node.bound).log2(), node.bits));
+        // Predictions are relative to the range of values seen on calibration data.
+        let (lo, hi) = self.graph.nodes()[i].range.as_ref().map(|r| (r.min, r.max)).unwrap();
+        self.bits.push((node.name.clone(), -(worst / (hi - lo).max(node.bound)).log2(), node.bits));
         Ok(())
     }
 }
@@ -54,7 +57,7 @@ fn climb(graph: &Arc<Graph>, images: &[Vec<f64>], packing: Packing, precision_bi
     let input = client.encrypt(images, &mut rng).unwrap();
     let input: Vec<Ciphertext> = input.iter().map(|c| context.expand_ciphertext(c).unwrap()).collect();
     let want = images.iter().map(|i| interp::evaluate(graph, i).unwrap()).collect();
-    let mut decrypt = Decrypt { client: &client, want, bits: Vec::new() };
+    let mut decrypt = Decrypt { client: &client, graph, want, bits: Vec::new() };
     server.infer_observed(input.clone(), &mut decrypt).unwrap();
     let t = Instant::now();
     let result = server.infer(input).unwrap();
@@ -99,6 +102,29 @@ fn convolutional_network() {
 fn residual_network_with_unfolded_quadratics() {
     let (graph, images) = common::residual();
     climb(&graph, &images, Packing::Image, 12);
+}
+
+#[test]
+fn polynomials_of_both_bases() {
+    for (basis, lo, hi) in
+        [(Basis::Chebyshev, -2.0, 3.0), (Basis::Monomial, -3.0, 3.0), (Basis::Chebyshev, -12.0, 9.0)]
+    {
+        for degree in [1usize, 3, 4, 7, 15] {
+            // Coefficients of size one on the normalised input, one of them exactly zero.
+            let reach = if basis == Basis::Monomial { 3.0f64 } else { 1.0 };
+            let mut coeffs: Vec<f64> = (0..=degree)
+                .map(|i| (1.7 * i as f64 + 1.0).cos() / ((1 + i) as f64 * reach.powi(i as i32)))
+                .collect();
+            coeffs[degree / 2] = 0.0;
+            let poly = Polynomial::new(basis, coeffs, Interval::new(lo, hi).unwrap()).unwrap();
+            let mut n = common::Net::new(&[12], 3);
+            n.dense(10);
+            let x = n.x;
+            n.op("poly", Op::Polynomial { poly }, &[x]).dense(4);
+            let (graph, images) = n.finish();
+            climb(&graph, &images, Packing::Image, 12);
+        }
+    }
 }
 
 #[test]

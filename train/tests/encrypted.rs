@@ -140,6 +140,13 @@ fn client_and_server_are_separate_processes_and_agree() {
     );
     assert!(!dir.join("x.ct").exists());
 
+    // A second key of the same parameters cannot be told by its file, but by what it decrypts.
+    dir.succeeds(&["keygen", "--model", "small", "-o", "twin"]);
+    dir.fails(
+        &["decrypt", "--model", "small", "--keys", "twin", "--input", "result.ct"],
+        &["another secret key", "help:"],
+    );
+
     // Keys of another plan of the same model are foreign.
     dir.succeeds(&["keygen", "--model", "small", "--precision-bits", "18", "-o", "other"]);
     dir.fails(

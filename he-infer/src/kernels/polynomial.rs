@@ -46,19 +46,24 @@ pub(crate) fn polynomial<E: SlotEvaluator>(
     scale_out: f64,
 ) -> Result<E::Vec, HeError> {
     let out_level = e.level(x).checked_sub(poly.depth()).ok_or(HeError::NoLevelLeft { level: e.level(x) })?;
-    let unit = match poly.basis() {
-        Basis::Monomial => x.clone(),
+    // In [−1, 1] every power stays there and keeps the scale of a prime; outside, the scales of powers drift apart.
+    let (unit, coeffs) = match poly.basis() {
+        Basis::Monomial => {
+            let r = poly.interval().max_abs();
+            let powers = std::iter::successors(Some(1.0), |p| Some(p * r));
+            (e.divide(x, r)?, poly.coeffs().iter().zip(powers).map(|(c, p)| c * p).collect())
+        }
         Basis::Chebyshev => {
             let i = poly.interval();
-            let q = prime(primes, e.level(x))?;
-            // The interval's map to [−1, 1] costs one level; choose the constant's scale so that the result keeps x's.
-            let y = e.rescale(&e.mul_const(x, 1.0 / i.half_width(), q)?)?;
-            e.add_const(&y, -i.centre() / i.half_width())?
+            let (q, below) = (prime(primes, e.level(x))?, prime(primes, e.level(x).saturating_sub(1))?);
+            // The interval's map to [−1, 1] costs one level, which also brings the scale to that of the next prime.
+            let y = e.rescale(&e.mul_const(x, 1.0 / i.half_width(), below * q / e.scale(x))?)?;
+            (e.add_const(&y, -i.centre() / i.half_width())?, poly.coeffs().to_vec())
         }
     };
     let mut powers = Powers { e, primes, basis: poly.basis(), known: BTreeMap::from([(1, unit)]), top: 0 };
     powers.top = powers.known.get(&1).map_or(0, |t| e.level(t));
-    powers.eval(poly.coeffs(), out_level, scale_out)
+    powers.eval(&coeffs, out_level, scale_out)
 }
 
 fn prime(primes: &[u64], level: usize) -> Result<f64, HeError> {

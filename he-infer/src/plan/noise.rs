@@ -4,7 +4,7 @@
 //! switch `β N σ² D²/(12 P²) + (1 + h)/12`, with `h = 2N/3` for a uniform ternary secret. In slots, the real part has
 //! `√(N/2)` times the coefficients' deviation.
 
-use hetrain_export::{Graph, Op};
+use hetrain_export::{Basis, Graph, Op, Polynomial};
 
 use super::levels::Levels;
 use crate::HeError;
@@ -22,7 +22,9 @@ pub(crate) struct Nominal {
     /// Bits of the special modulus.
     pub(crate) log_p: f64,
     pub(crate) alpha: usize,
-    /// Largest amplitude (value times scale) of a linear layer's result, in bits.
+    /// Bits of a scale prime: the amplitude (value times scale) whose powers keep it.
+    pub(crate) scale_bits: f64,
+    /// Largest amplitude of a linear layer's result, in bits.
     pub(crate) amplitude: f64,
     pub(crate) batch: bool,
 }
@@ -111,7 +113,10 @@ pub(crate) fn predict(
         let (f, level) = (&facts[id.0], levels[id.0]);
         let arg = |i: usize| (out[node.inputs[i].0], &facts[node.inputs[i].0]);
         // The scale a layer that can choose should give its result.
-        let free = |limit: f64| chain.amplitude.min(limit).exp2() / f.bound;
+        let free = |limit: f64| match polynomial_reach(graph, id.0) {
+            Some(reach) => chain.scale_bits.min(limit).exp2() / reach,
+            None => chain.amplitude.min(limit).exp2() / f.bound,
+        };
         let room = log_q(level.result) - HEADROOM.log2() - 1.0;
         let limit = match next_square(graph, id.0) {
             // A square right at the bottom must still fit q_0.
@@ -143,12 +148,32 @@ pub(crate) fn predict(
                 let end = (rounding.hypot(switch(level.operands) / q(level.operands)?) / scale).powi(2);
                 (scale, (2.0 * fx.rms.max(0.3 * fx.bound) * x.sigma).powi(2) + end)
             }
-            Op::Quadratic { .. } | Op::Polynomial { .. } => {
+            Op::Quadratic { .. } => {
+                let (x, fx) = arg(0);
+                let scale = free(limit);
+                // A parabola trained on its input's range has a slope of a few times output over input range.
+                let slope = 2.0 * (f.spread / fx.spread.max(f64::MIN_POSITIVE)).max(1.0);
+                // Coefficients are rounded as plaintexts at the scale that takes the square to the result's.
+                let factor = scale * q(level.result + 1)? * q(level.operands)? / (x.scale * x.scale);
+                let weight = fx.bound * fx.bound * (n / 12.0).sqrt() / factor;
+                (
+                    scale,
+                    (slope * x.sigma).powi(2)
+                        + weight * weight
+                        + 4.0 * (switch(level.operands) / scale).powi(2),
+                )
+            }
+            Op::Polynomial { poly } => {
                 let (x, _) = arg(0);
                 let scale = free(limit);
-                // A polynomial that is range-trained has slope of order bound / interval: take the worst case of two.
-                let slope = 2.0 * (f.spread / arg(0).1.spread.max(f64::MIN_POSITIVE)).max(1.0);
-                (scale, (slope * x.sigma).powi(2) + 4.0 * (switch(level.operands) / scale).powi(2))
+                let (reach, slope) = normalised(poly);
+                // Noise of the normalised input, and of every power made on the way at the scale of a prime.
+                let unit = (chain.scale_bits).exp2();
+                let inner = (x.sigma / reach).hypot(4.0 * switch(level.operands) / unit);
+                let drift = (x.scale * reach / unit).log2().abs();
+                let usable = poly.basis() == Basis::Chebyshev || poly.degree() < 3 || drift < 3.0;
+                let sigma = if usable { slope * inner } else { f64::INFINITY };
+                (scale, sigma * sigma + 4.0 * (switch(level.result) / scale).powi(2))
             }
             Op::Add => {
                 let ((a, _), (b, _)) = (arg(0), arg(1));
@@ -168,6 +193,33 @@ pub(crate) fn predict(
         out.push(Predicted { scale, sigma, bits });
     }
     Ok(out)
+}
+
+/// Largest input of a polynomial, and a bound on `Σ |∂p/∂(power)|` over all powers of the input divided by it: how much a
+/// small error of every power moves the result.
+fn normalised(poly: &Polynomial) -> (f64, f64) {
+    let reach = match poly.basis() {
+        Basis::Monomial => poly.interval().max_abs(),
+        Basis::Chebyshev => poly.interval().half_width(),
+    };
+    let terms = poly.coeffs().iter().enumerate().skip(1);
+    let slope = match poly.basis() {
+        // |d x^i| <= i on [−1, 1], |d T_i| <= i².
+        Basis::Monomial => terms.map(|(i, c)| c.abs() * reach.powi(i as i32) * i as f64).sum(),
+        Basis::Chebyshev => terms.map(|(i, c)| c.abs() * (i * i) as f64).sum(),
+    };
+    (reach, slope)
+}
+
+/// The reach of the polynomial that reads `id`, directly or through nodes that only rename or shift.
+fn polynomial_reach(graph: &Graph, id: usize) -> Option<f64> {
+    let (reader, node) =
+        graph.nodes().iter().enumerate().find(|(_, n)| n.inputs.iter().any(|i| i.0 == id))?;
+    match &node.op {
+        Op::Polynomial { poly } => Some(poly.interval().max_abs()),
+        op if passes(op) => polynomial_reach(graph, reader),
+        _ => None,
+    }
 }
 
 /// Nodes that only rename or shift.

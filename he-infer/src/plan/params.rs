@@ -43,6 +43,7 @@ impl Chain {
             primes: self.params.literal().q.iter().map(|&p| p as f64).collect(),
             log_p: self.params.literal().p.iter().map(|&p| (p as f64).log2()).sum(),
             alpha: self.params.literal().alpha,
+            scale_bits: f64::from(self.scale_bits),
             amplitude: self.amplitude,
             batch,
         }
@@ -74,6 +75,7 @@ impl Candidate {
             primes,
             log_p: f64::from(self.special * self.alpha as u32),
             alpha: self.alpha,
+            scale_bits: f64::from(self.scale),
             amplitude: f64::from(self.scale + boost),
             batch,
         }

@@ -75,7 +75,7 @@ pub struct PlannedNode {
     pub layout: Layout,
     /// Largest magnitude seen on calibration data.
     pub bound: f64,
-    /// Predicted bits of precision, relative to `bound`, at six standard deviations.
+    /// Predicted bits of precision at six standard deviations, relative to the range of values seen on calibration data.
     pub bits: f64,
 }
 

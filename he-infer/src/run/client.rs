@@ -8,6 +8,11 @@ use rayon::prelude::*;
 use crate::HeError;
 use crate::ckks::{Ciphertext, Context, EvalKeys, SecretKey, SeededCiphertext};
 use crate::plan::Program;
+use crate::slots::same_scale;
+
+/// How many times the largest value of calibration a result may reach and still count as a result: plans leave room for four
+/// times it, and a wrong key gives about a hundred times it or more.
+const IMPLAUSIBLE: f64 = 16.0;
 
 /// A client of one program.
 pub struct Client {
@@ -76,13 +81,37 @@ impl Client {
     /// Decrypt node `index` of a run on `samples` samples: element values per sample.
     ///
     /// # Errors
-    /// Ciphertexts of other parameters.
+    /// Ciphertexts of other parameters, or with another number, level or scale than the program gives the node.
     pub fn decrypt_node(
         &self,
         index: usize,
         vectors: &[Ciphertext],
         samples: usize,
     ) -> Result<Vec<Vec<f64>>, HeError> {
+        if let Some(node) = self.program.nodes.get(index) {
+            let (need, got) = (self.program.vectors(node), vectors.len());
+            if need != got {
+                let why = format!("{got} ciphertexts, node `{}` has {need}", node.name);
+                return Err(HeError::Foreign { why });
+            }
+            if let Some(bad) =
+                vectors.iter().find(|c| c.level() != node.level || !same_scale(c.scale(), node.scale))
+            {
+                let why = format!(
+                    "level {} and scale 2^{:.2}, node `{}` has level {} and scale 2^{:.2}",
+                    bad.level(),
+                    bad.scale().log2(),
+                    node.name,
+                    node.level,
+                    node.scale.log2()
+                );
+                return Err(HeError::Foreign { why });
+            }
+        }
+        let max = self.program.images_per_run();
+        if samples == 0 || samples > max {
+            return Err(HeError::BatchSize { max, got: samples });
+        }
         let slots: Vec<Vec<f64>> = vectors
             .par_iter()
             .map(|c| Ok(self.context.decrypt(&self.secret, c)?))
@@ -93,8 +122,15 @@ impl Client {
     /// Decrypt a result: logits per sample.
     ///
     /// # Errors
-    /// As [`Client::decrypt_node`].
+    /// As [`Client::decrypt_node`]; [`HeError::WrongKey`] for numbers no run of the model can give.
     pub fn decrypt(&self, result: &[Ciphertext], samples: usize) -> Result<Vec<Vec<f64>>, HeError> {
-        self.decrypt_node(self.program.nodes.len().saturating_sub(1), result, samples)
+        let logits = self.decrypt_node(self.program.nodes.len().saturating_sub(1), result, samples)?;
+        let bound = self.program.nodes.last().map_or(f64::INFINITY, |n| n.bound);
+        // A wrong key gives numbers spread over the whole modulus.
+        let worst = logits.iter().flatten().fold(0.0, |m: f64, v| m.max(v.abs()));
+        if worst > IMPLAUSIBLE * bound {
+            return Err(HeError::WrongKey { found: worst, usual: bound });
+        }
+        Ok(logits)
     }
 }

@@ -95,6 +95,10 @@ impl SlotEvaluator for ClearSlots {
         })
     }
 
+    fn divide(&self, a: &ClearVec, by: f64) -> Result<ClearVec, HeError> {
+        Ok(ClearVec { slots: a.slots.iter().map(|x| x / by).collect(), level: a.level, scale: a.scale * by })
+    }
+
     fn dot_plain(&self, terms: &[(&ClearVec, &ClearVec)]) -> Result<ClearVec, HeError> {
         let (a0, p0) = terms.first().ok_or(HeError::EmptySum)?;
         let mut slots = vec![0.0; self.slots];

@@ -214,6 +214,10 @@ impl SlotEvaluator for CostCounter {
         Ok(CostVec { level: a.level, scale: a.scale * scale })
     }
 
+    fn divide(&self, a: &CostVec, by: f64) -> Result<CostVec, HeError> {
+        Ok(CostVec { level: a.level, scale: a.scale * by })
+    }
+
     fn dot_plain(&self, terms: &[(&CostVec, &CostVec)]) -> Result<CostVec, HeError> {
         let (a0, p0) = terms.first().ok_or(HeError::EmptySum)?;
         let result = CostVec { level: a0.level, scale: a0.scale * p0.scale };

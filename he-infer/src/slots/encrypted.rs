@@ -63,6 +63,12 @@ impl SlotEvaluator for CkksSlots<'_> {
         Ok(self.context.mul_const(a, c, scale)?)
     }
 
+    fn divide(&self, a: &Ciphertext, by: f64) -> Result<Ciphertext, HeError> {
+        let mut a = a.clone();
+        a.divide_message(by)?;
+        Ok(a)
+    }
+
     fn dot_plain(&self, terms: &[(&Ciphertext, &PlaintextMul)]) -> Result<Ciphertext, HeError> {
         Ok(self.context.dot_plain(terms)?)
     }

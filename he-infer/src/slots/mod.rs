@@ -84,6 +84,11 @@ pub trait SlotEvaluator: Sync {
     /// # Errors
     /// A constant too large for the level.
     fn mul_const(&self, a: &Self::Vec, c: f64, scale: f64) -> Result<Self::Vec, HeError>;
+    /// `a / by`, by multiplying the recorded scale: free and exact.
+    ///
+    /// # Errors
+    /// A scale that would leave the usable range.
+    fn divide(&self, a: &Self::Vec, by: f64) -> Result<Self::Vec, HeError>;
     /// `Σ aᵢ ⊙ pᵢ`, not rescaled.
     ///
     /// # Errors

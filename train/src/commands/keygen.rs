@@ -41,14 +41,13 @@ pub fn run(context: &Context, args: &KeygenArgs) -> anyhow::Result<()> {
     write_atomic(&args.output.join("plan.json"), serde_json::to_string_pretty(&planned.file()?)?.as_bytes())?;
     // The secret key comes last: a folder with one is complete.
     save(&secret, |out| wire::write_secret_key(out, &engine, client.secret()))?;
-    keep_private(&secret)?;
     let size = std::fs::metadata(&public).map(|m| m.len()).unwrap_or(0);
     say(&format!("{}: keep it; whoever has it reads everything", secret.display()));
     say(&format!("{} ({:.1} MB) and plan.json: for the server", public.display(), size as f64 / 1e6));
     Ok(())
 }
 
-/// Write a file of the engine's format, all of it or nothing.
+/// Write a file of the engine's format, all of it or nothing, readable by its owner only from the first moment.
 ///
 /// # Errors
 /// I/O.
@@ -57,19 +56,12 @@ pub fn save(
     write: impl FnOnce(BufWriter<File>) -> Result<(), WireError>,
 ) -> Result<(), RunError> {
     replace(path, |temp| {
-        let file = File::create(temp).map_err(io(temp))?;
-        keep_private(temp)?;
+        let mut options = File::options();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(temp).map_err(io(temp))?;
         write(BufWriter::with_capacity(1 << 20, file))
             .map_err(|e| io(path)(std::io::Error::other(e.to_string())))
     })
-}
-
-/// Only the owner may read the file, where the system knows owners.
-fn keep_private(path: &Path) -> Result<(), RunError> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(io(path))?;
-    }
-    Ok(())
 }
