@@ -236,6 +236,9 @@ pub struct DownloadArgs {
     /// The data set: mnist, fashion-mnist, cifar10, optdigits
     #[arg(value_name = "NAME")]
     pub name: String,
+    /// Address of a mirror with the same files, instead of the public source
+    #[arg(long, value_name = "URL")]
+    pub from: Option<String>,
 }
 
 /// Arguments of `distill`.

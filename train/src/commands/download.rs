@@ -13,7 +13,7 @@ pub fn run(args: &DownloadArgs) -> anyhow::Result<()> {
         anyhow::bail!("no cache folder\n  help: set HOME or XDG_CACHE_HOME");
     };
     let mut count: Option<(String, u64, Count)> = None;
-    let path = hetrain_datasets::download(&args.name, &cache, &mut |p| {
+    let path = hetrain_datasets::download_from(&args.name, &cache, args.from.as_deref(), &mut |p| {
         if count.as_ref().is_none_or(|(file, ..)| *file != p.file) {
             count = Some((p.file.clone(), 0, Count::new(&p.file, p.total.unwrap_or(0) as usize)));
         }
