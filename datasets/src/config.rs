@@ -21,7 +21,7 @@ pub struct DatasetConfig {
     /// Image folders only: 1 for grey, 3 for red, green, blue. Otherwise 3 if any image has colour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<usize>,
-    /// IDX files only: number of classes. Otherwise one more than the largest label, at least 10.
+    /// IDX files only: number of classes. Otherwise 10, and for `idx` one more than a larger label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<usize>,
     /// IDX files: names of the classes. Image folders: the classes and their order; otherwise those

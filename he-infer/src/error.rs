@@ -30,7 +30,9 @@ pub enum HeError {
         level: usize,
     },
     /// Two operands whose levels or scales differ.
-    #[error("{what}: operands at (level, scale) {left:?} and {right:?} do not fit\n  help: the planner could not bring two branches of the graph to one scale; put a linear layer before the addition")]
+    #[error(
+        "{what}: operands at (level, scale) {left:?} and {right:?} do not fit\n  help: the planner could not bring two branches of the graph to one scale; put a linear layer before the addition"
+    )]
     Operands {
         /// The operation.
         what: &'static str,

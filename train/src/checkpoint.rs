@@ -179,6 +179,10 @@ impl Store {
         };
         let folder = self.folder.join(name.trim());
         let file = folder.join("state.json");
+        if !name.trim().starts_with("state-") || !file.is_file() {
+            let why = format!("it names `{}`, which is no stored state", name.trim());
+            return Err(RunError::Checkpoint { path: pointer, why });
+        }
         let state: State = read_json(&file)?;
         if state.version != VERSION {
             let why = format!("it has version {}, this program reads {VERSION}", state.version);
@@ -215,6 +219,19 @@ impl Store {
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let other = entry.file_name().to_string_lossy().into_owned();
             if other != name && (other.starts_with("state-") || other.starts_with(".tmp-")) {
+                remove(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Remove what a killed process left half-written; only the process that holds the run may call this.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn sweep(&self) -> Result<(), RunError> {
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(".tmp-") {
                 remove(&entry.path())?;
             }
         }

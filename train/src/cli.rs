@@ -26,8 +26,8 @@ pub struct Cli {
 /// Arguments every command takes.
 #[derive(Clone, Debug, Args)]
 pub struct GlobalArgs {
-    /// Folder of the data sets, looked at before the config's `dir` and the user's cache
-    #[arg(long, global = true, value_name = "DIR", env = "HETRAIN_DATA")]
+    /// Folder of the data sets; the config's `dir`, $HETRAIN_DATA and the user's cache are looked at after it
+    #[arg(long, global = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Folder of the runs
     #[arg(long, global = true, value_name = "DIR", default_value = "runs")]
@@ -36,7 +36,7 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "NAME", default_value = "cpu")]
     pub device: DeviceName,
     /// Threads to use [default: one per core]
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 }
 
@@ -262,7 +262,7 @@ pub struct CheckArgs {
     /// A run configuration: a YAML file, or a name in configs/
     #[arg(long, value_name = "FILE")]
     pub config: Option<String>,
-    /// An artifact
+    /// An artifact: a .hemodel file, or a run's name or folder
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
 }

@@ -132,14 +132,20 @@ pub enum RunError {
     },
 }
 
-fn io_help(source: &std::io::Error) -> &'static str {
+/// What can be done about an I/O error.
+pub fn io_help(source: &std::io::Error) -> &'static str {
     match source.kind() {
         std::io::ErrorKind::StorageFull
         | std::io::ErrorKind::QuotaExceeded
         | std::io::ErrorKind::FileTooLarge => {
-            "make room (disk full, quota, or file-size limit); what was written before is whole, continue with `--resume`"
+            "make room (disk full, quota, or file-size limit); what was written before is whole, continue with `--resume` or run the command again"
         }
         std::io::ErrorKind::PermissionDenied => "check the permissions of the file and its folder",
+        std::io::ErrorKind::NotFound => "check that the file, and the folder it is to be in, exist",
+        std::io::ErrorKind::IsADirectory => "this is a folder; name a file",
+        std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::NotADirectory => {
+            "there is a file where a folder is needed; name another place"
+        }
         _ => "check that the file exists and the disk is healthy",
     }
 }

@@ -22,6 +22,7 @@ mod trainer;
 mod verify;
 
 use std::{
+    io::Write,
     process::ExitCode,
     sync::{
         Arc,
@@ -31,16 +32,19 @@ use std::{
 
 use clap::Parser;
 
+/// How the remedy begins in every message.
+const HELP: &str = "\n  help:";
+
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let stop = Arc::new(AtomicBool::new(false));
     if let Err(e) = catch_signals(&stop) {
-        eprintln!("warning: ctrl-C will not leave a resumable run: {e}");
+        complain(&format!("warning: ctrl-C will not leave a resumable run: {e}"));
     }
     match commands::run(cli, stop) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("error: {}", message(&e));
+            complain(&format!("error: {}", message(&e)));
             let interrupted = matches!(
                 e.downcast_ref(),
                 Some(error::RunError::Interrupted { .. } | error::RunError::VerifyInterrupted { .. })
@@ -50,15 +54,30 @@ fn main() -> ExitCode {
     }
 }
 
-/// An error and its causes, each told once: most messages hold their cause already.
+/// Tell the user of a problem. Where nobody can be told (standard error is closed or full) the exit code has to do.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// An error and its causes, each told once (most messages hold their cause already), the remedy last.
 fn message(e: &anyhow::Error) -> String {
-    e.chain().fold(String::new(), |mut text, cause| {
+    let mut text = e.chain().fold(String::new(), |mut text, cause| {
         let cause = cause.to_string();
+        if text.is_empty() {
+            return cause;
+        }
         if !text.contains(&cause) {
-            text = if text.is_empty() { cause } else { format!("{text}: {cause}") };
+            let end = text.find(HELP).unwrap_or(text.len());
+            text.insert_str(end, &format!(": {cause}"));
         }
         text
-    })
+    });
+    if !text.contains("help:")
+        && let Some(cause) = e.chain().find_map(|c| c.downcast_ref::<std::io::Error>())
+    {
+        text = format!("{text}{HELP} {}", error::io_help(cause));
+    }
+    text
 }
 
 /// The first ctrl-C asks to stop, the second stops. A file-size limit fails the write instead of ending the process.

@@ -2,10 +2,13 @@
 
 use std::{
     io::{IsTerminal, Write},
+    path::Path,
     time::{Duration, Instant},
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::error::{RunError, io};
 
 /// Shortest time between two lines where there is no terminal.
 const QUIET: Duration = Duration::from_secs(10);
@@ -124,6 +127,17 @@ impl Count {
             let seconds = self.started.elapsed().as_secs_f64();
             say(&format!("  {:<30} {}/{}  {seconds:.1} s", self.what, self.done, self.total));
         }
+    }
+}
+
+/// Print a line that is the purpose of the command.
+///
+/// # Errors
+/// I/O, but a reader that has read enough is none.
+pub fn tell(line: &str) -> Result<(), RunError> {
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(io(Path::new("standard output"))(e)),
+        _ => Ok(()),
     }
 }
 

@@ -95,6 +95,14 @@ impl RunDir {
             .map_or_else(|| self.path.display().to_string(), |n| n.to_string_lossy().into_owned())
     }
 
+    /// What `--resume` finds the run by.
+    pub fn handle(&self) -> String {
+        match self.path.parent() == Some(Path::new("runs")) {
+            true => self.name(),
+            false => self.path.display().to_string(),
+        }
+    }
+
     /// The resolved configuration.
     pub fn config(&self) -> PathBuf {
         self.path.join("config.yaml")
@@ -145,7 +153,7 @@ fn differences(a: &RunConfig, b: &RunConfig) -> Vec<String> {
 /// I/O; the old file is then untouched and no temporary file stays.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
     replace(path, |temp| {
-        let mut file = File::create(temp).map_err(io(temp))?;
+        let mut file = File::create(temp).map_err(io(path))?;
         file.write_all(bytes).map_err(io(path))
     })
 }

@@ -21,7 +21,7 @@ fn every_shipped_configuration_passes_check() {
         if path.extension().is_some_and(|e| e == "yaml") {
             let ran = Dir::new().succeeds(&["check", "--config", path.to_str().unwrap()]);
             assert!(
-                ran.stdout.contains("nothing keeps this configuration"),
+                ran.stdout.contains("keeps this configuration from running encrypted"),
                 "{}: {}",
                 path.display(),
                 ran.stdout

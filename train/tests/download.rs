@@ -1,6 +1,11 @@
 //! Downloads are held to their checksum. Needs a build with the feature: `cargo test --release -p hetrain --features download`.
 #![cfg(feature = "download")]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that cannot go on panics")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on panics"
+)]
 
 mod util;
 
@@ -21,7 +26,8 @@ fn a_wrong_checksum_leaves_nothing() {
             let mut stream = stream.unwrap();
             let lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
             lines.take_while(|line| !line.is_empty()).for_each(drop);
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nwrong");
+            let _ =
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nwrong");
         }
     });
     let dir = Dir::new();

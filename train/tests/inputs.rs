@@ -45,6 +45,7 @@ fn fails(dir: &Dir, args: &[String], parts: &[&str]) {
 fn missing_data_says_what_where_and_how() {
     let dir = Dir::new();
     let args = mnist(&dir);
+    fs::create_dir(dir.join("data")).unwrap();
     fails(&dir, &args, &["`mnist`", "train-images-idx3-ubyte", "looked in data", "help:", "--data-dir"]);
 }
 
@@ -74,8 +75,6 @@ fn damaged_data_is_refused_by_name() {
         }
     });
     fails(&dir, &args, &["train-images-idx3-ubyte: wrong magic number", "0x00000803", "0x00000807"]);
-    let classes = SMALL.replace("name: digits", "name: mnist, classes: 10");
-    dir.write("run.yaml", &classes);
     idx(&dir, 200, |name, bytes| {
         if name == "train-labels-idx1-ubyte" {
             bytes[8 + 5] = 77;
@@ -109,7 +108,7 @@ fn weights_that_do_not_fit_are_listed_all_together() {
     let dir = Dir::new();
     dir.write("run.yaml", SMALL);
     let args = ["distill", "--config", "run.yaml", "--teacher", "teacher.safetensors"];
-    dir.fails(&args, &["no run `teacher.safetensors`"]);
+    dir.fails(&args, &["teacher.safetensors: neither a file nor a run", "help:"]);
     weights(&dir.join("teacher.safetensors"), &[("fc.weight", &[10, 3]), ("stranger", &[2])]);
     dir.fails(&args, &["teacher.safetensors", "`fc.weight`", "[10, 3]", "`stranger`", "is missing", "help:"]);
     fs::write(dir.join("teacher.safetensors"), b"not weights at all").unwrap();

@@ -17,6 +17,7 @@ use crate::{
     device::DeviceName,
     error::RunError,
     progress::say,
+    run_dir::RunDir,
 };
 
 /// Run the command.
@@ -53,7 +54,9 @@ fn config_file(context: &Context, name: &str) -> anyhow::Result<()> {
             parameters_of(&config, &data, &model)?;
         }
         Err(RunError::Data(missing @ DataError::Missing { .. })) => {
-            say(&format!("warning: shapes were not checked: {missing}"));
+            say(&format!("warning: shapes, levels and parameters were not checked: {missing}"));
+            say("nothing else keeps this configuration from running encrypted");
+            return Ok(());
         }
         Err(other) => return Err(other.into()),
     }
@@ -84,7 +87,11 @@ fn describe(chain: &Chain) -> String {
     format!("parameters: ring 2^{}, modulus {:.0} bits, 128-bit security", literal.log_n, literal.log_qp())
 }
 
-fn model_file(context: &Context, path: &Path) -> anyhow::Result<()> {
+fn model_file(context: &Context, model: &Path) -> anyhow::Result<()> {
+    let path = &match RunDir::find(&context.global.runs, &model.to_string_lossy()) {
+        Ok(folder) if !model.is_file() => folder.join("model.hemodel"),
+        _ => model.to_path_buf(),
+    };
     let artifact = Artifact::read(path)?;
     let findings = check(&artifact.graph);
     for finding in &findings {
@@ -96,7 +103,7 @@ fn model_file(context: &Context, path: &Path) -> anyhow::Result<()> {
     }
     interp::accept(&artifact.graph)?;
     let planned =
-        Planned::new(context, &PlanArgs { model: path.into(), layout: None, precision_bits: None })?;
+        Planned::new(context, &PlanArgs { model: path.clone(), layout: None, precision_bits: None })?;
     say(&describe(&planned.program.chain));
     let levels = artifact.graph.depth().map_or_else(|| "unknown".to_string(), |d| d.to_string());
     say(&format!("{}: {levels} levels; nothing keeps it from running encrypted", path.display()));

@@ -24,9 +24,14 @@ pub fn run(context: &Context, args: &DistillArgs) -> anyhow::Result<()> {
     let mut config = RunConfig::load(&config::find(&args.config)?, &args.set)?;
     let source = if Path::new(&args.teacher).is_file() {
         TeacherSettings::File(args.teacher.clone())
-    } else {
-        RunDir::find(&context.global.runs, &args.teacher)?;
+    } else if RunDir::find(&context.global.runs, &args.teacher).is_ok() {
         TeacherSettings::Run(args.teacher.clone())
+    } else {
+        bail!(
+            "--teacher {}: neither a file nor a run\n  looked for a file of this name, and for a run in {}\n  help: name weights (.safetensors, .pth, .th), or a run that `hetrain train` made",
+            args.teacher,
+            context.global.runs.display()
+        );
     };
     config.phases.retain(|p| p.kind != PhaseKind::Pretrain);
     if config.phases.is_empty() {

@@ -1,6 +1,6 @@
 //! `hetrain encrypt`: an image becomes ciphertexts.
 
-use std::{fs::File, io::BufReader, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use he_infer::{ckks, math::sampling::os_rng, run::Client, wire};
@@ -8,10 +8,10 @@ use hetrain_datasets::{DatasetConfig, load};
 
 use super::{
     Context,
-    keygen::save,
+    keygen::{read, save},
     plan::{Planned, run_config},
 };
-use crate::{cli::EncryptArgs, progress::say};
+use crate::{cli::EncryptArgs, error::io, progress::say};
 
 /// Run the command.
 ///
@@ -24,6 +24,13 @@ pub fn run(context: &Context, args: &EncryptArgs) -> anyhow::Result<()> {
         Some(path) => vec![read_image(path, &shape)?],
         None => test_images(context, args, &planned)?,
     };
+    let most = planned.program.images_per_run();
+    if images.is_empty() || images.len() > most {
+        bail!(
+            "--index: these keys take {most} image(s) at once, got {}\n  help: encrypt them one by one, or make keys with `hetrain keygen --layout batch`",
+            images.len()
+        );
+    }
     let engine = Arc::new(ckks::Context::new(&planned.program.chain.params)?);
     let client = client(&planned, &engine, &args.keys)?;
     let mut rng = os_rng().context("the operating system gives no randomness")?;
@@ -44,11 +51,13 @@ pub fn run(context: &Context, args: &EncryptArgs) -> anyhow::Result<()> {
 /// A folder without a secret key, or with one of other parameters.
 pub fn client(planned: &Planned, engine: &Arc<ckks::Context>, keys: &Path) -> anyhow::Result<Client> {
     let path = keys.join("secret.key");
-    let file = File::open(&path).with_context(|| {
-        format!("{}\n  help: only the client has the secret key; `hetrain keygen` makes one", path.display())
-    })?;
-    let secret =
-        wire::read_secret_key(BufReader::new(file), engine).with_context(|| path.display().to_string())?;
+    if !path.exists() {
+        bail!(
+            "{}: no such file\n  help: only the client has the secret key; `hetrain keygen` makes one",
+            path.display()
+        );
+    }
+    let secret = read(&path, |file| wire::read_secret_key(file, engine))?;
     Ok(Client::with_secret(Arc::clone(&planned.program), Arc::clone(engine), secret))
 }
 
@@ -62,6 +71,15 @@ fn test_images(context: &Context, args: &EncryptArgs, planned: &Planned) -> anyh
         }
     };
     let test = load(&source, context.global.data_dir.as_deref(), seed)?.test;
+    let shape = planned.artifact.graph.input_shape();
+    if test.shape[..] != *shape {
+        bail!(
+            "{}: the model takes images {shape:?}, `{}` has {:?}\n  help: name the data set the model was trained for with `--data`",
+            planned.path.display(),
+            source.name,
+            test.shape
+        );
+    }
     let white = f64::from(test.white);
     args.index
         .iter()
@@ -79,7 +97,13 @@ fn test_images(context: &Context, args: &EncryptArgs, planned: &Planned) -> anyh
 /// Pixels in `[0, 1]` of an image file that has the model's size.
 fn read_image(path: &Path, shape: &[usize]) -> anyhow::Result<Vec<f64>> {
     let &[channels, height, width] = shape else { bail!("the model does not take images but {shape:?}") };
-    let image = image::open(path).with_context(|| path.display().to_string())?;
+    let image = image::open(path).map_err(|e| match e {
+        image::ImageError::IoError(source) => io(path)(source).into(),
+        other => anyhow::anyhow!(
+            "{}: {other}\n  help: name a whole PNG or JPEG file with the ending of its format",
+            path.display()
+        ),
+    })?;
     if (image.height() as usize, image.width() as usize) != (height, width) {
         bail!(
             "{}: the model takes images of {height}x{width}, this one has {}x{}\n  help: resize it",

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use anyhow::bail;
 use burn::module::Module;
-use hetrain_export::{Artifact, Graph, Provenance, RangeStats, Severity, check, fold, interp};
+use hetrain_export::{Artifact, ExportError, Graph, Provenance, RangeStats, Severity, check, fold, interp};
 use rayon::prelude::*;
 
 use super::Context;
 use crate::{
-    checkpoint::Store, cli::ExportArgs, data::TrainingData, progress::say, run_dir::RunDir, trainer::Trainer,
+    checkpoint::Store, cli::ExportArgs, data::TrainingData, error::RunError, progress::say, run_dir::RunDir,
+    trainer::Trainer,
 };
 
 /// Run the command.
@@ -70,7 +71,10 @@ pub fn export(trainer: &Trainer<'_>, path: &Path) -> anyhow::Result<String> {
         classes: data.splits.class_names.clone(),
         program: concat!("hetrain ", env!("CARGO_PKG_VERSION")).into(),
     };
-    Artifact { graph, provenance }.write(path)?;
+    Artifact { graph, provenance }.write(path).map_err(|e| match e {
+        ExportError::Io { path, source } => RunError::Io { path, source },
+        other => other.into(),
+    })?;
     Ok(format!("{} · {levels} levels", path.display()))
 }
 

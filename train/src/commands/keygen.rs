@@ -1,6 +1,11 @@
 //! `hetrain keygen`: the client's secret key, and the public keys one model needs.
 
-use std::{fs::File, io::BufWriter, path::Path, sync::Arc};
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, BufWriter},
+    path::Path,
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use he_infer::{
@@ -47,6 +52,22 @@ pub fn run(context: &Context, args: &KeygenArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Read a file of the engine's format, and nothing after it.
+///
+/// # Errors
+/// I/O; a file that is damaged, of other parameters, or longer than what it holds.
+pub fn read<T>(
+    path: &Path,
+    read: impl FnOnce(&mut BufReader<File>) -> Result<T, WireError>,
+) -> anyhow::Result<T> {
+    let mut reader = BufReader::new(File::open(path).map_err(io(path))?);
+    let value = read(&mut reader).with_context(|| path.display().to_string())?;
+    if !reader.fill_buf().map_err(io(path))?.is_empty() {
+        anyhow::bail!("{}: there are bytes after the end\n  help: transfer it again", path.display());
+    }
+    Ok(value)
+}
+
 /// Write a file of the engine's format, all of it or nothing, readable by its owner only from the first moment.
 ///
 /// # Errors
@@ -60,8 +81,10 @@ pub fn save(
         options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(temp).map_err(io(temp))?;
-        write(BufWriter::with_capacity(1 << 20, file))
-            .map_err(|e| io(path)(std::io::Error::other(e.to_string())))
+        let file = options.open(temp).map_err(io(path))?;
+        write(BufWriter::with_capacity(1 << 20, file)).map_err(|e| match e {
+            WireError::Io(source) => io(path)(source),
+            other => io(path)(std::io::Error::other(other.to_string())),
+        })
     })
 }

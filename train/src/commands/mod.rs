@@ -34,6 +34,13 @@ pub struct Context {
 /// Whatever the command reports.
 pub fn run(cli: Cli, stop: Arc<AtomicBool>) -> anyhow::Result<()> {
     let context = Context { global: cli.global, stop };
+    if let Some(dir) = context.global.data_dir.as_ref().filter(|d| !d.is_dir()) {
+        // Looking on in other places would be using other data than was named.
+        anyhow::bail!(
+            "--data-dir {}: no such folder\n  help: name the folder that holds the data sets",
+            dir.display()
+        );
+    }
     if let Some(threads) = context.global.threads {
         rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads)).build_global()?;
     }

@@ -114,7 +114,7 @@ impl Trainer<'_> {
         if stop || due {
             self.store(store, r, metrics)?;
         }
-        if stop { Err(RunError::Interrupted { run: self.run.name() }) } else { Ok(()) }
+        if stop { Err(RunError::Interrupted { run: self.run.handle() }) } else { Ok(()) }
     }
 
     fn store(&self, store: &Store, r: &mut Running<'_>, metrics: &Lines) -> Result<(), RunError> {

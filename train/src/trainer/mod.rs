@@ -58,6 +58,7 @@ impl Trainer<'_> {
     /// [`RunError`]; the run can be continued after each of them.
     pub fn run(&self) -> Result<(), RunError> {
         let store = Store::new(self.run.checkpoints());
+        store.sweep()?;
         let mut stored = store.latest()?;
         let mut state = stored.as_ref().map(|s| s.state.clone()).unwrap_or_default();
         let mut metrics = Lines::open(&self.run.metrics(), state.metrics_bytes)?;
@@ -131,7 +132,7 @@ impl Trainer<'_> {
         let unfinished = |what: String| RunError::Unfinished {
             run: self.run.name(),
             what,
-            help: format!("train it: `hetrain train --resume {}`", self.run.name()),
+            help: format!("train it: `hetrain train --resume {}`", self.run.handle()),
         };
         let settings =
             self.config.phases.get(index).ok_or_else(|| unfinished(format!("phase {}", index + 1)))?;

@@ -1,0 +1,104 @@
+//! Small mistakes around a finished run: places, keys, ciphertexts and outputs that cannot be used.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on panics"
+)]
+
+mod util;
+
+use std::{fs, sync::OnceLock};
+
+use util::{Dir, SMALL, ran};
+
+/// One small run, exported, with a client's keys and an encrypted image.
+fn served() -> &'static Dir {
+    static DIR: OnceLock<Dir> = OnceLock::new();
+    DIR.get_or_init(|| {
+        let dir = Dir::new();
+        dir.write("run.yaml", SMALL);
+        dir.succeeds(&["--config", "run.yaml"]);
+        dir.succeeds(&["keygen", "--model", "small", "-o", "keys"]);
+        dir.succeeds(&["encrypt", "--model", "small", "--keys", "keys", "-o", "image.ct"]);
+        dir
+    })
+}
+
+#[test]
+fn places_that_do_not_exist_are_not_replaced_by_others() {
+    let dir = Dir::new();
+    dir.write("run.yaml", SMALL);
+    dir.fails(&["--config", "run.yaml", "--data-dir", "nowhere"], &["--data-dir nowhere", "help:"]);
+    let parts = ["nothing.th: neither a file nor a run", "runs", "help:"];
+    dir.fails(&["distill", "--config", "run.yaml", "--teacher", "nothing.th"], &parts);
+    let many = dir.run(&["--config", "run.yaml", "--threads", "65535"]);
+    assert_eq!(many.code, Some(2), "{}", many.stderr);
+    let mut unset = dir.command(&["check", "--config", "run.yaml"]);
+    assert_eq!(unset.env("HETRAIN_DATA", "").status().unwrap().code(), Some(0));
+}
+
+#[test]
+fn checks_take_runs_and_do_not_promise_what_they_did_not_look_at() {
+    let dir = served();
+    assert!(dir.succeeds(&["check", "--model", "small"]).stdout.contains("nothing keeps it"));
+    dir.fails(&["check", "--model", "nothing"], &["nothing", "help:"]);
+    dir.write("away.yaml", &SMALL.replace("name: digits", "name: mnist"));
+    let unseen = dir.succeeds(&["check", "--config", "away.yaml"]).stdout;
+    assert!(unseen.contains("were not checked") && !unseen.contains("\nnothing keeps"), "{unseen}");
+}
+
+#[test]
+fn ciphertexts_and_keys_are_what_they_should_be_and_nothing_more() {
+    let dir = served();
+    let mut longer = fs::read(dir.join("image.ct")).unwrap();
+    longer.push(0);
+    fs::write(dir.join("longer.ct"), longer).unwrap();
+    let infer = ["infer", "--model", "small", "--keys", "keys", "-o", "out.ct", "--input"];
+    dir.fails(&[&infer[..], &["longer.ct"]].concat(), &["longer.ct: there are bytes after the end", "help:"]);
+    dir.fails(&[&infer[..], &["none.ct"]].concat(), &["none.ct: ", "help:"]);
+    let encrypt = ["encrypt", "--model", "small", "--keys", "keys", "-o"];
+    dir.fails(
+        &[&encrypt[..], &["out.ct", "--index", "1,2"]].concat(),
+        &["1 image(s) at once, got 2", "help:"],
+    );
+    let nowhere = dir.fails(&[&encrypt[..], &["no/out.ct"]].concat(), &["no/out.ct: ", "folder", "help:"]);
+    assert!(!nowhere.stderr.contains(".tmp"), "{}", nowhere.stderr);
+    dir.write("small.png", "no picture");
+    dir.fails(&[&encrypt[..], &["out.ct", "--image", "small.png"]].concat(), &["small.png: ", "help:"]);
+    let strange = ["encrypt", "--model", "small", "--keys", "nokeys", "-o", "out.ct"];
+    let ran = dir.fails(&strange, &["nokeys/plan.json: ", "help: `hetrain keygen`"]);
+    assert!(ran.stderr.trim_end().ends_with("writes this folder"), "the remedy comes last: {}", ran.stderr);
+    assert!(!dir.join("out.ct").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn outputs_that_cannot_be_written_say_why_and_leave_nothing() {
+    let dir = served();
+    let limited = |args: &[&str]| ran(dir.shell("ulimit -f 20", args).output().unwrap());
+    limited(&["keygen", "--model", "small", "-o", "limited"]).is_error(&["evaluation.keys", "make room"]);
+    assert_eq!(fs::read_dir(dir.join("limited")).unwrap().count(), 0);
+    limited(&["encrypt", "--model", "small", "--keys", "keys", "-o", "limited.ct"])
+        .is_error(&["limited.ct", "make room"]);
+    limited(&["export", "small", "-o", "limited.hemodel"]).is_error(&["limited.hemodel", "make room"]);
+    assert!(!dir.join("limited.ct").exists() && !dir.join("limited.hemodel").exists());
+    dir.fails(&["keygen", "--model", "small", "-o", "run.yaml"], &["run.yaml", "help:"]);
+    // Where even the message cannot be written, the exit code still tells.
+    let silent = dir.shell("exec 2>/dev/full", &["--config", "nothing"]).status().unwrap();
+    assert_eq!(silent.code(), Some(1));
+    dir.succeeds(&["infer", "--model", "small", "--keys", "keys", "--input", "image.ct", "-o", "result.ct"]);
+    let decrypt = ["decrypt", "--model", "small", "--keys", "keys", "--input", "result.ct"];
+    assert_eq!(dir.shell("exec >/dev/full", &decrypt).status().unwrap().code(), Some(1));
+}
+
+#[test]
+fn a_pointer_to_no_state_is_a_damaged_checkpoint() {
+    let dir = Dir::new();
+    dir.write("run.yaml", SMALL);
+    dir.succeeds(&["--config", "run.yaml"]);
+    for text in ["", "nonsense", "state-99"] {
+        dir.write("runs/small/checkpoints/latest", text);
+        dir.fails(&["train", "--resume", "small"], &["checkpoints/latest: checkpoint is damaged", "help:"]);
+    }
+}
