@@ -99,7 +99,9 @@ pub enum HeError {
         got: usize,
     },
     /// More images than a ciphertext holds, or none.
-    #[error("a run of this program takes 1 to {max} images at once, got {got}")]
+    #[error(
+        "a run of this program takes at least 1 and at most {max} images at once, got {got}\n  help: plan the batch layout (`he.layout: batch`, `--layout batch`) for more images, or make several runs"
+    )]
     BatchSize {
         /// Images a run can take.
         max: usize,

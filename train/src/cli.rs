@@ -143,7 +143,7 @@ pub struct VerifyArgs {
     /// Also decrypt every layer of a few images, with the secret key, and compare it with the clear program
     #[arg(long)]
     pub compare_layers: bool,
-    /// Folder for ladder.jsonl, ladder.json and the report [default: the model's]
+    /// Folder for ladder.jsonl and ladder.json [default: the model's, where the report is written anew too]
     #[arg(short, long, value_name = "DIR")]
     pub output: Option<PathBuf>,
 }
@@ -170,10 +170,10 @@ pub struct KeygenArgs {
 /// Arguments of `encrypt`.
 #[derive(Clone, Debug, Args)]
 pub struct EncryptArgs {
-    /// The artifact
+    /// The artifact: a .hemodel file, or a run's name or folder
     #[arg(long, value_name = "FILE")]
     pub model: PathBuf,
-    /// Folder that `keygen` wrote
+    /// Folder with plan.json and secret.key, as `keygen` wrote it
     #[arg(long, value_name = "DIR")]
     pub keys: PathBuf,
     /// An image file of the model's size, grey or RGB
@@ -193,7 +193,7 @@ pub struct EncryptArgs {
 /// Arguments of `infer`.
 #[derive(Clone, Debug, Args)]
 pub struct InferArgs {
-    /// The artifact
+    /// The artifact: a .hemodel file, or a run's name or folder
     #[arg(long, value_name = "FILE")]
     pub model: PathBuf,
     /// Folder with plan.json and evaluation.keys
@@ -213,7 +213,7 @@ pub struct InferArgs {
 /// Arguments of `decrypt`.
 #[derive(Clone, Debug, Args)]
 pub struct DecryptArgs {
-    /// The artifact
+    /// The artifact: a .hemodel file, or a run's name or folder
     #[arg(long, value_name = "FILE")]
     pub model: PathBuf,
     /// Folder with plan.json and secret.key

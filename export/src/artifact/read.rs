@@ -40,7 +40,7 @@ impl Artifact {
         let value: Value = serde_json::from_str(json).map_err(|e| damaged(format!("metadata: {e}")))?;
         let version = value.get("version").and_then(Value::as_u64).and_then(|v| u32::try_from(v).ok());
         match version {
-            None => return Err(damaged("metadata has no version".into())),
+            None | Some(0) => return Err(damaged("metadata has no version".into())),
             Some(found) if found > ARTIFACT_VERSION => {
                 return Err(ExportError::NewerVersion {
                     path: path.into(),

@@ -102,7 +102,9 @@ fn measure(machine: &str) -> Result<CostTable, HeError> {
     let applied = two.since(&one);
     let decomposed = one.since(&applied);
     let rest = |seconds: f64, t: &Tally| (seconds - t.ntts as f64 * transform * butterfly).max(0.0) / n;
-    let conversion_mac = rest(once - apply, &decomposed) / decomposed.conversion_macs.max(1) as f64;
+    // Noise can swallow the difference; a multiply-add is never cheaper than a share of an addition in memory.
+    let conversion_mac =
+        (rest(once - apply, &decomposed) / decomposed.conversion_macs.max(1) as f64).max(pointwise * 0.1);
     let key_mac = ((rest(apply, &applied) - conversion_mac * applied.conversion_macs as f64)
         / applied.key_macs.max(1) as f64)
         .max(pointwise * 0.1);

@@ -1,7 +1,7 @@
 //! `hetrain estimate`: the price of an encrypted run before it is paid.
 
 use super::{Context, plan::Planned};
-use crate::{cli::EstimateArgs, progress::say};
+use crate::{cli::EstimateArgs, progress::tell};
 
 /// Run the command.
 ///
@@ -11,25 +11,24 @@ pub fn run(context: &Context, args: &EstimateArgs) -> anyhow::Result<()> {
     let planned = Planned::new(context, &args.plan)?;
     let (e, costs) = planned.price(1)?;
     if args.json {
-        say(&serde_json::to_string_pretty(&e)?);
-        return Ok(());
+        return Ok(tell(&serde_json::to_string_pretty(&e)?)?);
     }
     let mb = |b: u64| b as f64 / 1e6;
-    say(&format!(
+    tell(&format!(
         "{}: {} levels, ring 2^{}, modulus {:.0} of {:.0} bits, 128-bit security",
         planned.path.display(),
         e.levels,
         e.log_n,
         e.log_qp,
         e.log_qp_limit
-    ));
-    say(&format!("costs: {}", costs.machine));
-    say(&format!(
+    ))?;
+    tell(&format!("costs: {}", costs.machine))?;
+    tell(&format!(
         "  {:<24} {:<8} {:>9} {:>11} {:>9} {:>10} {:>9} {:>10} {:>6}",
         "node", "", "levels", "ciphertexts", "rotations", "plaintexts", "ms", "weights MB", "bits"
-    ));
+    ))?;
     for n in &e.nodes {
-        say(&format!(
+        tell(&format!(
             "  {:<24} {:<8} {:>9} {:>11} {:>9} {:>10} {:>9.2} {:>10.1} {:>6.1}",
             n.name,
             n.op,
@@ -40,9 +39,9 @@ pub fn run(context: &Context, args: &EstimateArgs) -> anyhow::Result<()> {
             1e3 * n.seconds,
             mb(n.weight_bytes),
             n.bits
-        ));
+        ))?;
     }
-    say(&format!(
+    tell(&format!(
         "run: {:.3} s on one thread for {}, {:.1} bits of the logits' range survive",
         e.seconds,
         match e.images_per_run {
@@ -50,20 +49,20 @@ pub fn run(context: &Context, args: &EstimateArgs) -> anyhow::Result<()> {
             n => format!("up to {n} images"),
         },
         e.bits
-    ));
-    say(&format!(
+    ))?;
+    tell(&format!(
         "before it: {:.2} s for {} rotation keys and the weights; the encrypted input travels as {:.2} MB",
         e.preparation_seconds,
         e.rotation_keys,
         mb(e.input_bytes)
-    ));
-    say(&format!(
+    ))?;
+    tell(&format!(
         "memory: {:.0} MB = keys {:.0}, weights {:.0}, ciphertexts {:.0}, plan and tables {:.0}",
         mb(e.peak_bytes),
         mb(e.key_bytes),
         mb(e.weight_bytes),
         mb(e.working_bytes),
         mb(e.resident_bytes)
-    ));
+    ))?;
     Ok(())
 }

@@ -69,7 +69,7 @@ impl Planned {
         let path = find_model(context, model)?;
         let file = keys.join("plan.json");
         let text = std::fs::read_to_string(&file)
-            .with_context(|| format!("{}\n  help: `hetrain keygen` writes this folder", file.display()))?;
+            .with_context(|| format!("{}\n  help: copy plan.json and evaluation.keys from the folder `hetrain keygen` wrote (the server never needs secret.key)", file.display()))?;
         let stored: PlanFile = serde_json::from_str(&text).with_context(|| {
             format!("{}: not a plan of `hetrain keygen`\n  help: make the keys again", file.display())
         })?;
@@ -126,7 +126,9 @@ impl Planned {
 pub fn memory_limit(max_memory: Option<f64>) -> anyhow::Result<u64> {
     match max_memory {
         Some(gb) if gb.is_finite() && gb > 0.0 => Ok((gb * 1e9) as u64),
-        Some(gb) => anyhow::bail!("--max-memory needs a positive number of GB, found {gb}"),
+        Some(gb) => anyhow::bail!(
+            "--max-memory needs a positive number of GB, found {gb}\n  help: leave it out to use what the system has free"
+        ),
         None => Ok(available_memory().map_or(u64::MAX, |free| free + resident_memory().unwrap_or(0))),
     }
 }

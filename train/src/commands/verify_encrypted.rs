@@ -129,9 +129,25 @@ fn verify(
     args: &VerifyArgs,
     folder: &Path,
 ) -> anyhow::Result<()> {
-    let encrypted = args.samples.map_or(test.len(), |n| n as usize).min(test.len());
-    let samples =
-        args.clear_samples.map_or(test.len(), |n| n as usize).clamp(encrypted, test.len().max(encrypted));
+    let within = |flag: &str, asked: Option<u64>| match asked {
+        Some(n) if n as usize > test.len() => anyhow::bail!(
+            "{flag} {n}: `{data}` has {} test images\n  help: ask for at most that many, or leave it out for all",
+            test.len()
+        ),
+        asked => Ok(asked.map_or(test.len(), |n| n as usize)),
+    };
+    let (encrypted, samples) =
+        (within("--samples", args.samples)?, within("--clear-samples", args.clear_samples)?);
+    if samples < encrypted {
+        anyhow::bail!(
+            "--clear-samples {samples}: needs at least the {encrypted} encrypted images, which are compared with the clear ones\n  help: raise it, or lower `--samples`"
+        );
+    }
+    if args.batch.is_some() && planned.program.images_per_run() == 1 {
+        anyhow::bail!(
+            "--batch: the image layout takes one image to a run\n  help: leave it out, or use `--layout batch`"
+        );
+    }
     let threads = context
         .global
         .threads

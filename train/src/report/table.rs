@@ -73,6 +73,10 @@ pub fn box_table(summary: &LadderSummary) -> String {
 /// The line below the box.
 fn price(summary: &LadderSummary) -> String {
     let t = &summary.timing;
+    if summary.encrypted().is_some() && t.infer_seconds == 0.0 {
+        // Every image was kept from a verification that was cut before it could write its times.
+        return "  latency was not measured; remove ladder.jsonl to verify again".into();
+    }
     if summary.encrypted().is_some() {
         let (image, keys, peak) = (seconds(t.image_seconds()), bytes(t.key_bytes), bytes(t.peak_bytes));
         let what = if t.images_per_run > 1 { "encrypted in batches:" } else { "latency" };

@@ -25,9 +25,9 @@ pub(super) fn spread<'a>(records: impl Iterator<Item = &'a Record>) -> f64 {
     (hi - lo).max(f64::MIN_POSITIVE)
 }
 
-fn rung_summary(job: &Job<'_>, ladder: &Ladder, rung: Rung, before: Option<Rung>) -> Option<RungSummary> {
-    let wanted = if rung == Rung::Encrypted { job.encrypted } else { job.samples };
-    let records: Vec<&Record> = ladder.rung(rung, wanted).collect();
+fn rung_summary(ladder: &Ladder, rung: Rung, before: Option<Rung>) -> Option<RungSummary> {
+    // Everything verified so far counts, also what an earlier verification did beyond today's request.
+    let records: Vec<&Record> = ladder.rung(rung, usize::MAX).collect();
     if records.is_empty() {
         return None;
     }
@@ -52,7 +52,7 @@ fn rung_summary(job: &Job<'_>, ladder: &Ladder, rung: Rung, before: Option<Rung>
         summary.agree = Some(agree);
         if before != Rung::Original {
             summary.max_logit_error = Some(worst);
-            summary.bits = Some(-(worst / spread(ladder.rung(before, wanted))).log2());
+            summary.bits = Some(-(worst / spread(ladder.rung(before, usize::MAX))).log2());
         }
     }
     Some(summary)
@@ -69,12 +69,15 @@ pub(super) fn summary(
     let mut rungs = Vec::new();
     let mut before = None;
     for rung in Rung::ALL {
-        if let Some(summary) = rung_summary(job, ladder, rung, before) {
+        if let Some(summary) = rung_summary(ladder, rung, before) {
             rungs.push(summary);
             before = Some(rung);
         }
     }
     let e = &job.estimate;
+    let fresh = measured.is_some_and(|m| m.runs > 0);
+    // Times belong to the threads they were measured with.
+    let threads = earlier.as_ref().filter(|_| !fresh).map_or(job.threads, |e| e.threads);
     let (old_nodes, old_timing) = earlier.map(|e| (e.nodes, e.timing)).unzip();
     let old_nodes = old_nodes.unwrap_or_default();
     let nodes = e
@@ -131,7 +134,7 @@ pub(super) fn summary(
         model_digest: job.artifact.digest()?,
         data: job.data.clone(),
         machine: machine::describe(),
-        threads: job.threads,
+        threads,
         rungs,
         parameters: ParametersSummary {
             log_n: e.log_n,

@@ -198,6 +198,10 @@ pub(super) fn rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<Option<
                 *worst = worst.min(bits);
             }
         }
+        for (index, bits) in &measured.node_bits {
+            let Some(node) = program.nodes.get(*index) else { continue };
+            say(&format!("    {:<24} {bits:6.1} bits agree, {:6.1} predicted", node.name, node.bits));
+        }
     }
     Ok(Some(measured))
 }

@@ -2,13 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{File, OpenOptions},
-    io::{BufRead, BufReader, Write},
+    fs::{File, OpenOptions, TryLockError},
+    io::{BufRead, BufReader, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
+
+use crate::error::io;
 
 /// The rungs, from the trained network to ciphertexts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -106,6 +108,7 @@ impl Record {
 pub struct Ladder {
     path: PathBuf,
     file: File,
+    bytes: u64,
     records: BTreeMap<(Rung, usize), Record>,
 }
 
@@ -144,29 +147,51 @@ impl Ladder {
                 line.clear();
             }
         }
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .with_context(|| path.display().to_string())?;
-        file.set_len(whole).with_context(|| path.display().to_string())?;
-        std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0))?;
-        if whole == 0 {
-            writeln!(file, "{}", serde_json::to_string(header)?)
-                .with_context(|| path.display().to_string())?;
+        let named = || path.display().to_string();
+        let file =
+            OpenOptions::new().create(true).truncate(false).write(true).open(path).with_context(named)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => bail!(
+                "{}: another process verifies into this file\n  help: wait for it, or write elsewhere with `-o DIR`",
+                path.display()
+            ),
+            Err(TryLockError::Error(e)) => return Err(e).with_context(named),
         }
-        Ok(Self { path: path.to_path_buf(), file, records })
+        let mut ladder = Self { path: path.to_path_buf(), file, bytes: whole, records };
+        ladder.cut()?;
+        if whole == 0 {
+            ladder.write(&serde_json::to_string(header)?)?;
+        }
+        Ok(ladder)
     }
 
-    /// Append a record; one write, so that a crash can cut at most the last line.
+    /// Append a record, all of it or nothing.
     ///
     /// # Errors
     /// I/O.
     pub fn push(&mut self, record: Record) -> anyhow::Result<()> {
-        let line = format!("{}\n", serde_json::to_string(&record)?);
-        self.file.write_all(line.as_bytes()).with_context(|| self.path.display().to_string())?;
+        self.write(&serde_json::to_string(&record)?)?;
         self.records.insert((record.rung, record.sample), record);
+        Ok(())
+    }
+
+    fn write(&mut self, line: &str) -> anyhow::Result<()> {
+        let line = format!("{line}\n");
+        if let Err(e) = self.file.write_all(line.as_bytes()) {
+            // What was written of the line must not stay; if even cutting fails, the next start drops the torn line.
+            let _ = self.cut();
+            return Err(io(&self.path)(e).into());
+        }
+        self.bytes += line.len() as u64;
+        Ok(())
+    }
+
+    /// Keep whole lines only.
+    fn cut(&mut self) -> anyhow::Result<()> {
+        let named = || self.path.display().to_string();
+        self.file.set_len(self.bytes).with_context(named)?;
+        self.file.seek(SeekFrom::Start(self.bytes)).with_context(named)?;
         Ok(())
     }
 
@@ -216,8 +241,10 @@ mod tests {
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() - 5]).unwrap();
         let ladder = Ladder::open(&path, &header("a")).unwrap();
+        assert!(Ladder::open(&path, &header("a")).is_err(), "two writers");
         assert_eq!(ladder.missing(Rung::Graph, 3), [2]);
         assert_eq!(ladder.get(Rung::Graph, 1).unwrap().argmax(), None, "a NaN has no class");
+        drop(ladder);
         assert_eq!(Ladder::open(&path, &header("b")).unwrap().len(), 0);
     }
 }
