@@ -69,7 +69,7 @@ impl Planned {
         let path = find_model(context, model)?;
         let file = keys.join("plan.json");
         let text = std::fs::read_to_string(&file)
-            .with_context(|| format!("{}\n  help: copy plan.json and evaluation.keys from the folder `hetrain keygen` wrote (the server never needs secret.key)", file.display()))?;
+            .with_context(|| format!("{}\n  help: `hetrain keygen` writes this folder; a server gets copies of plan.json and evaluation.keys, never secret.key", file.display()))?;
         let stored: PlanFile = serde_json::from_str(&text).with_context(|| {
             format!("{}: not a plan of `hetrain keygen`\n  help: make the keys again", file.display())
         })?;
