@@ -3,13 +3,12 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use he_infer::ckks::{CkksError, CkksParams, Context, KeySpec, ParamsLiteral, SparseRow, s13d, s14};
+use he_infer::ckks::{CkksError, CkksParams, Context, KeySpec, ParamsLiteral, SparseRow, d16, s13d, s14};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
-fn preset(c: &mut Criterion, name: &str, literal: ParamsLiteral) -> Result<(), CkksError> {
+fn preset(c: &mut Criterion, name: &str, literal: ParamsLiteral, top: usize) -> Result<(), CkksError> {
     let ctx = Context::new(&CkksParams::new(literal)?)?;
-    let top = ctx.max_level();
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let secret = ctx.secret_key(&mut rng);
     let steps: Vec<i32> = (1..9).collect();
@@ -63,8 +62,9 @@ fn matrix(c: &mut Criterion) -> Result<(), CkksError> {
 }
 
 fn run(c: &mut Criterion) -> Result<(), CkksError> {
-    preset(c, "s14", s14())?;
-    preset(c, "s13d", s13d())?;
+    preset(c, "d16_25limbs", d16(), 24)?;
+    preset(c, "s14", s14(), 7)?;
+    preset(c, "s13d", s13d(), 5)?;
     matrix(c)
 }
 

@@ -36,6 +36,6 @@ pub use keygen::{KeyBytes, os_rng};
 pub use keys::{EvalKeys, GaloisKey, KeySpec, PublicKey, SecretKey, SwitchKey};
 pub use params::{CkksParams, ParamsLiteral, ToyParams};
 pub use precision::{NoiseModel, PrecisionStats};
-pub use presets::{m15, s13, s13d, s14, s14d, toy};
+pub use presets::{d16, m15, s13, s13d, s14, s14d, toy};
 pub use rotate::Decomposition;
 pub use security::max_log_qp;

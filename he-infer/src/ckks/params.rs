@@ -228,7 +228,9 @@ mod tests {
 
     #[test]
     fn presets_pass_and_larger_moduli_are_refused() {
-        for p in [presets::s13(), presets::s13d(), presets::s14(), presets::s14d(), presets::m15()] {
+        for p in
+            [presets::s13(), presets::s13d(), presets::s14(), presets::s14d(), presets::m15(), presets::d16()]
+        {
             CkksParams::new(p.clone()).unwrap();
             let mut big = p;
             big.log_n -= 1;

@@ -98,6 +98,66 @@ pub fn m15() -> ParamsLiteral {
     }
 }
 
+/// Deep, with bootstrapping: ring degree `2^16`, scale `2^42`. Levels 1 to 3 are for the bootstrapping's slots-to-coefficients
+/// matrices and 4 to 16 for the application (42-bit primes), 17 to 24 for its modular reduction and 25 to 28 for its
+/// coefficients-to-slots matrices (50-bit primes).
+#[must_use]
+pub fn d16() -> ParamsLiteral {
+    ParamsLiteral {
+        log_n: 16,
+        q: [&[D16_Q0], D16_42.as_slice(), &D16_50].concat(),
+        p: D16_P.to_vec(),
+        alpha: 8,
+        default_scale: 2f64.powi(42),
+    }
+}
+
+const D16_Q0: u64 = 0x3_ffff_ffd2_0001;
+/// The 42-bit primes of [`d16`], levels 1 to 16.
+const D16_42: [u64; 16] = [
+    0x400_0056_0001,
+    0x3ff_ffe8_0001,
+    0x400_005c_0001,
+    0x3ff_ffd2_0001,
+    0x400_006c_0001,
+    0x3ff_ffca_0001,
+    0x400_007a_0001,
+    0x3ff_ffbe_0001,
+    0x400_0080_0001,
+    0x3ff_ff4e_0001,
+    0x400_008a_0001,
+    0x3ff_fefa_0001,
+    0x400_00b0_0001,
+    0x3ff_fee6_0001,
+    0x400_00fe_0001,
+    0x3ff_fe88_0001,
+];
+/// The 50-bit primes of [`d16`], levels 17 to 28.
+const D16_50: [u64; 12] = [
+    0x3_ffff_ffb8_0001,
+    0x3_ffff_fed6_0001,
+    0x3_ffff_fec8_0001,
+    0x3_ffff_febe_0001,
+    0x3_ffff_fea6_0001,
+    0x3_ffff_fea4_0001,
+    0x3_ffff_fe9e_0001,
+    0x3_ffff_fe9a_0001,
+    0x3_ffff_fe94_0001,
+    0x3_ffff_fe62_0001,
+    0x3_ffff_fe46_0001,
+    0x3_ffff_fdd4_0001,
+];
+const D16_P: [u64; 8] = [
+    0x3_ffff_fdce_0001,
+    0x3_ffff_fd90_0001,
+    0x3_ffff_fd7a_0001,
+    0x3_ffff_fd54_0001,
+    0x3_ffff_fd50_0001,
+    0x3_ffff_fd2a_0001,
+    0x3_ffff_fcc4_0001,
+    0x3_ffff_fcb4_0001,
+];
+
 /// INSECURE small set for tests: the primes of [`s14`] at ring degree `2^log_n`; only `ToyParams` accepts it.
 #[must_use]
 pub fn toy(log_n: u32) -> ParamsLiteral {
