@@ -15,7 +15,12 @@ fn context() -> Context {
 fn samples(ctx: &Context) -> Vec<Vec<u8>> {
     let mut rng = ChaCha20Rng::seed_from_u64(4);
     let secret = ctx.secret_key(&mut rng);
-    let spec = KeySpec { relin_level: Some(3), rotations: vec![(1, 2), (-5, 4)], conjugation_level: Some(0) };
+    let spec = KeySpec {
+        relin_level: Some(3),
+        rotations: vec![(1, 2), (-5, 4)],
+        conjugation_level: Some(0),
+        encapsulation: true,
+    };
     let keys = ctx.eval_keys(&secret, &spec, &mut rng).unwrap();
     let plain = ctx.encode(&[1.0, -2.0], 4, ctx.default_scale()).unwrap();
     let seeded = ctx.encrypt_symmetric(&plain, &secret, &mut rng).unwrap();

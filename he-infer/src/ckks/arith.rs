@@ -7,7 +7,7 @@ use super::ciphertext::Ciphertext;
 use super::context::{Context, Divider, check_scale, check_scales};
 use super::encoder::{Plaintext, PlaintextMul};
 use super::error::CkksError;
-use super::keys::EvalKeys;
+use super::keys::{EvalKeys, KeyName};
 use super::keyswitch::Division;
 use super::par;
 use crate::math::modulus::Modulus;
@@ -313,26 +313,31 @@ impl Context {
         if rescale && level == 0 {
             return Err(CkksError::NoLevelLeft { operation });
         }
-        let key = keys.relin(operation)?;
+        let key = keys.find(operation, KeyName::Relin, level)?;
         self.check_id(operation, "relinearisation key", key.id)?;
-        if key.level < level {
-            return Err(CkksError::LevelTooHigh { operation, level, available: key.level });
-        }
+        let tables = self.tables_of(key.gadget);
         let mut d = self.tensor(pairs, level);
         let d2 = d[2].iter().collect::<Vec<_>>();
-        let digits = self.digits_of(&d2, level);
+        let digits = self.digits_of(&d2, level, tables);
         let (mut u0, mut u1) = self.inner_product(&digits, &d2, key);
         if !rescale {
             let mut out = self.blank_ct(level, scale);
             let add = [Some(d[0].iter().collect()), Some(d[1].iter().collect())];
-            self.divide_by_special([&u0, &u1], level, false, add, [out.c0.limbs_mut(), out.c1.limbs_mut()]);
+            self.divide_by_special(
+                [&u0, &u1],
+                level,
+                tables,
+                false,
+                add,
+                [out.c0.limbs_mut(), out.c1.limbs_mut()],
+            );
             return Ok(out);
         }
         // (d + u / P) / q_l = (P d + u) / (P q_l).
         let [d0, d1, _] = &mut d;
         for (u, d) in [(&mut u0, d0), (&mut u1, d1)] {
             for (((u, d), plan), p) in
-                u.limbs_mut().into_iter().zip(d.limbs_mut()).zip(&self.plans).zip(&self.p_mod_q)
+                u.limbs_mut().into_iter().zip(d.limbs_mut()).zip(&self.plans).zip(&tables.p_mod_q)
             {
                 vector::mul_const_assign(self.backend, plan.modulus(), d, *p);
                 vector::add_assign(self.backend, plan.modulus(), u, d);
@@ -341,7 +346,7 @@ impl Context {
         let ql = self.modulus_at(level).unwrap_or(1) as f64;
         let mut out = self.blank_ct(level - 1, scale / ql);
         let outs = [out.c0.limbs_mut(), out.c1.limbs_mut()];
-        self.divide_by_special([&u0, &u1], level, true, [None, None], outs);
+        self.divide_by_special([&u0, &u1], level, tables, true, [None, None], outs);
         Ok(out)
     }
 

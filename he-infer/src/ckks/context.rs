@@ -1,7 +1,7 @@
 //! All tables of one parameter set.
 
 use super::error::CkksError;
-use super::params::{CkksParams, ParamsLiteral, ToyParams};
+use super::params::{CkksParams, Gadget, ParamsLiteral, ToyParams};
 use crate::math::backend::Backend;
 use crate::math::buffer::BufferPool;
 use crate::math::convert::BasisConverter;
@@ -26,6 +26,50 @@ impl Divider {
     }
 }
 
+/// Constants of key switching with one gadget.
+pub(super) struct GadgetTables {
+    pub gadget: Gadget,
+    /// `raise[j][c - 1]`: from the first `c` primes of digit `j` to every modulus.
+    pub raise: Vec<Vec<BasisConverter>>,
+    /// Division by `P` and by `q_l P` (index `l`).
+    pub by_p: Divider,
+    pub by_qp: Vec<Divider>,
+    /// `P mod q_i`, Montgomery form.
+    pub p_mod_q: Vec<u64>,
+}
+
+impl GadgetTables {
+    fn new(gadget: Gadget, levels: usize, q: &[Modulus], p: &[Modulus]) -> Self {
+        let used = q.split_at(levels).0;
+        let specials = p.split_at(gadget.specials).0;
+        let moduli: Vec<Modulus> = q.iter().chain(specials).copied().collect();
+        let raise = used.chunks(gadget.alpha).map(|digit| {
+            (1..=digit.len()).map(|c| BasisConverter::new(digit.split_at(c).0, &moduli)).collect()
+        });
+        let by_qp = used.iter().enumerate().map(|(l, ql)| {
+            let divisors: Vec<Modulus> = std::iter::once(*ql).chain(specials.iter().copied()).collect();
+            Divider::new(&divisors, q.split_at(l).0)
+        });
+        Self {
+            raise: raise.collect(),
+            by_qp: by_qp.collect(),
+            ..Self::without_digits(gadget, used, specials)
+        }
+    }
+
+    /// Tables for polynomials that need not be cut: only the division by `P`.
+    fn without_digits(gadget: Gadget, used: &[Modulus], specials: &[Modulus]) -> Self {
+        let p_mod = |m: &Modulus| specials.iter().fold(1, |acc, x| m.mul(acc, x.value() % m.value()));
+        Self {
+            gadget,
+            raise: Vec::new(),
+            by_p: Divider::new(specials, used),
+            by_qp: Vec::new(),
+            p_mod_q: used.iter().map(|m| m.to_mont(p_mod(m))).collect(),
+        }
+    }
+}
+
 /// Immutable tables and operations for one parameter set. Share it in an `Arc`.
 ///
 /// Moduli are numbered `q_0..q_L` first, then the special primes.
@@ -37,15 +81,13 @@ pub struct Context {
     pub(super) backend: Backend,
     pub(super) plans: Vec<Plan>,
     pub(super) fft: SpecialFft,
-    /// `raise[j][c - 1]`: from the first `c` primes of digit `j` to every modulus.
-    pub(super) raise: Vec<Vec<BasisConverter>>,
-    /// Division by `P`, by `q_l P` (index `l`), by `q_l` (index `l`) and by the first special prime alone.
-    pub(super) by_p: Divider,
-    pub(super) by_qp: Vec<Divider>,
+    /// Key switching by gadget, and which one a key of each level uses.
+    gadgets: Vec<GadgetTables>,
+    gadget_of_level: Vec<usize>,
+    /// One digit, one special prime: for polynomials below a single prime.
+    pub(super) small: GadgetTables,
+    /// Division by `q_l` (index `l`).
     pub(super) by_q: Vec<Divider>,
-    pub(super) by_p0: Divider,
-    /// `P mod q_i`, Montgomery form.
-    pub(super) p_mod_q: Vec<u64>,
     pub(super) scratch: BufferPool,
 }
 
@@ -88,20 +130,17 @@ impl Context {
         }
         let moduli: Vec<Modulus> = plans.iter().map(|p| *p.modulus()).collect();
         let (q, p) = moduli.split_at(lit.q.len());
-        let raise = q
-            .chunks(lit.alpha)
-            .map(|digit| {
-                (1..=digit.len()).map(|c| BasisConverter::new(digit.split_at(c).0, &moduli)).collect()
-            })
-            .collect();
-        let (mut by_q, mut by_qp) = (Vec::new(), Vec::new());
-        for (l, ql) in q.iter().enumerate() {
-            let kept = q.split_at(l).0;
-            let divisors: Vec<Modulus> = std::iter::once(*ql).chain(p.iter().copied()).collect();
-            by_q.push(Divider::new(&[*ql], kept));
-            by_qp.push(Divider::new(&divisors, kept));
+        let mut gadgets: Vec<GadgetTables> = Vec::new();
+        let mut gadget_of_level = vec![0; q.len()];
+        // From the top, so that each gadget's tables are made for the highest level that uses it.
+        for (level, index) in gadget_of_level.iter_mut().enumerate().rev() {
+            let gadget = lit.gadget(level);
+            *index = gadgets.iter().position(|g| g.gadget == gadget).unwrap_or_else(|| {
+                gadgets.push(GadgetTables::new(gadget, level + 1, q, p));
+                gadgets.len() - 1
+            });
         }
-        let p_mod = |m: &Modulus| p.iter().fold(1, |acc, x| m.mul(acc, x.value() % m.value()));
+        let by_q = q.iter().enumerate().map(|(l, ql)| Divider::new(&[*ql], q.split_at(l).0)).collect();
         Ok(Self {
             literal: lit.clone(),
             digest,
@@ -109,12 +148,10 @@ impl Context {
             n,
             backend,
             fft: SpecialFft::new(n / 2, backend),
-            raise,
-            by_p: Divider::new(p, q),
-            by_qp,
+            small: GadgetTables::without_digits(Gadget { alpha: q.len(), specials: 1 }, q, p.split_at(1).0),
+            gadgets,
+            gadget_of_level,
             by_q,
-            by_p0: Divider::new(p.split_at(1).0, q),
-            p_mod_q: q.iter().map(|m| m.to_mont(p_mod(m))).collect(),
             scratch: BufferPool::default(),
             plans,
         })
@@ -196,19 +233,21 @@ impl Context {
         self.plans.get(t).map(Plan::modulus)
     }
 
-    /// Number of special primes.
-    pub(crate) fn specials(&self) -> usize {
-        self.literal.p.len()
+    /// Key-switching constants of keys for `level` (the top level's for levels that do not exist).
+    pub(super) fn gadget_tables(&self, level: usize) -> &GadgetTables {
+        let index = self.gadget_of_level.get(level).copied().unwrap_or(0);
+        self.gadgets.get(index).unwrap_or(&self.small)
     }
 
-    /// Digits needed at `level`.
-    pub(crate) fn digits(&self, level: usize) -> usize {
-        (level + 1).div_ceil(self.literal.alpha)
+    /// Key-switching constants of a gadget some level uses, or else those of [`Context::small`].
+    pub(super) fn tables_of(&self, gadget: Gadget) -> &GadgetTables {
+        self.gadgets.iter().find(|g| g.gadget == gadget).unwrap_or(&self.small)
     }
 
-    /// Modulus numbers of the basis `q_0..q_level, p_0..`.
-    pub(crate) fn extended_basis(&self, level: usize) -> Vec<usize> {
-        (0..=level).chain(self.max_level() + 1..self.plans.len()).collect()
+    /// Modulus numbers of the basis `q_0..q_level, p_0..` with `specials` special primes.
+    pub(crate) fn extended_basis(&self, level: usize, specials: usize) -> Vec<usize> {
+        let first = self.max_level() + 1;
+        (0..=level).chain(first..first + specials).collect()
     }
 
     /// Plans of the basis `q_0..q_level`.

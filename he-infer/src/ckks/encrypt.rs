@@ -133,7 +133,7 @@ impl Context {
             let sources = kept.split_off(level + 1).into_iter().map(|x| (special, x)).collect();
             Division { kept, sources, add, out }
         });
-        self.divide(&self.by_p0, jobs.collect());
+        self.divide(&self.small.by_p, jobs.collect());
         Ok(out)
     }
 

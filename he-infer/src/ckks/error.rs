@@ -52,6 +52,19 @@ pub enum CkksError {
         /// The bound of the table, 0 if the degree is not in it.
         limit: u32,
     },
+    /// The ephemeral sparse secret would meet a modulus too large for it.
+    #[error(
+        "parameters: bootstrapping uses a secret of weight 32 with log2(q_0 p_0) = {bits:.2} at log_n {log_n}, where 128-bit \
+         security allows {limit}; take a smaller first ciphertext or special prime, or a larger ring"
+    )]
+    InsecureSparse {
+        /// Exponent of the ring degree.
+        log_n: u32,
+        /// Bits of the first ciphertext prime and the first special prime.
+        bits: f64,
+        /// The bound, 0 if no bound is known for the degree.
+        limit: f64,
+    },
     /// The scale is not a usable positive number.
     #[error("{operation}: the scale must be finite and at least 1, found {scale}")]
     BadScale {

@@ -6,8 +6,9 @@ use zeroize::Zeroizing;
 
 use super::context::Context;
 use super::error::CkksError;
-use super::keys::{EvalKeys, GaloisKey, KeySpec, PublicKey, SecretKey, SwitchKey};
+use super::keys::{EvalKeys, KeyName, KeySpec, PublicKey, SecretKey, SwitchKey};
 use super::par;
+use super::params::Gadget;
 use crate::math::permute::Permutation;
 use crate::math::poly::{RnsPoly, limb_stride};
 use crate::math::sampling::{self, Seed};
@@ -30,13 +31,35 @@ pub struct KeyBytes {
     pub memory: u64,
 }
 
+/// Weight of the ephemeral secret that bootstrapping passes through (Bossuat, Troncoso-Pastoriza, Hubaux 2022). It is used
+/// with moduli inside [`max_sparse_bits`] only.
+pub(crate) const SPARSE_WEIGHT: usize = 32;
+
+/// Largest `log2(q_0 p_0)` under which a ternary secret of weight 32 keeps 128 bits, by `log_n` (the figures of the paper
+/// above for `2^16` and of published parameter sets for `2^15`).
+pub(crate) fn max_sparse_bits(log_n: u32) -> Option<f64> {
+    match log_n {
+        16.. => Some(121.0),
+        15 => Some(84.0),
+        _ => None,
+    }
+}
+
+/// The polynomials a switching key leads between, transformed, Montgomery form.
+struct Route<'a> {
+    from: Source<'a>,
+    to: &'a RnsPoly,
+    /// `to` is replaced by its image under `X -> X^(1/g)`.
+    galois: Option<u64>,
+    /// The key of one digit for polynomials below `q_0`, at the top level.
+    small: bool,
+}
+
 /// What a switching key switches from.
 #[derive(Clone, Copy)]
-enum Source {
-    /// `s^2` to `s`.
-    Square,
-    /// `s` to `s(X^(1/g))`.
-    Galois(u64),
+enum Source<'a> {
+    Square(&'a RnsPoly),
+    Plain(&'a RnsPoly),
 }
 
 impl Context {
@@ -110,48 +133,77 @@ impl Context {
         self.check_id(OP, "secret key", secret.id)?;
         let wanted = self.resolve_spec(spec)?;
         let master = Zeroizing::new(sampling::random_seed(rng));
+        let ephemeral = if spec.encapsulation { Some(self.sparse_secret(&master)?) } else { None };
+        let sparse = ephemeral.as_ref().unwrap_or(secret);
         let jobs: Vec<_> = wanted.into_iter().enumerate().collect();
         let made = par::map(jobs, |(index, (name, level))| {
-            let source = self.key_source(name);
             let public = sampling::derive_seed(&master, "switch-key-a", index as u64);
             let errors = Zeroizing::new(sampling::derive_seed(&master, "switch-key-error", index as u64));
-            (name, self.switch_key(secret, source, level, public, &errors))
+            let (s, t) = (&secret.transformed, &sparse.transformed);
+            let route = match name {
+                KeyName::Relin => Route { from: Source::Square(s), to: s, galois: None, small: false },
+                KeyName::ToSparse => Route { from: Source::Plain(s), to: t, galois: None, small: false },
+                KeyName::FromSparse => Route { from: Source::Plain(t), to: s, galois: None, small: true },
+                KeyName::Conjugation | KeyName::Rotation(_) => {
+                    let galois = self.galois_of(name);
+                    Route { from: Source::Plain(s), to: s, galois, small: false }
+                }
+            };
+            Ok((name, self.switch_key(name, &route, level, public, &errors)?))
         });
         let mut keys = EvalKeys::default();
-        for (name, key) in made {
-            self.insert_key(&mut keys, name, key)?;
+        for made in made {
+            let (name, key) = made?;
+            keys.insert(name, key);
         }
         Ok(keys)
     }
 
-    /// Put a switching key where its name says, with the permutation it needs.
-    pub(crate) fn insert_key(
-        &self,
-        keys: &mut EvalKeys,
-        name: KeyName,
-        switch: SwitchKey,
-    ) -> Result<(), CkksError> {
-        match self.key_source(name) {
-            Source::Square => keys.relin = Some(switch),
-            Source::Galois(g) => {
-                let tables = CkksError::Tables { prime: g };
-                let permutation = Permutation::new(self.n, g).ok_or(tables)?;
-                let key = GaloisKey { switch, permutation };
-                match name {
-                    KeyName::Rotation(step) => drop(keys.rotations.insert(step, key)),
-                    _ => keys.conjugation = Some(key),
-                }
-            }
+    /// A ternary secret of weight [`SPARSE_WEIGHT`] that lives as long as the key generation.
+    fn sparse_secret(&self, master: &Seed) -> Result<SecretKey, CkksError> {
+        let bits: f64 = self.plans_of_small_basis().map(|q| (q as f64).log2()).sum();
+        let limit = max_sparse_bits(self.log_n()).unwrap_or(0.0);
+        if self.is_secure() && bits > limit {
+            return Err(CkksError::InsecureSparse { log_n: self.log_n(), bits, limit });
         }
-        Ok(())
+        let seed = Zeroizing::new(sampling::derive_seed(master, "ephemeral-secret", 0));
+        let mut coefficients = Zeroizing::new(vec![0i8; self.n]);
+        sampling::sparse_ternary(&mut ChaCha20Rng::from_seed(*seed), SPARSE_WEIGHT, &mut coefficients);
+        Ok(self.secret_from_coefficients(coefficients))
     }
 
-    fn key_source(&self, name: KeyName) -> Source {
+    /// The primes under which the ephemeral secret is used.
+    fn plans_of_small_basis(&self) -> impl Iterator<Item = u64> {
+        self.literal.q.iter().take(1).chain(self.literal.p.iter().take(1)).copied()
+    }
+
+    /// Exponent of the automorphism a key belongs to.
+    fn galois_of(&self, name: KeyName) -> Option<u64> {
         match name {
-            KeyName::Relin => Source::Square,
-            KeyName::Rotation(step) => Source::Galois(self.galois_element(step)),
-            KeyName::Conjugation => Source::Galois(2 * self.n as u64 - 1),
+            KeyName::Rotation(step) => Some(self.galois_element(step)),
+            KeyName::Conjugation => Some(2 * self.n as u64 - 1),
+            KeyName::Relin | KeyName::ToSparse | KeyName::FromSparse => None,
         }
+    }
+
+    /// Gadget of a key.
+    pub(crate) fn gadget_of(&self, name: KeyName, level: usize) -> Gadget {
+        match name {
+            KeyName::FromSparse => self.small.gadget,
+            _ => self.gadget_tables(level).gadget,
+        }
+    }
+
+    /// A key with room for its halves and the permutation it needs.
+    pub(crate) fn blank_key(&self, name: KeyName, level: usize, seed: Seed) -> Result<SwitchKey, CkksError> {
+        let gadget = self.gadget_of(name, level);
+        let permutation = match self.galois_of(name) {
+            Some(g) => Some(Permutation::new(self.n, g).ok_or(CkksError::Tables { prime: g })?),
+            None => None,
+        };
+        let digits = (level + 1).div_ceil(gadget.alpha);
+        let limbs = RnsPoly::zero(self.n, 2 * digits * (level + 1 + gadget.specials));
+        Ok(SwitchKey { limbs, level, gadget, seed, id: self.id(), permutation })
     }
 
     /// Sizes of the keys for `spec`, without generating them.
@@ -160,8 +212,9 @@ impl Context {
     /// [`CkksError::LevelTooHigh`] for a level above the top.
     pub fn key_bytes(&self, spec: &KeySpec) -> Result<KeyBytes, CkksError> {
         let mut total = KeyBytes { stored: crate::wire::eval_keys_overhead(), memory: 0 };
-        for (_, level) in self.resolve_spec(spec)? {
-            let limbs = (self.digits(level) * (level + 1 + self.specials())) as u64;
+        for (name, level) in self.resolve_spec(spec)? {
+            let gadget = self.gadget_of(name, level);
+            let limbs = ((level + 1).div_ceil(gadget.alpha) * (level + 1 + gadget.specials)) as u64;
             total.stored += crate::wire::SWITCH_KEY_OVERHEAD + limbs * self.n as u64 * 8;
             total.memory += 2 * limbs * limb_stride(self.n) as u64 * 8;
         }
@@ -170,45 +223,42 @@ impl Context {
 
     /// The distinct keys of a specification, in a fixed order, each with its level.
     fn resolve_spec(&self, spec: &KeySpec) -> Result<Vec<(KeyName, usize)>, CkksError> {
-        let mut wanted = std::collections::BTreeMap::new();
+        let mut wanted = std::collections::BTreeSet::new();
         let named = spec.relin_level.map(|l| (KeyName::Relin, l)).into_iter();
         let named = named.chain(spec.conjugation_level.map(|l| (KeyName::Conjugation, l)));
+        let pair = [(KeyName::ToSparse, 0), (KeyName::FromSparse, self.max_level())];
+        let named = named.chain(pair.into_iter().filter(|_| spec.encapsulation));
         let rotations = spec.rotations.iter().map(|(s, l)| (KeyName::Rotation(self.normalise_step(*s)), *l));
         for (name, level) in named.chain(rotations.filter(|(name, _)| *name != KeyName::Rotation(0))) {
             self.check_level("eval_keys", level)?;
-            let entry = wanted.entry(name).or_insert(level);
-            *entry = level.max(*entry);
+            wanted.insert((name, level));
         }
         Ok(wanted.into_iter().collect())
     }
 
-    /// `b_j = -a_j t + e_j + P W_j u` for the source `u` and target `t` of `source`, in Montgomery form.
+    /// `b_j = -a_j t + e_j + P W_j u` from `u` to `t`, in Montgomery form; `W_j` is 1 for keys of small polynomials.
     fn switch_key(
         &self,
-        secret: &SecretKey,
-        source: Source,
+        name: KeyName,
+        route: &Route<'_>,
         level: usize,
         seed: Seed,
         errors: &Seed,
-    ) -> SwitchKey {
-        let digits = self.digits(level);
-        let blank = RnsPoly::zero(self.n, 2 * digits * (level + 1 + self.specials()));
-        let mut key = SwitchKey { limbs: blank, level, digits, seed, id: self.id() };
+    ) -> Result<SwitchKey, CkksError> {
+        let mut key = self.blank_key(name, level, seed)?;
+        let (digits, gadget) = (key.digits(), key.gadget);
+        let factors = if route.small { &self.small } else { self.gadget_tables(level) };
         let mut error = Zeroizing::new(vec![0i8; digits * self.n]);
         sampling::centred_binomial(&mut ChaCha20Rng::from_seed(*errors), &mut error);
-        let target = match source {
-            Source::Square => None,
-            Source::Galois(g) => Permutation::new(self.n, inverse_mod_2n(g, self.n)),
-        };
-        let alpha = self.literal.alpha;
-        let basis = self.extended_basis(level);
+        let target = route.galois.and_then(|g| Permutation::new(self.n, inverse_mod_2n(g, self.n)));
+        let basis = self.extended_basis(level, gadget.specials);
         let mut limbs = key.limbs.limbs_mut().into_iter();
         let work: Vec<_> =
             basis.iter().map(|t| (*t, limbs.by_ref().take(2 * digits).collect::<Vec<_>>())).collect();
         par::for_each(work, |(t, mut pairs)| {
             let Some(plan) = self.plans.get(t) else { return };
             let m = plan.modulus();
-            let s = secret.transformed.limb(t);
+            let s = route.to.limb(t);
             let mut rotated = Zeroizing::new(Vec::new());
             if let Some(p) = &target {
                 rotated.resize(self.n, 0);
@@ -224,25 +274,27 @@ impl Context {
                 vector::mul_const_assign(self.backend, m, b, m.radix_squared());
                 vector::dot(self.backend, m, &mut product, &[(a, under)], false);
                 vector::sub_assign(self.backend, m, b, &product);
-                if t / alpha == j && t <= level {
-                    // Add P u 2^52; `secret.transformed` is s 2^52 already.
-                    let p = self.p_mod_q.get(t).copied().unwrap_or(0);
-                    match source {
-                        Source::Square => vector::dot(self.backend, m, &mut product, &[(s, s)], false),
-                        Source::Galois(_) => product.copy_from_slice(s),
+                if t / gadget.alpha == j && t <= level {
+                    // Add P u 2^52; the sources are in Montgomery form already.
+                    let p = factors.p_mod_q.get(t).copied().unwrap_or(0);
+                    match route.from {
+                        Source::Square(u) => {
+                            vector::dot(self.backend, m, &mut product, &[(u.limb(t), u.limb(t))], false);
+                        }
+                        Source::Plain(u) => product.copy_from_slice(u.limb(t)),
                     }
                     vector::mul_const_assign(self.backend, m, &mut product, p);
                     vector::add_assign(self.backend, m, b, &product);
                 }
             }
         });
-        key
+        Ok(key)
     }
 
     /// Fill the `a` halves of a switching key from its seed.
     pub(crate) fn expand_switch_key(&self, key: &mut SwitchKey) {
-        let (seed, digits, level) = (key.seed, key.digits, key.level);
-        let basis = self.extended_basis(level);
+        let (seed, digits) = (key.seed, key.digits());
+        let basis = self.extended_basis(key.level, key.gadget.specials);
         let work: Vec<_> =
             key.limbs.limbs_mut().into_iter().enumerate().filter(|(i, _)| i % 2 == 1).collect();
         par::for_each(work, |(i, limb)| {
@@ -252,14 +304,6 @@ impl Context {
             sampling::uniform(self.backend, plan.modulus(), &seed, stream, limb);
         });
     }
-}
-
-/// Which key of a set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum KeyName {
-    Relin,
-    Conjugation,
-    Rotation(i32),
 }
 
 /// Inverse of an odd number modulo `2n`.

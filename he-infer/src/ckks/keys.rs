@@ -1,11 +1,13 @@
 //! Key material: secret, public and evaluation keys.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use zeroize::Zeroizing;
 
 use super::context::Context;
 use super::error::CkksError;
+use super::params::Gadget;
 use crate::math::permute::Permutation;
 use crate::math::poly::RnsPoly;
 use crate::math::sampling::Seed;
@@ -37,43 +39,59 @@ pub struct PublicKey {
 ///
 /// Limb `(t * digits + j) * 2` of the storage is `b_j` and the next one `a_j`, for limb `t` of the basis
 /// `q_0..q_level, p_0..`: the order in which the inner product reads them. Montgomery form. `a` is expanded from the seed.
-pub struct SwitchKey {
-    pub(crate) limbs: RnsPoly,
-    pub(crate) level: usize,
-    pub(crate) digits: usize,
-    pub(crate) seed: Seed,
-    pub(crate) id: u64,
+pub(crate) struct SwitchKey {
+    pub limbs: RnsPoly,
+    pub level: usize,
+    pub gadget: Gadget,
+    pub seed: Seed,
+    pub id: u64,
+    /// The automorphism applied after switching, for rotations and conjugation.
+    pub permutation: Option<Permutation>,
 }
 
 impl SwitchKey {
-    /// Highest ciphertext level this key serves.
-    #[must_use]
-    pub fn level(&self) -> usize {
-        self.level
+    /// Digits of a polynomial at the key's level.
+    pub fn digits(&self) -> usize {
+        (self.level + 1).div_ceil(self.gadget.alpha)
     }
 
     /// `b_j` and `a_j` at limb position `t`.
     pub(super) fn pair(&self, t: usize, j: usize) -> (&[u64], &[u64]) {
-        let at = 2 * (t * self.digits + j);
+        let at = 2 * (t * self.digits() + j);
         (self.limbs.limb(at), self.limbs.limb(at + 1))
     }
 }
 
-/// A switching key from `s` to `s(X^(1/g))` and the permutation `X -> X^g` that is applied afterwards.
-pub struct GaloisKey {
-    pub(crate) switch: SwitchKey,
-    pub(super) permutation: Permutation,
+/// Which key of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum KeyName {
+    /// From `s^2` to `s`.
+    Relin,
+    /// From `s` to `s(X^-1)`.
+    Conjugation,
+    /// From `s` to `s(X^(1/g))` for a step in `1..slots`.
+    Rotation(i32),
+    /// From `s` to a sparse ephemeral secret, for polynomials modulo `q_0`.
+    ToSparse,
+    /// From that secret back to `s` at the top level, for polynomials whose coefficients are below `q_0`.
+    FromSparse,
 }
 
-impl GaloisKey {
-    /// Highest ciphertext level this key serves.
-    #[must_use]
-    pub fn level(&self) -> usize {
-        self.switch.level
+impl fmt::Display for KeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeyName::Relin => f.write_str("relinearisation"),
+            KeyName::Conjugation => f.write_str("conjugation"),
+            KeyName::Rotation(step) => write!(f, "rotation by {step}"),
+            KeyName::ToSparse | KeyName::FromSparse => f.write_str("sparse-secret encapsulation"),
+        }
     }
 }
 
 /// Which evaluation keys a computation needs, each with the highest level it is used at.
+///
+/// A step may be named at several levels: each becomes a key of its own, and an operation uses the one of the lowest level
+/// that serves it. Keys for low levels are much smaller and faster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeySpec {
     /// Level of the relinearisation key, if ciphertexts are multiplied.
@@ -82,28 +100,69 @@ pub struct KeySpec {
     pub rotations: Vec<(i32, usize)>,
     /// Level of the conjugation key, if needed.
     pub conjugation_level: Option<usize>,
+    /// The pair of keys that lead through a sparse ephemeral secret and back, for bootstrapping.
+    pub encapsulation: bool,
 }
 
-/// Keys the server needs: relinearisation, rotations by step (in `1..slots`), conjugation.
+impl KeySpec {
+    /// What both specifications ask for.
+    #[must_use]
+    pub fn union(mut self, other: &Self) -> Self {
+        self.relin_level = self.relin_level.max(other.relin_level);
+        self.conjugation_level = self.conjugation_level.max(other.conjugation_level);
+        self.encapsulation |= other.encapsulation;
+        self.rotations.extend(
+            other.rotations.iter().filter(|r| !self.rotations.contains(r)).copied().collect::<Vec<_>>(),
+        );
+        self
+    }
+}
+
+/// Keys the server needs: relinearisation, rotations, conjugation, encapsulation; each for ciphertexts up to its level.
 #[derive(Default)]
 pub struct EvalKeys {
-    /// Switches `s^2` to `s`.
-    pub relin: Option<SwitchKey>,
-    /// Rotation keys by step reduced to `1..slots`.
-    pub rotations: BTreeMap<i32, GaloisKey>,
-    /// Complex conjugation.
-    pub conjugation: Option<GaloisKey>,
+    keys: BTreeMap<(KeyName, usize), SwitchKey>,
 }
 
 impl EvalKeys {
-    pub(super) fn relin(&self, operation: &'static str) -> Result<&SwitchKey, CkksError> {
-        let missing = || CkksError::MissingKey { operation, key: "relinearisation".to_owned() };
-        self.relin.as_ref().ok_or_else(missing)
+    /// Number of keys.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
     }
 
-    pub(super) fn rotation(&self, operation: &'static str, step: i32) -> Result<&GaloisKey, CkksError> {
-        let missing = || CkksError::MissingKey { operation, key: format!("rotation by {step}") };
-        self.rotations.get(&step).ok_or_else(missing)
+    /// Whether there is no key.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The cheapest key of this name for a ciphertext at `level`.
+    pub(crate) fn find(
+        &self,
+        operation: &'static str,
+        name: KeyName,
+        level: usize,
+    ) -> Result<&SwitchKey, CkksError> {
+        if let Some((_, key)) = self.keys.range((name, level)..=(name, usize::MAX)).next() {
+            return Ok(key);
+        }
+        Err(match self.keys.range((name, 0)..(name, level)).next_back() {
+            Some(((_, available), _)) => CkksError::LevelTooHigh { operation, level, available: *available },
+            None => CkksError::MissingKey { operation, key: name.to_string() },
+        })
+    }
+
+    pub(crate) fn contains(&self, name: KeyName, level: usize) -> bool {
+        self.keys.contains_key(&(name, level))
+    }
+
+    pub(crate) fn insert(&mut self, name: KeyName, key: SwitchKey) {
+        self.keys.insert((name, key.level), key);
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (KeyName, &SwitchKey)> {
+        self.keys.iter().map(|((name, _), key)| (*name, key))
     }
 }
 

@@ -4,17 +4,30 @@
 //! the raised digits never go to memory and each key limb is read once, in storage order.
 //! Transforms at `L1 = level + 1` limbs, `K` special primes: `L1 + sum_j (L1 - |D_j| + K) + 2 (K + L1)`.
 
-use super::context::{Context, Divider};
+use super::context::{Context, Divider, GadgetTables};
 use super::keys::SwitchKey;
 use super::par;
 use crate::math::poly::RnsPoly;
 use crate::math::vector;
 
 /// A polynomial cut into digits: premultiplied coefficients and the correction counts of base conversion.
-pub(super) struct Digits {
+pub(super) struct Digits<'a> {
     ys: RnsPoly,
     vs: RnsPoly,
-    level: usize,
+    pub level: usize,
+    pub tables: &'a GadgetTables,
+}
+
+impl Digits<'_> {
+    /// Number of digits.
+    pub fn count(&self) -> usize {
+        self.vs.limbs()
+    }
+
+    /// The digit that modulus number `t` belongs to, if it is one of the ciphertext's.
+    pub fn owner(&self, t: usize) -> Option<usize> {
+        (t <= self.level).then_some(t / self.tables.gadget.alpha)
+    }
 }
 
 /// One exact division: `out = (kept - lift(sources)) / divisor + add`.
@@ -35,14 +48,14 @@ impl Context {
         RnsPoly::recycled(self.n, limbs, &self.scratch)
     }
 
-    /// Cut the transformed polynomial `c` (limbs `q_0..q_level`) into digits.
-    pub(super) fn digits_of(&self, c: &[&[u64]], level: usize) -> Digits {
-        let alpha = self.literal.alpha;
+    /// Cut the transformed polynomial `c` (limbs `q_0..q_level`) into digits as keys with these tables expect.
+    pub(super) fn digits_of<'a>(&self, c: &[&[u64]], level: usize, tables: &'a GadgetTables) -> Digits<'a> {
+        let alpha = tables.gadget.alpha;
         let mut ys = self.scratch_poly(level + 1);
-        let mut vs = self.scratch_poly(self.digits(level));
+        let mut vs = self.scratch_poly((level + 1).div_ceil(alpha));
         let converter = |j: usize| {
             let present = alpha.min(level + 1 - j * alpha);
-            self.raise.get(j).and_then(|c| c.get(present - 1))
+            tables.raise.get(j).and_then(|c| c.get(present - 1))
         };
         let work: Vec<_> = ys.limbs_mut().into_iter().zip(c).zip(&self.plans).enumerate().collect();
         par::for_each(work, |(i, ((y, x), plan))| {
@@ -57,16 +70,16 @@ impl Context {
                 c.correction(self.backend, ys, v);
             }
         });
-        Digits { ys, vs, level }
+        Digits { ys, vs, level, tables }
     }
 
     /// Digit `j` modulo modulus number `t`, transformed. Not for limbs the digit itself consists of.
-    pub(super) fn raise_digit(&self, digits: &Digits, j: usize, t: usize, out: &mut [u64]) {
-        let alpha = self.literal.alpha;
+    pub(super) fn raise_digit(&self, digits: &Digits<'_>, j: usize, t: usize, out: &mut [u64]) {
+        let alpha = digits.tables.gadget.alpha;
         let range = j * alpha..((j + 1) * alpha).min(digits.level + 1);
         let present = range.len();
         let ys: Vec<&[u64]> = range.map(|i| digits.ys.limb(i)).collect();
-        let converter = self.raise.get(j).and_then(|c| c.get(present.wrapping_sub(1)));
+        let converter = digits.tables.raise.get(j).and_then(|c| c.get(present.wrapping_sub(1)));
         if let (Some(converter), Some(plan)) = (converter, self.plans.get(t)) {
             converter.convert(self.backend, t, &ys, digits.vs.limb(j), out);
             plan.forward(out);
@@ -79,14 +92,19 @@ impl Context {
     }
 
     /// `(sum_j d_j b_j, sum_j d_j a_j)` over `q_0..q_level, p_0..`, transformed.
-    pub(super) fn inner_product(&self, digits: &Digits, c: &[&[u64]], key: &SwitchKey) -> (RnsPoly, RnsPoly) {
-        let basis = self.extended_basis(digits.level);
-        let count = self.digits(digits.level);
+    pub(super) fn inner_product(
+        &self,
+        digits: &Digits<'_>,
+        c: &[&[u64]],
+        key: &SwitchKey,
+    ) -> (RnsPoly, RnsPoly) {
+        let basis = self.extended_basis(digits.level, key.gadget.specials);
+        let count = digits.count();
         let (mut u0, mut u1) = (self.scratch_poly(basis.len()), self.scratch_poly(basis.len()));
         let work: Vec<_> = u0.limbs_mut().into_iter().zip(u1.limbs_mut()).zip(basis).collect();
         par::for_each(work, |((u0, u1), t)| {
             let Some(plan) = self.plans.get(t) else { return };
-            let own = (t <= digits.level).then_some(t / self.literal.alpha);
+            let own = digits.owner(t);
             let mut raised = self.scratch_poly(count);
             for (j, out) in raised.limbs_mut().into_iter().enumerate() {
                 if Some(j) != own {
@@ -152,14 +170,15 @@ impl Context {
         &self,
         u: [&RnsPoly; 2],
         level: usize,
+        tables: &GadgetTables,
         rescale: bool,
         add: [Option<Vec<&[u64]>>; 2],
         out: [Vec<&mut [u64]>; 2],
     ) {
         let keep = if rescale { level } else { level + 1 };
-        let divider = if rescale { self.by_qp.get(level) } else { Some(&self.by_p) };
+        let divider = if rescale { tables.by_qp.get(level) } else { Some(&tables.by_p) };
         let Some(divider) = divider else { return };
-        let basis = self.extended_basis(level);
+        let basis = self.extended_basis(level, tables.gadget.specials);
         let jobs = u.into_iter().zip(add).zip(out).map(|((u, add), out)| {
             let mut kept = u.iter().collect::<Vec<_>>();
             let sources = kept.split_off(keep);

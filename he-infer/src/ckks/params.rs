@@ -19,13 +19,57 @@ pub struct ParamsLiteral {
     pub q: Vec<u64>,
     /// Special primes of key switching.
     pub p: Vec<u64>,
-    /// Ciphertext primes per key-switching digit.
+    /// Most ciphertext primes per key-switching digit.
     pub alpha: usize,
     /// Scale at which data are encrypted and to which linear layers return.
     pub default_scale: f64,
 }
 
+/// How a switching key cuts a polynomial into digits: primes per digit, and special primes that absorb the noise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gadget {
+    /// Ciphertext primes per digit.
+    pub alpha: usize,
+    /// Special primes, the first ones of the list.
+    pub specials: usize,
+}
+
 impl ParamsLiteral {
+    /// The gadget of a switching key for ciphertexts up to `level`: the cheapest whose digits the special primes cover.
+    ///
+    /// A key for few limbs needs few special primes (level classes): at four limbs, one digit and four special primes make
+    /// two thirds of the work of eight. Prices are nanoseconds per coefficient of a transform, a conversion step and a key
+    /// word from memory, for degree `2^16`; part of the file format, since a key file does not repeat its gadget.
+    #[must_use]
+    pub fn gadget(&self, level: usize) -> Gadget {
+        const NTT: f64 = 1.0;
+        const CONVERT: f64 = 0.05;
+        const KEY: f64 = 0.32;
+        // Key-switching noise stays below the rounding noise with this many bits between digit and special primes.
+        const SLACK: f64 = 4.0;
+        let bits = |x: &[u64]| x.iter().map(|q| (*q as f64).log2()).sum::<f64>();
+        let limbs = (level + 1).min(self.q.len());
+        let used = self.q.split_at(limbs).0;
+        let cost = |g: Gadget| {
+            let (l, k) = (limbs as f64, g.specials as f64);
+            let digits = used.chunks(g.alpha).map(|d| d.len() as f64);
+            let raise: f64 = digits.clone().map(|d| (l - d + k) * (NTT + CONVERT * d)).sum();
+            l + raise
+                + 2.0 * (k + l) * NTT
+                + 2.0 * k * l * CONVERT
+                + 2.0 * digits.count() as f64 * (l + k) * KEY
+        };
+        let whole = Gadget { alpha: self.alpha, specials: self.p.len() };
+        let fits = |g: &Gadget| {
+            let special = bits(self.p.split_at(g.specials).0);
+            used.chunks(g.alpha).all(|d| bits(d) + SLACK <= special)
+        };
+        let smaller = (1..=self.p.len())
+            .flat_map(|specials| (1..=self.alpha).map(move |alpha| Gadget { alpha, specials }));
+        let all = std::iter::once(whole).chain(smaller.filter(fits));
+        all.min_by(|a, b| cost(*a).total_cmp(&cost(*b))).unwrap_or(whole)
+    }
+
     /// Generate primes for a chain: `q_0` of `first_bits`, `levels` primes around `2^scale_bits` (alternating above and
     /// below), `special` primes just below `2^special_bits`, all `1 mod 2^(log_n + 1)`; default scale `2^scale_bits`.
     ///

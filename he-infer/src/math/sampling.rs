@@ -136,6 +136,23 @@ pub fn ternary(rng: &mut (impl CryptoRng + ?Sized), out: &mut [i8]) {
     }
 }
 
+/// Fill `out` with a uniform choice among ternary vectors with exactly `weight` nonzero entries.
+///
+/// Touches memory at secret positions; call it where no one shares the processor's caches with an interest in the secret.
+pub fn sparse_ternary(rng: &mut (impl CryptoRng + ?Sized), weight: usize, out: &mut [i8]) {
+    out.fill(0);
+    let mask = (out.len().next_power_of_two() as u64).wrapping_sub(1);
+    let mut left = weight.min(out.len());
+    while left > 0 {
+        let word = rng.next_u64();
+        let position = ((word >> 1) & mask) as usize;
+        if let Some(slot) = out.get_mut(position).filter(|x| **x == 0) {
+            *slot = if word & 1 == 0 { 1 } else { -1 };
+            left -= 1;
+        }
+    }
+}
+
 /// Fill `out` with centred binomial errors of variance 10 (difference of two sums of 20 coins).
 pub fn centred_binomial(rng: &mut (impl CryptoRng + ?Sized), out: &mut [i8]) {
     let mut bytes = zeroize::Zeroizing::new([0u8; 5 * 64]);

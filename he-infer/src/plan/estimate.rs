@@ -217,7 +217,8 @@ pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeErro
         .map(|r| r.1)
         .chain(program.relin_level)
         .map(|level| {
-            let limbs = (level + 1).div_ceil(params.alpha) * (level + 1 + params.p.len());
+            let gadget = params.gadget(level);
+            let limbs = (level + 1).div_ceil(gadget.alpha) * (level + 1 + gadget.specials);
             (2 * limbs * limb_stride(n) * 8) as u64
         })
         .sum();
@@ -254,7 +255,7 @@ pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeErro
 impl Program {
     /// The evaluation keys a run needs, each at the highest level it is used at.
     pub fn key_spec(&self) -> KeySpec {
-        KeySpec { relin_level: self.relin_level, rotations: self.rotations.clone(), conjugation_level: None }
+        KeySpec { relin_level: self.relin_level, rotations: self.rotations.clone(), ..KeySpec::default() }
     }
 
     /// Gigabytes (10⁹) a run would need, and what would help, if that is more than `limit_bytes`.

@@ -77,7 +77,7 @@ fn measure(machine: &str) -> Result<CostTable, HeError> {
     let spec = KeySpec {
         relin_level: Some(LEVEL),
         rotations: steps.iter().map(|&s| (s, LEVEL)).collect(),
-        conjugation_level: None,
+        ..KeySpec::default()
     };
     let started = Instant::now();
     let keys = context.eval_keys(&secret, &spec, &mut rng)?;

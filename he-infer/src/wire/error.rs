@@ -19,6 +19,14 @@ pub enum WireError {
         /// Version this crate knows.
         supported: u16,
     },
+    /// The file is older than what this version reads.
+    #[error("the file has format version {found}, this version reads {supported}; make the file anew")]
+    OlderVersion {
+        /// Version of the file.
+        found: u16,
+        /// Version read.
+        supported: u16,
+    },
     /// The file holds something else.
     #[error("the file holds {found}, expected {expected}")]
     WrongObject {

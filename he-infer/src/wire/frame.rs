@@ -117,8 +117,11 @@ impl<R: Read> FrameReader<R> {
         if found > FORMAT_VERSION {
             return Err(WireError::NewerVersion { found, supported: FORMAT_VERSION });
         }
+        if found < FORMAT_VERSION {
+            return Err(WireError::OlderVersion { found, supported: FORMAT_VERSION });
+        }
         let [object, rest @ ..] = frame.array::<6>()?;
-        if found == 0 || rest != [0; 5] {
+        if rest != [0; 5] {
             return Err(WireError::Corrupt { detail: "impossible header" });
         }
         let found =

@@ -27,8 +27,8 @@ pub use write::{
     write_seeded_ciphertexts, write_toy_params,
 };
 
-/// Version this crate writes; older ones are read, newer ones refused.
-pub const FORMAT_VERSION: u16 = 1;
+/// Version this crate reads and writes. Version 2: a key's gadget follows from its level.
+pub const FORMAT_VERSION: u16 = 2;
 
 /// Most ciphertexts in one list.
 pub const MAX_LIST: u32 = 1 << 20;

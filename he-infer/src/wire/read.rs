@@ -7,10 +7,10 @@ use zeroize::Zeroizing;
 use super::MAX_LIST;
 use super::error::WireError;
 use super::frame::{FrameReader, Object};
-use super::write::{CONJUGATION, RELIN, ROTATION, limb_bytes};
+use super::write::{CONJUGATION, FROM_SPARSE, RELIN, ROTATION, TO_SPARSE, limb_bytes};
 use crate::ckks::{
     Ciphertext, CkksParams, Context, EvalKeys, KeyName, ParamsLiteral, PublicKey, SecretKey,
-    SeededCiphertext, SwitchKey, ToyParams,
+    SeededCiphertext, ToyParams,
 };
 use crate::math::poly::RnsPoly;
 
@@ -95,25 +95,35 @@ pub fn read_eval_keys(input: impl Read, ctx: &Context) -> Result<EvalKeys, WireE
     let mut keys = EvalKeys::default();
     for _ in 0..count {
         let (kind, step) = (f.u32()?, i32::from_le_bytes(f.array()?));
-        let known = keys.rotations.contains_key(&step);
         let name = match kind {
-            RELIN if step == 0 && keys.relin.is_none() => KeyName::Relin,
-            CONJUGATION if step == 0 && keys.conjugation.is_none() => KeyName::Conjugation,
-            ROTATION if step != 0 && ctx.normalise_step(step) == step && !known => KeyName::Rotation(step),
-            _ => return Err(WireError::Corrupt { detail: "impossible or repeated key" }),
+            RELIN if step == 0 => KeyName::Relin,
+            CONJUGATION if step == 0 => KeyName::Conjugation,
+            ROTATION if step != 0 && ctx.normalise_step(step) == step => KeyName::Rotation(step),
+            TO_SPARSE if step == 0 => KeyName::ToSparse,
+            FROM_SPARSE if step == 0 => KeyName::FromSparse,
+            _ => return Err(WireError::Corrupt { detail: "impossible key" }),
         };
         let level = level(&mut f, ctx)?;
+        let fixed = match name {
+            KeyName::ToSparse => level == 0,
+            KeyName::FromSparse => level == ctx.max_level(),
+            _ => true,
+        };
+        if !fixed || keys.contains(name, level) {
+            return Err(WireError::Corrupt { detail: "impossible or repeated key" });
+        }
         let seed = f.array()?;
-        let (digits, basis) = (ctx.digits(level), ctx.extended_basis(level));
+        let gadget = ctx.gadget_of(name, level);
+        let basis = ctx.extended_basis(level, gadget.specials);
+        let digits = (level + 1).div_ceil(gadget.alpha);
         f.need(limb_bytes(ctx, digits * basis.len()))?;
-        let mut limbs = RnsPoly::zero(ctx.n(), 2 * digits * basis.len());
-        for (i, limb) in limbs.iter_mut().step_by(2).enumerate() {
+        let mut key = ctx.blank_key(name, level, seed)?;
+        for (i, limb) in key.limbs.iter_mut().step_by(2).enumerate() {
             let m = basis.get(i / digits).and_then(|t| ctx.modulus(*t)).ok_or(BAD_LEVEL)?;
             f.limb(limb, m)?;
         }
-        let mut key = SwitchKey { limbs, level, digits, seed, id: ctx.id() };
         ctx.expand_switch_key(&mut key);
-        ctx.insert_key(&mut keys, name, key)?;
+        keys.insert(name, key);
     }
     f.finish()?;
     Ok(keys)

@@ -6,14 +6,16 @@ use super::error::WireError;
 use super::frame::{FrameWriter, Object};
 use super::{MAX_LIST, SWITCH_KEY_OVERHEAD};
 use crate::ckks::{
-    Ciphertext, CkksParams, Context, EvalKeys, ParamsLiteral, PublicKey, SecretKey, SeededCiphertext,
-    SwitchKey, ToyParams,
+    Ciphertext, CkksParams, Context, EvalKeys, KeyName, ParamsLiteral, PublicKey, SecretKey,
+    SeededCiphertext, ToyParams,
 };
 
 /// Kinds of switching keys in a file.
 pub(super) const RELIN: u32 = 0;
 pub(super) const CONJUGATION: u32 = 1;
 pub(super) const ROTATION: u32 = 2;
+pub(super) const TO_SPARSE: u32 = 3;
+pub(super) const FROM_SPARSE: u32 = 4;
 
 /// Write secure parameters.
 ///
@@ -78,16 +80,19 @@ pub fn write_public_key(out: impl Write, ctx: &Context, key: &PublicKey) -> Resu
 /// # Errors
 /// [`WireError::Unwritable`] for keys of other parameters, [`WireError::Io`].
 pub fn write_eval_keys(out: impl Write, ctx: &Context, keys: &EvalKeys) -> Result<(), WireError> {
-    let relin = keys.relin.iter().map(|k| (RELIN, 0, k));
-    let conjugation = keys.conjugation.iter().map(|k| (CONJUGATION, 0, &k.switch));
-    let rotations = keys.rotations.iter().map(|(step, k)| (ROTATION, *step, &k.switch));
-    let all: Vec<(u32, i32, &SwitchKey)> = relin.chain(conjugation).chain(rotations).collect();
-    check(all.iter().all(|(_, _, k)| k.id == ctx.id()))?;
+    check(keys.iter().all(|(_, k)| k.id == ctx.id()))?;
     let bytes =
-        all.iter().map(|(_, _, k)| SWITCH_KEY_OVERHEAD + limb_bytes(ctx, k.limbs.limbs() / 2)).sum::<u64>();
+        keys.iter().map(|(_, k)| SWITCH_KEY_OVERHEAD + limb_bytes(ctx, k.limbs.limbs() / 2)).sum::<u64>();
     let mut f = FrameWriter::start(out, Object::EvalKeys, ctx.digest(), 4 + bytes)?;
-    f.u32(all.len() as u32)?;
-    for (kind, step, key) in all {
+    f.u32(keys.len() as u32)?;
+    for (name, key) in keys.iter() {
+        let (kind, step) = match name {
+            KeyName::Relin => (RELIN, 0),
+            KeyName::Conjugation => (CONJUGATION, 0),
+            KeyName::Rotation(step) => (ROTATION, step),
+            KeyName::ToSparse => (TO_SPARSE, 0),
+            KeyName::FromSparse => (FROM_SPARSE, 0),
+        };
         f.u32(kind)?;
         f.bytes(&step.to_le_bytes())?;
         f.u32(key.level as u32)?;
