@@ -1,7 +1,10 @@
-//! Real vectors to plaintext polynomials and back.
+//! Real and complex vectors to plaintext polynomials and back.
 //!
 //! `m = round(scale * inverse_special_fft(slots))`. Values are held as 62-bit integers times a power of two, so scales far
 //! above `2^62` (constants added to unrescaled products) work; below that the rounding is exact to one unit.
+//!
+//! Sparse packing needs no special encoder: a vector repeated with period `2^k` has coefficients only at multiples of
+//! `slots / 2^k`, the same polynomial that a transform over `2^k` slots would give.
 
 use super::context::{Context, check_scale};
 use super::error::CkksError;
@@ -9,6 +12,17 @@ use super::par;
 use crate::math::modulus::Modulus;
 use crate::math::poly::RnsPoly;
 use crate::math::vector;
+
+/// A plaintext in transformed Montgomery form over `q_0..q_level` and every special prime (limbs in the order of
+/// `Context::extended_basis`), to be multiplied with polynomials that have not been divided by `P` yet.
+#[derive(Clone)]
+#[allow(dead_code, reason = "read by the linear transforms over the extended basis")]
+pub(crate) struct ExtendedPlaintext {
+    pub(crate) poly: RnsPoly,
+    pub(crate) level: usize,
+    pub(crate) scale: f64,
+    pub(crate) id: u64,
+}
 
 /// Encoded vector as integers: level-independent, `8 n` bytes. Expand it where it is used.
 #[derive(Clone)]
@@ -97,20 +111,40 @@ impl Context {
     /// # Errors
     /// Too many or non-finite values, or a bad scale.
     pub fn encode_coefficients(&self, values: &[f64], scale: f64) -> Result<Coefficients, CkksError> {
+        self.coefficients_of_slots(values, &[], scale)
+    }
+
+    /// Encode complex slots `re + i im` (at most `slots` of each, missing parts are zero); as [`Context::encode`] otherwise.
+    ///
+    /// # Errors
+    /// As for [`Context::encode`].
+    pub fn encode_complex(
+        &self,
+        re: &[f64],
+        im: &[f64],
+        level: usize,
+        scale: f64,
+    ) -> Result<Plaintext, CkksError> {
+        self.expand(&self.encode_complex_coefficients(re, im, scale)?, level)
+    }
+
+    /// The level-independent part of encoding complex slots `re + i im`, for any of the `expand` functions.
+    ///
+    /// # Errors
+    /// As for [`Context::encode_coefficients`].
+    pub fn encode_complex_coefficients(
+        &self,
+        re: &[f64],
+        im: &[f64],
+        scale: f64,
+    ) -> Result<Coefficients, CkksError> {
+        self.coefficients_of_slots(re, im, scale)
+    }
+
+    fn coefficients_of_slots(&self, re: &[f64], im: &[f64], scale: f64) -> Result<Coefficients, CkksError> {
         const OP: &str = "encode";
         check_scale(OP, scale)?;
-        let slots = self.slots();
-        if values.len() > slots {
-            return Err(CkksError::TooManyValues { operation: OP, given: values.len(), slots });
-        }
-        if let Some((index, value)) = values.iter().enumerate().find(|(_, v)| !v.is_finite()) {
-            return Err(CkksError::NotFinite { operation: OP, index, value: *value });
-        }
-        let mut re = vec![0.0; slots];
-        for (dst, src) in re.iter_mut().zip(values) {
-            *dst = *src;
-        }
-        let mut im = vec![0.0; slots];
+        let (mut re, mut im) = (self.padded_slots(OP, re)?, self.padded_slots(OP, im)?);
         self.fft.encode(&mut re, &mut im);
         let largest = re.iter().chain(&im).fold(0.0f64, |m, x| m.max(x.abs())) * scale;
         let shift = if largest < 2f64.powi(62) { 0 } else { largest.log2().floor() as u32 - 60 };
@@ -119,12 +153,27 @@ impl Context {
         Ok(Coefficients { values, shift, scale, bits: largest.max(1.0).log2() + 1.0, id: self.id() })
     }
 
+    /// Checked values, filled up with zeros to one per slot.
+    fn padded_slots(&self, operation: &'static str, values: &[f64]) -> Result<Vec<f64>, CkksError> {
+        let slots = self.slots();
+        if values.len() > slots {
+            return Err(CkksError::TooManyValues { operation, given: values.len(), slots });
+        }
+        if let Some((index, value)) = values.iter().enumerate().find(|(_, v)| !v.is_finite()) {
+            return Err(CkksError::NotFinite { operation, index, value: *value });
+        }
+        let mut padded = Vec::with_capacity(slots);
+        padded.extend_from_slice(values);
+        padded.resize(slots, 0.0);
+        Ok(padded)
+    }
+
     /// Bring encoded coefficients to transformed form at `level`.
     ///
     /// # Errors
     /// A level above the top, foreign coefficients, or values that do not fit the modulus at `level`.
     pub fn expand(&self, c: &Coefficients, level: usize) -> Result<Plaintext, CkksError> {
-        let poly = self.expand_with(c, level, |m| m.radix())?;
+        let poly = self.expand_with(c, level, &self.level_basis(level), |m| m.radix())?;
         Ok(Plaintext { poly, level, scale: c.scale, id: self.id() })
     }
 
@@ -133,15 +182,34 @@ impl Context {
     /// # Errors
     /// As for [`Context::expand`].
     pub fn expand_mul(&self, c: &Coefficients, level: usize) -> Result<PlaintextMul, CkksError> {
-        let poly = self.expand_with(c, level, |m| m.radix_squared())?;
+        let poly = self.expand_with(c, level, &self.level_basis(level), |m| m.radix_squared())?;
         Ok(PlaintextMul { poly, level, scale: c.scale, id: self.id() })
     }
 
-    /// Residues of the coefficients times a constant (given in Montgomery form), transformed.
+    /// Bring encoded coefficients to the form for multiplication over `q_0..q_level` and every special prime.
+    ///
+    /// # Errors
+    /// As for [`Context::expand`]; the coefficients must fit the modulus without the special primes.
+    #[allow(dead_code, reason = "used by the linear transforms over the extended basis")]
+    pub(crate) fn expand_mul_extended(
+        &self,
+        c: &Coefficients,
+        level: usize,
+    ) -> Result<ExtendedPlaintext, CkksError> {
+        let poly = self.expand_with(c, level, &self.extended_basis(level), |m| m.radix_squared())?;
+        Ok(ExtendedPlaintext { poly, level, scale: c.scale, id: self.id() })
+    }
+
+    fn level_basis(&self, level: usize) -> Vec<usize> {
+        (0..=level.min(self.max_level())).collect()
+    }
+
+    /// Residues of the coefficients times a constant (given in Montgomery form) at the moduli of `basis`, transformed.
     fn expand_with(
         &self,
         c: &Coefficients,
         level: usize,
+        basis: &[usize],
         constant: impl Fn(&Modulus) -> u64 + Sync + Send,
     ) -> Result<RnsPoly, CkksError> {
         const OP: &str = "encode";
@@ -151,8 +219,9 @@ impl Context {
         if c.bits >= available {
             return Err(CkksError::Overflow { operation: OP, needed: c.bits, available, level });
         }
-        let mut poly = RnsPoly::zero(self.n, level + 1);
-        let work = poly.limbs_mut().into_iter().zip(&self.plans).collect();
+        let mut poly = RnsPoly::zero(self.n, basis.len());
+        let plans = basis.iter().filter_map(|t| self.plans.get(*t));
+        let work = poly.limbs_mut().into_iter().zip(plans).collect();
         par::for_each(work, |(limb, plan)| {
             let m = plan.modulus();
             let k = m.mul(constant(m), m.pow(2, u64::from(c.shift)));
@@ -167,11 +236,19 @@ impl Context {
     /// # Errors
     /// A plaintext of other parameters.
     pub fn decode(&self, plain: &Plaintext) -> Result<Vec<f64>, CkksError> {
+        Ok(self.decode_complex(plain)?.0)
+    }
+
+    /// Decode a plaintext to the real and imaginary parts of every slot.
+    ///
+    /// # Errors
+    /// A plaintext of other parameters.
+    pub fn decode_complex(&self, plain: &Plaintext) -> Result<(Vec<f64>, Vec<f64>), CkksError> {
         self.check_id("decode", "plaintext", plain.id)?;
         let limbs = self.limbs_to_decode(plain.level, plain.scale);
         let (mut re, mut im) = self.centred_coefficients(plain.poly.head(limbs));
         self.slots_from_coefficients(&mut re, &mut im, plain.scale);
-        Ok(re)
+        Ok((re, im))
     }
 
     /// Limbs that surely hold a message below `2^60` at `scale` (all, if fewer).
@@ -219,5 +296,48 @@ impl Context {
     pub(super) fn slots_from_coefficients(&self, re: &mut [f64], im: &mut [f64], scale: f64) {
         re.iter_mut().chain(im.iter_mut()).for_each(|x| *x /= scale);
         self.fft.decode(re, im);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ToyParams, toy};
+    use super::*;
+
+    #[test]
+    fn extended_plaintexts_continue_the_short_ones_over_the_special_primes() {
+        let ctx = Context::insecure(&ToyParams::new(toy(6)).unwrap()).unwrap();
+        let (re, im): (Vec<f64>, Vec<f64>) = (0..32).map(|i| f64::from(i).sin_cos()).unzip();
+        let c = ctx.encode_complex_coefficients(&re, &im, ctx.default_scale()).unwrap();
+        for level in [0, 3, ctx.max_level()] {
+            let wide = ctx.expand_mul_extended(&c, level).unwrap();
+            let short = ctx.expand_mul(&c, level).unwrap();
+            let basis = ctx.extended_basis(level);
+            assert_eq!((wide.poly.limbs(), wide.level, wide.id), (basis.len(), level, ctx.id()));
+            assert!(wide.scale == c.scale());
+            assert!((0..=level).all(|t| wide.poly.limb(t) == short.poly.limb(t)));
+            for (limb, t) in wide.poly.iter().zip(&basis) {
+                let (plan, mut x) = (&ctx.plans[*t], limb.to_vec());
+                plan.inverse(&mut x);
+                let m = plan.modulus();
+                assert!(x.iter().zip(&c.values).all(|(x, v)| m.centred(m.from_mont(*x)) == *v));
+            }
+        }
+        assert!(ctx.expand_mul_extended(&c, ctx.max_level() + 1).is_err());
+    }
+
+    #[test]
+    fn repeated_vectors_are_polynomials_in_a_power_of_x() {
+        let context = |log_n| Context::insecure(&ToyParams::new(toy(log_n)).unwrap()).unwrap();
+        let (wide, narrow) = (context(9), context(6));
+        let short: Vec<f64> = (0..32).map(|i| (f64::from(i) + 0.5).cos()).collect();
+        let repeated: Vec<f64> = short.iter().copied().cycle().take(wide.slots()).collect();
+        let scale = wide.default_scale();
+        let sparse = wide.encode_coefficients(&repeated, scale).unwrap();
+        let dense = narrow.encode_coefficients(&short, scale).unwrap();
+        for (i, v) in sparse.values.iter().enumerate() {
+            let want = if i % 8 == 0 { dense.values[i / 8] } else { 0 };
+            assert!((v - want).abs() <= 1, "{i}: {v} {want}");
+        }
     }
 }

@@ -27,6 +27,8 @@ mod security;
 
 pub use ciphertext::{Ciphertext, SeededCiphertext};
 pub use context::Context;
+#[allow(unused_imports, reason = "named by the linear transforms")]
+pub(crate) use encoder::ExtendedPlaintext;
 pub use encoder::{Coefficients, Plaintext, PlaintextMul};
 pub use encrypt::{PublicationPolicy, Published};
 pub use error::CkksError;
