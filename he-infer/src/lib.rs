@@ -6,9 +6,10 @@
 //!                           └─► CkksSlots    the encrypted run
 //! ```
 //! Inside the crate, imports go up this list: [`math`] (primes, transforms) knows no CKKS, [`ckks`] knows no network, [`slots`]
-//! abstracts both, the kernels are written over it, [`plan`] touches no ciphertext, [`run`] joins them.
+//! abstracts both, the kernels are written over it, [`bootstrap`] joins them to refresh ciphertexts, [`plan`] touches no ciphertext, [`run`] joins them.
 #![deny(unsafe_code)]
 
+pub mod bootstrap;
 pub mod ckks;
 mod error;
 mod kernels;

@@ -13,17 +13,6 @@ use crate::math::modulus::Modulus;
 use crate::math::poly::RnsPoly;
 use crate::math::vector;
 
-/// A plaintext in transformed Montgomery form over `q_0..q_level` and every special prime (limbs in the order of
-/// `Context::extended_basis`), to be multiplied with polynomials that have not been divided by `P` yet.
-#[derive(Clone)]
-#[allow(dead_code, reason = "read by the linear transforms over the extended basis")]
-pub(crate) struct ExtendedPlaintext {
-    pub(crate) poly: RnsPoly,
-    pub(crate) level: usize,
-    pub(crate) scale: f64,
-    pub(crate) id: u64,
-}
-
 /// Encoded vector as integers: level-independent, `8 n` bytes. Expand it where it is used.
 #[derive(Clone)]
 pub struct Coefficients {
@@ -186,18 +175,18 @@ impl Context {
         Ok(PlaintextMul { poly, level, scale: c.scale, id: self.id() })
     }
 
-    /// Bring encoded coefficients to the form for multiplication over `q_0..q_level` and every special prime.
+    /// Residues for multiplication (transformed, Montgomery form) over `q_0..q_level` and the first `specials` special
+    /// primes.
     ///
     /// # Errors
     /// As for [`Context::expand`]; the coefficients must fit the modulus without the special primes.
-    #[allow(dead_code, reason = "used by the linear transforms over the extended basis")]
-    pub(crate) fn expand_mul_extended(
+    pub(super) fn expand_extended(
         &self,
         c: &Coefficients,
         level: usize,
-    ) -> Result<ExtendedPlaintext, CkksError> {
-        let poly = self.expand_with(c, level, &self.extended_basis(level), |m| m.radix_squared())?;
-        Ok(ExtendedPlaintext { poly, level, scale: c.scale, id: self.id() })
+        specials: usize,
+    ) -> Result<RnsPoly, CkksError> {
+        self.expand_with(c, level, &self.extended_basis(level, specials), |m| m.radix_squared())
     }
 
     fn level_basis(&self, level: usize) -> Vec<usize> {
@@ -310,34 +299,19 @@ mod tests {
         let (re, im): (Vec<f64>, Vec<f64>) = (0..32).map(|i| f64::from(i).sin_cos()).unzip();
         let c = ctx.encode_complex_coefficients(&re, &im, ctx.default_scale()).unwrap();
         for level in [0, 3, ctx.max_level()] {
-            let wide = ctx.expand_mul_extended(&c, level).unwrap();
+            let wide = ctx.expand_extended(&c, level, 2).unwrap();
             let short = ctx.expand_mul(&c, level).unwrap();
-            let basis = ctx.extended_basis(level);
-            assert_eq!((wide.poly.limbs(), wide.level, wide.id), (basis.len(), level, ctx.id()));
-            assert!(wide.scale == c.scale());
-            assert!((0..=level).all(|t| wide.poly.limb(t) == short.poly.limb(t)));
-            for (limb, t) in wide.poly.iter().zip(&basis) {
+            let basis = ctx.extended_basis(level, 2);
+            assert_eq!(wide.limbs(), basis.len());
+            assert!((0..=level).all(|t| wide.limb(t) == short.poly.limb(t)));
+            for (limb, t) in wide.iter().zip(&basis) {
                 let (plan, mut x) = (&ctx.plans[*t], limb.to_vec());
-                plan.inverse(&mut x);
                 let m = plan.modulus();
-                assert!(x.iter().zip(&c.values).all(|(x, v)| m.centred(m.from_mont(*x)) == *v));
+                plan.inverse(&mut x);
+                for (x, v) in x.iter().zip(&c.values) {
+                    assert_eq!(m.centred(m.from_mont(*x)), *v);
+                }
             }
-        }
-        assert!(ctx.expand_mul_extended(&c, ctx.max_level() + 1).is_err());
-    }
-
-    #[test]
-    fn repeated_vectors_are_polynomials_in_a_power_of_x() {
-        let context = |log_n| Context::insecure(&ToyParams::new(toy(log_n)).unwrap()).unwrap();
-        let (wide, narrow) = (context(9), context(6));
-        let short: Vec<f64> = (0..32).map(|i| (f64::from(i) + 0.5).cos()).collect();
-        let repeated: Vec<f64> = short.iter().copied().cycle().take(wide.slots()).collect();
-        let scale = wide.default_scale();
-        let sparse = wide.encode_coefficients(&repeated, scale).unwrap();
-        let dense = narrow.encode_coefficients(&short, scale).unwrap();
-        for (i, v) in sparse.values.iter().enumerate() {
-            let want = if i % 8 == 0 { dense.values[i / 8] } else { 0 };
-            assert!((v - want).abs() <= 1, "{i}: {v} {want}");
         }
     }
 }

@@ -65,6 +65,12 @@ pub enum CkksError {
         /// The bound, 0 if no bound is known for the degree.
         limit: f64,
     },
+    /// The chain or the settings do not allow bootstrapping.
+    #[error("bootstrapping: {detail}")]
+    Bootstrap {
+        /// What does not fit.
+        detail: String,
+    },
     /// The scale is not a usable positive number.
     #[error("{operation}: the scale must be finite and at least 1, found {scale}")]
     BadScale {

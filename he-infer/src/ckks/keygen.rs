@@ -51,7 +51,7 @@ struct Route<'a> {
     to: &'a RnsPoly,
     /// `to` is replaced by its image under `X -> X^(1/g)`.
     galois: Option<u64>,
-    /// The key of one digit for polynomials below `q_0`, at the top level.
+    /// A key of one digit and one special prime, for polynomials below `q_0`.
     small: bool,
 }
 
@@ -142,7 +142,7 @@ impl Context {
             let (s, t) = (&secret.transformed, &sparse.transformed);
             let route = match name {
                 KeyName::Relin => Route { from: Source::Square(s), to: s, galois: None, small: false },
-                KeyName::ToSparse => Route { from: Source::Plain(s), to: t, galois: None, small: false },
+                KeyName::ToSparse => Route { from: Source::Plain(s), to: t, galois: None, small: true },
                 KeyName::FromSparse => Route { from: Source::Plain(t), to: s, galois: None, small: true },
                 KeyName::Conjugation | KeyName::Rotation(_) => {
                     let galois = self.galois_of(name);
@@ -189,7 +189,7 @@ impl Context {
     /// Gadget of a key.
     pub(crate) fn gadget_of(&self, name: KeyName, level: usize) -> Gadget {
         match name {
-            KeyName::FromSparse => self.small.gadget,
+            KeyName::ToSparse | KeyName::FromSparse => self.small.gadget,
             _ => self.gadget_tables(level).gadget,
         }
     }

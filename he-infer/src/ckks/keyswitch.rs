@@ -187,4 +187,19 @@ impl Context {
         });
         self.divide(divider, jobs.collect());
     }
+
+    /// Divide one polynomial over `q_0..q_level, p_0..` by `P`.
+    pub(super) fn divide_one_by_special(
+        &self,
+        u: &RnsPoly,
+        level: usize,
+        tables: &GadgetTables,
+        out: Vec<&mut [u64]>,
+    ) {
+        let basis = self.extended_basis(level, tables.gadget.specials);
+        let mut kept = u.iter().collect::<Vec<_>>();
+        let sources = kept.split_off(level + 1);
+        let sources = basis.iter().skip(level + 1).copied().zip(sources).collect();
+        self.divide(&tables.by_p, vec![Division { kept, sources, add: None, out }]);
+    }
 }

@@ -22,13 +22,14 @@ mod par;
 mod params;
 mod precision;
 mod presets;
+mod raise;
 mod rotate;
 mod security;
+mod transform;
 
 pub use ciphertext::{Ciphertext, SeededCiphertext};
 pub use context::Context;
 #[allow(unused_imports, reason = "named by the linear transforms")]
-pub(crate) use encoder::ExtendedPlaintext;
 pub use encoder::{Coefficients, Plaintext, PlaintextMul};
 pub use encrypt::{PublicationPolicy, Published};
 pub use error::CkksError;
@@ -38,6 +39,7 @@ pub(crate) use keys::KeyName;
 pub use keys::{EvalKeys, KeySpec, PublicKey, SecretKey};
 pub use params::{CkksParams, Gadget, ParamsLiteral, ToyParams};
 pub use precision::{NoiseModel, PrecisionStats};
-pub use presets::{d16, m15, s13, s13d, s14, s14d, toy};
+pub use presets::{d16, m15, s13, s13d, s14, s14d, toy, toy_deep};
 pub use rotate::Decomposition;
 pub use security::max_log_qp;
+pub use transform::{Diagonals, LinearTransform};

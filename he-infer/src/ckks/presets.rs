@@ -158,6 +158,20 @@ const D16_P: [u64; 8] = [
     0x3_ffff_fcb4_0001,
 ];
 
+/// INSECURE small set for tests of bootstrapping: the primes of [`d16`] at ring degree `2^log_n`, with three levels for each
+/// Fourier transform and `levels` (at most 13) for the application.
+#[must_use]
+pub fn toy_deep(log_n: u32, levels: usize) -> ParamsLiteral {
+    let q = |n: usize| D16_42.iter().take(n).copied();
+    ParamsLiteral {
+        log_n,
+        q: std::iter::once(D16_Q0).chain(q(3 + levels)).chain(D16_50.iter().take(11).copied()).collect(),
+        p: D16_P.iter().take(6).copied().collect(),
+        alpha: 5,
+        default_scale: 2f64.powi(42),
+    }
+}
+
 /// INSECURE small set for tests: the primes of [`s14`] at ring degree `2^log_n`; only `ToyParams` accepts it.
 #[must_use]
 pub fn toy(log_n: u32) -> ParamsLiteral {

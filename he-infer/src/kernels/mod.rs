@@ -4,4 +4,4 @@ mod linear;
 mod polynomial;
 
 pub(crate) use linear::{LinearWeights, linear};
-pub(crate) use polynomial::{Quadratic, polynomial, quadratic};
+pub(crate) use polynomial::{Quadratic, chebyshev, polynomial, quadratic};

@@ -177,3 +177,17 @@ impl<E: SlotEvaluator> Powers<'_, E> {
         self.e.add_const(&self.e.rescale(&acc)?, coeffs.first().copied().unwrap_or(0.0))
     }
 }
+
+/// `Σ cᵢ Tᵢ(x)` for `x` in [-1, 1].
+pub(crate) fn chebyshev<E: SlotEvaluator>(
+    e: &E,
+    x: &E::Vec,
+    coeffs: &[f64],
+    primes: &[u64],
+    scale_out: f64,
+) -> Result<E::Vec, HeError> {
+    let depth = depth_of(coeffs.len());
+    let out = e.level(x).checked_sub(depth).ok_or(HeError::NoLevelLeft { level: e.level(x) })?;
+    let known = BTreeMap::from([(1, x.clone())]);
+    Powers { e, primes, basis: Basis::Chebyshev, known, top: e.level(x) }.eval(coeffs, out, scale_out)
+}

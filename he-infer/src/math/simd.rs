@@ -8,7 +8,7 @@
 use std::arch::x86_64::*;
 
 use super::modulus::{Modulus, fold_steps};
-use super::vector::scalar;
+use super::vector::{Spread, scalar};
 
 /// Reduction constants of one prime in every lane.
 #[derive(Clone, Copy)]
@@ -145,6 +145,8 @@ entry!(sub_mul_add => sub_mul_add_v,
 entry!(dot => dot_v, (m: &Modulus, out: &mut [u64], terms: &[(&[u64], &[u64])], plain: bool));
 entry!(dot_pair => dot_pair_v,
     (m: &Modulus, out0: &mut [u64], out1: &mut [u64], terms: &[(&[u64], &[u64], &[u64])]));
+entry!(dot_spread => dot_spread_v,
+    (m: &Modulus, out0: &mut [u64], out1: &mut [u64], terms: &[Spread<'_>]));
 entry!(rounded_weighted_sum => rounded_weighted_sum_v, (v: &mut [u64], ys: &[&[u64]], inverses: &[f64]));
 entry!(linear_combination => linear_combination_v,
     (m: &Modulus, out: &mut [u64], ys: &[&[u64]], c: &[u64], v: &[u64], d: u64));
@@ -247,6 +249,29 @@ fn dot_pair_v(m: &Modulus, out0: &mut [u64], out1: &mut [u64], terms: &[(&[u64],
         let tails: Vec<_> = terms.iter().map(|(x, y, z)| (&x[n..], &y[n..], &z[n..])).collect();
         scalar::dot_pair(m, &mut out0[n..], &mut out1[n..], &tails);
     }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+fn dot_spread_v(m: &Modulus, out0: &mut [u64], out1: &mut [u64], terms: &[Spread<'_>]) {
+    let l = Lanes::new(m, terms.len());
+    let zero = _mm512_setzero_si512();
+    let shortest = terms.iter().map(|t| t.x.len().min(t.y.len()).min(t.plain.len() << t.log_run));
+    let n = whole(shortest.chain([out0.len(), out1.len()]));
+    for j in (0..n).step_by(8) {
+        let (mut lo0, mut hi0, mut lo1, mut hi1) = (zero, zero, zero, zero);
+        for t in terms {
+            let a = if t.log_run == 0 { load(t.plain, j) } else { splat(t.plain[j >> t.log_run]) };
+            let (b, c) = (load(t.x, j), load(t.y, j));
+            lo0 = _mm512_madd52lo_epu64(lo0, a, b);
+            hi0 = _mm512_madd52hi_epu64(hi0, a, b);
+            lo1 = _mm512_madd52lo_epu64(lo1, a, c);
+            hi1 = _mm512_madd52hi_epu64(hi1, a, c);
+        }
+        store(out0, j, l.reduce(lo0, hi0));
+        store(out1, j, l.reduce(lo1, hi1));
+    }
+    debug_assert!(n == out0.len(), "callers pass whole vectors of eight");
 }
 
 #[inline]

@@ -83,6 +83,26 @@ pub fn dot_pair(
     dispatch!(backend, dot_pair(m, out0, out1, terms))
 }
 
+/// One term of [`dot_spread`]: `plain` (Montgomery form, one residue per run of `2^log_run` equal ones, at least eight unless
+/// runs have length one) times `x` and `y`.
+#[derive(Clone, Copy)]
+pub struct Spread<'a> {
+    /// The known factor.
+    pub plain: &'a [u64],
+    /// Length of its runs.
+    pub log_run: u32,
+    /// Factor of the first sum.
+    pub x: &'a [u64],
+    /// Factor of the second sum.
+    pub y: &'a [u64],
+}
+
+/// `out0 = sum_t plain_t x_t`, `out1 = sum_t plain_t y_t`.
+pub fn dot_spread(backend: Backend, m: &Modulus, out0: &mut [u64], out1: &mut [u64], terms: &[Spread<'_>]) {
+    debug_assert!(terms.len() <= MAX_LAZY_TERMS && terms.iter().all(|t| t.log_run == 0 || t.log_run >= 3));
+    dispatch!(backend, dot_spread(m, out0, out1, terms))
+}
+
 /// `v = round(sum_i y_i * inverse_i)` in double precision, identical on every backend.
 pub fn rounded_weighted_sum(backend: Backend, v: &mut [u64], ys: &[&[u64]], inverses: &[f64]) {
     dispatch!(backend, rounded_weighted_sum(v, ys, inverses))
@@ -116,7 +136,22 @@ pub fn from_small(backend: Backend, m: &Modulus, out: &mut [u64], values: &[i8])
 /// The portable bodies.
 pub(super) mod scalar {
     #![expect(clippy::indexing_slicing, reason = "reference loops over slices cut to one length")]
-    use super::{MASK52, Modulus};
+    use super::{MASK52, Modulus, Spread};
+
+    pub fn dot_spread(m: &Modulus, out0: &mut [u64], out1: &mut [u64], terms: &[Spread<'_>]) {
+        for (i, (o0, o1)) in out0.iter_mut().zip(out1).enumerate() {
+            let (mut lo, mut hi) = ([0; 2], [0; 2]);
+            for t in terms {
+                for (k, x) in [t.x[i], t.y[i]].into_iter().enumerate() {
+                    let p = u128::from(t.plain[i >> t.log_run]) * u128::from(x);
+                    lo[k] += p as u64 & MASK52;
+                    hi[k] += (p >> 52) as u64;
+                }
+            }
+            *o0 = m.mont_reduce(lo[0], hi[0], terms.len());
+            *o1 = m.mont_reduce(lo[1], hi[1], terms.len());
+        }
+    }
 
     #[inline(always)]
     pub fn add_assign(m: &Modulus, a: &mut [u64], b: &[u64]) {

@@ -1,0 +1,143 @@
+//! Reduction modulo one, homomorphically: `sin(2 pi x) / 2 pi` near integers.
+//!
+//! `a cos(2 pi (x - 1/4) / 2^rho)` by an even Chebyshev polynomial, then `rho` times `y <- 2 y^2 - a^(2^(i+1))`, which doubles
+//! the angle. With `a = (1 / 2 pi)^(1 / 2^rho)` the factor `1 / 2 pi` comes out at the end. The coefficients are fitted by least
+//! squares on the arguments that occur, neighbourhoods of the integers below `K` (Han, Ki 2020), not on the whole interval.
+
+use crate::HeError;
+use crate::kernels::chebyshev;
+use crate::slots::SlotEvaluator;
+
+/// Chebyshev nodes per neighbourhood of an integer.
+const NODES: usize = 6;
+
+/// The approximation for `|x| < K`.
+#[derive(Clone, Debug)]
+pub(super) struct EvalMod {
+    coefficients: Vec<f64>,
+    doublings: usize,
+    range: f64,
+}
+
+impl EvalMod {
+    /// For integers up to `range` with fractional parts up to `2^-log_ratio`.
+    pub(super) fn new(range: usize, log_ratio: u32, degree: usize, doublings: usize) -> Self {
+        let (k, rho) = (range as f64, 2f64.powi(doublings as i32));
+        let (amplitude, eps) =
+            ((1.0 / std::f64::consts::TAU).powf(1.0 / rho), 2f64.powi(-(log_ratio as i32)));
+        let mut rows = Vec::new();
+        let top = range as i32 - 1;
+        for i in -top..=top {
+            for node in 0..NODES {
+                let offset = eps * (std::f64::consts::PI * (node as f64 + 0.5) / NODES as f64).cos();
+                let y = (f64::from(i) + offset - 0.25) / k;
+                let value = amplitude * (std::f64::consts::TAU * k * y / rho).cos();
+                let even: Vec<f64> = (0..=degree / 2).map(|j| (2.0 * j as f64 * y.acos()).cos()).collect();
+                rows.push((even, value));
+            }
+        }
+        let mut coefficients = vec![0.0; degree + 1];
+        for (c, x) in coefficients.iter_mut().step_by(2).zip(least_squares(rows, degree / 2 + 1)) {
+            *c = x;
+        }
+        Self { coefficients, doublings, range: k }
+    }
+
+    /// Levels consumed.
+    pub(super) fn depth(&self) -> usize {
+        self.coefficients.len().next_power_of_two().ilog2() as usize + self.doublings
+    }
+
+    /// `y = x / K` to the fractional part of `x`, at exactly `scale` and [`EvalMod::depth`] levels below.
+    pub(super) fn apply<E: SlotEvaluator>(
+        &self,
+        e: &E,
+        y: &E::Vec,
+        primes: &[u64],
+        scale: f64,
+    ) -> Result<E::Vec, HeError> {
+        let end = e.level(y).checked_sub(self.depth()).ok_or(HeError::NoLevelLeft { level: e.level(y) })?;
+        // Scales backwards through the squarings: each result's scale is the square of its input's over the prime.
+        let mut before = scale;
+        for level in (end + 1..).take(self.doublings) {
+            before = (before * primes.get(level).map_or(1.0, |q| *q as f64)).sqrt();
+        }
+        let shifted = e.add_const(y, -0.25 / self.range)?;
+        let mut y = chebyshev(e, &shifted, &self.coefficients, primes, before)?;
+        let mut constant = (1.0 / std::f64::consts::TAU).powf(2f64.powi(1 - self.doublings as i32));
+        for _ in 0..self.doublings {
+            let square = e.square(&y)?;
+            y = e.add_const(&e.add(&square, &square)?, -constant)?;
+            constant *= constant;
+        }
+        Ok(y)
+    }
+}
+
+/// Solve `min |A x - b|` for rows `(A_i, b_i)` by Householder reflections.
+fn least_squares(rows: Vec<(Vec<f64>, f64)>, unknowns: usize) -> Vec<f64> {
+    let (mut a, mut b): (Vec<Vec<f64>>, Vec<f64>) = rows.into_iter().unzip();
+    let entry = |row: &[f64], c: usize| row.get(c).copied().unwrap_or(0.0);
+    for c in 0..unknowns {
+        let norm = a.iter().skip(c).map(|row| entry(row, c).powi(2)).sum::<f64>().sqrt();
+        let mut v: Vec<f64> = a.iter().skip(c).map(|row| entry(row, c)).collect();
+        if let Some(first) = v.first_mut() {
+            *first += norm.copysign(*first);
+        }
+        let square: f64 = v.iter().map(|x| x * x).sum();
+        if square == 0.0 {
+            continue;
+        }
+        for k in c..unknowns {
+            let dot: f64 = v.iter().zip(a.iter().skip(c)).map(|(v, row)| v * entry(row, k)).sum();
+            for (v, row) in v.iter().zip(a.iter_mut().skip(c)) {
+                if let Some(x) = row.get_mut(k) {
+                    *x -= 2.0 * v * dot / square;
+                }
+            }
+        }
+        let dot: f64 = v.iter().zip(b.iter().skip(c)).map(|(v, b)| v * b).sum();
+        v.iter().zip(b.iter_mut().skip(c)).for_each(|(v, b)| *b -= 2.0 * v * dot / square);
+    }
+    let mut x = vec![0.0; unknowns];
+    for c in (0..unknowns).rev() {
+        let Some(row) = a.get(c) else { continue };
+        let known: f64 = (c + 1..unknowns).map(|k| entry(row, k) * entry(&x, k)).sum();
+        let value = (b.get(c).copied().unwrap_or(0.0) - known) / entry(row, c);
+        if let Some(x) = x.get_mut(c) {
+            *x = value;
+        }
+    }
+    x
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The approximation in the clear.
+    fn fraction(m: &EvalMod, x: f64) -> f64 {
+        let angle = ((x - 0.25) / m.range).acos();
+        let mut y: f64 = m.coefficients.iter().enumerate().map(|(j, c)| c * (j as f64 * angle).cos()).sum();
+        let mut constant = (1.0 / std::f64::consts::TAU).powf(2f64.powi(1 - m.doublings as i32));
+        for _ in 0..m.doublings {
+            y = 2.0 * y * y - constant;
+            constant *= constant;
+        }
+        y
+    }
+
+    #[test]
+    fn fractional_parts_are_found_near_every_integer() {
+        for (log_ratio, bits) in [(8, 13.2), (10, 17.0), (12, 20.5)] {
+            let m = EvalMod::new(16, log_ratio, 30, 3);
+            assert_eq!(m.depth(), 8);
+            let eps = 0.5f64.powi(log_ratio as i32);
+            let worst = (-15..=15)
+                .flat_map(|i| (-32..=32).map(move |k| (f64::from(i), f64::from(k) / 32.0)))
+                .map(|(i, z)| (fraction(&m, i + z * eps) / eps - z).abs())
+                .fold(0.0, f64::max);
+            assert!(-worst.log2() > bits, "ratio 2^{log_ratio}: {} bits", -worst.log2());
+        }
+    }
+}

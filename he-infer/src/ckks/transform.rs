@@ -1,0 +1,324 @@
+//! Linear maps on slots, double-hoisted: `y = sum_i d_i * rot_i(x)` with baby and giant steps (Halevi, Shoup 2014, 2018;
+//! Bossuat et al. 2021).
+//!
+//! Offsets are `(g n1 + b) stride`. The babies' rotations are kept over `Q_l P`, multiplied there with plaintexts over the same
+//! basis, and only the sums of the giants are divided by `P`; giants are joined by Horner's rule, so that one key serves
+//! them all:
+//!
+//! ```text
+//! y = B_0 + rot(B_1 + rot(B_2 + ...)),   B_g = sum_b rot_(-g n1 stride)(d_(g n1 + b)) * rot_(b stride)(x)
+//! ```
+//! Work is ordered by limb: at one modulus, digits are raised, all babies computed and all sums formed before the next.
+//!
+//! A diagonal with period `p` is a polynomial in `X^(slots / p)`. In transformed (bit-reversed) order it is constant on runs of
+//! `slots / p` residues, so only `2 p` residues are kept: the matrices of a homomorphic Fourier transform shrink from
+//! gigabytes to what the caches hold.
+
+use super::ciphertext::Ciphertext;
+use super::context::{Context, GadgetTables, check_scales};
+use super::error::CkksError;
+use super::keys::{EvalKeys, KeyName, SwitchKey};
+use super::par;
+use crate::math::poly::RnsPoly;
+use crate::math::vector;
+
+/// Nonzero diagonals of a matrix on complex slots, each given over one period.
+#[derive(Clone, Debug, Default)]
+pub struct Diagonals {
+    /// Common distance of the offsets.
+    pub stride: usize,
+    /// `diagonals[i]` belongs to offset `i * stride`; `None` where it is zero. Real and imaginary parts have one length, a
+    /// power of two, with which they repeat.
+    pub diagonals: Vec<Option<(Vec<f64>, Vec<f64>)>>,
+}
+
+/// A linear map prepared for ciphertexts of one level and scale.
+pub struct LinearTransform {
+    level: usize,
+    scale_in: f64,
+    scale_out: f64,
+    /// Steps of the baby rotations (the first is 0) and of the giant one.
+    babies: Vec<i32>,
+    giant: i32,
+    /// `sums[g]`: `(baby, plaintext)`.
+    sums: Vec<Vec<(usize, Compact)>>,
+    id: u64,
+}
+
+/// A plaintext over `q_0..q_level, p_0..` in Montgomery form, one residue per run of `2^log_run` equal ones.
+struct Compact {
+    limbs: Vec<Vec<u64>>,
+    log_run: u32,
+}
+
+/// Coefficients handled while their babies stay in the second-level cache.
+const TILE: usize = 2048;
+
+impl LinearTransform {
+    /// Level of the ciphertexts it takes; results are one level lower.
+    #[must_use]
+    pub fn level(&self) -> usize {
+        self.level
+    }
+
+    /// Rotation keys it needs, as [`super::KeySpec`] wants them.
+    #[must_use]
+    pub fn rotations(&self) -> Vec<(i32, usize)> {
+        let giant = (self.sums.len() > 1).then_some(self.giant);
+        self.babies.iter().copied().chain(giant).filter(|s| *s != 0).map(|s| (s, self.level)).collect()
+    }
+
+    /// Bytes of its plaintexts.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let plains = self.sums.iter().flatten();
+        plains.map(|(_, p)| p.limbs.iter().map(|l| 8 * l.len() as u64).sum::<u64>()).sum()
+    }
+}
+
+impl Context {
+    /// Prepare `matrix` for ciphertexts at `level` with `scale_in`; results have exactly `scale_out`. `babies` is the number
+    /// of baby steps (a power of two).
+    ///
+    /// # Errors
+    /// Level 0 or above the top, scales that leave no room, non-finite entries.
+    pub fn linear_transform(
+        &self,
+        matrix: &Diagonals,
+        level: usize,
+        scale_in: f64,
+        scale_out: f64,
+        babies: usize,
+    ) -> Result<LinearTransform, CkksError> {
+        const OP: &str = "linear_transform";
+        self.check_level(OP, level)?;
+        let q = match self.modulus_at(level) {
+            Some(q) if level > 0 => q as f64,
+            _ => return Err(CkksError::NoLevelLeft { operation: OP }),
+        };
+        let scale = scale_out * q / scale_in;
+        let babies = babies.clamp(1, matrix.diagonals.len().next_power_of_two());
+        let step = |i: usize| self.normalise_step((i * matrix.stride % self.slots()) as i32);
+        let chunks: Vec<_> = matrix.diagonals.chunks(babies).enumerate().collect();
+        let sums = par::map(chunks, |(g, row)| {
+            let present = row.iter().enumerate().filter_map(|(b, d)| d.as_ref().map(|d| (b, d)));
+            present
+                .map(|(b, (re, im))| {
+                    let turned = |x: &[f64]| turn(x, g * babies * matrix.stride, self.slots());
+                    Ok((b, self.compact(&turned(re), &turned(im), re.len(), level, scale)?))
+                })
+                .collect::<Result<Vec<_>, CkksError>>()
+        });
+        let sums = sums.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let used = sums.iter().flatten().map(|(b, _)| *b).max().unwrap_or(0);
+        let babies_at = (0..=used).map(step).collect();
+        Ok(LinearTransform {
+            level,
+            scale_in,
+            scale_out,
+            babies: babies_at,
+            giant: step(babies),
+            sums,
+            id: self.id(),
+        })
+    }
+
+    fn compact(
+        &self,
+        re: &[f64],
+        im: &[f64],
+        period: usize,
+        level: usize,
+        scale: f64,
+    ) -> Result<Compact, CkksError> {
+        let tables = self.gadget_tables(level);
+        let coefficients = self.encode_complex_coefficients(re, im, scale)?;
+        let poly = self.expand_extended(&coefficients, level, tables.gadget.specials)?;
+        // Kernels spread a residue over whole vectors of eight.
+        let run = self.slots() / period;
+        let log_run = if run < 8 { 0 } else { run.trailing_zeros() };
+        let limbs = poly.iter().map(|l| l.iter().step_by(1 << log_run).copied().collect()).collect();
+        Ok(Compact { limbs, log_run })
+    }
+
+    /// Apply a prepared linear map; the level falls by one.
+    ///
+    /// # Errors
+    /// A ciphertext of other parameters, level or scale than the map was prepared for, or a missing key.
+    pub fn apply_transform(
+        &self,
+        transform: &LinearTransform,
+        ct: &Ciphertext,
+        keys: &EvalKeys,
+    ) -> Result<Ciphertext, CkksError> {
+        const OP: &str = "apply_transform";
+        self.check_ct(OP, ct)?;
+        self.check_id(OP, "linear transform", transform.id)?;
+        if ct.level != transform.level {
+            return Err(CkksError::LevelMismatch { operation: OP, left: ct.level, right: transform.level });
+        }
+        check_scales(OP, ct.scale, transform.scale_in)?;
+        let tables = self.gadget_tables(ct.level);
+        let find = |step: i32| {
+            let key = keys.find(OP, KeyName::Rotation(step), ct.level)?;
+            self.check_id(OP, "rotation key", key.id)?;
+            if key.gadget == tables.gadget {
+                Ok(key)
+            } else {
+                let key = format!("rotation by {step} made for level {}", ct.level);
+                Err(CkksError::MissingKey { operation: OP, key })
+            }
+        };
+        let babies: Vec<Option<&SwitchKey>> = transform
+            .babies
+            .iter()
+            .map(|s| if *s == 0 { Ok(None) } else { find(*s).map(Some) })
+            .collect::<Result<_, _>>()?;
+        let mut sums = self.baby_sums(transform, ct, &babies, tables).into_iter().rev();
+        let Some(mut acc) = sums.next() else { return Err(CkksError::Empty { operation: OP }) };
+        if transform.sums.len() > 1 {
+            let key = find(transform.giant)?;
+            for sum in sums {
+                acc = self.giant_step(acc, &sum, key, ct.level, tables);
+            }
+        }
+        let mut out = self.blank_ct(ct.level - 1, transform.scale_out);
+        let outs = [out.c0.limbs_mut(), out.c1.limbs_mut()];
+        self.divide_by_special([&acc[0], &acc[1]], ct.level, tables, true, [None, None], outs);
+        Ok(out)
+    }
+
+    /// `B_g` for every giant, over `q_0..q_level, p_0..`.
+    fn baby_sums(
+        &self,
+        transform: &LinearTransform,
+        ct: &Ciphertext,
+        keys: &[Option<&SwitchKey>],
+        tables: &GadgetTables,
+    ) -> Vec<[RnsPoly; 2]> {
+        let level = ct.level;
+        let c1: Vec<&[u64]> = ct.c1.iter().collect();
+        let digits = self.digits_of(&c1, level, tables);
+        let basis = self.extended_basis(level, tables.gadget.specials);
+        let blank = || self.scratch_poly(basis.len());
+        let mut sums: Vec<[RnsPoly; 2]> = transform.sums.iter().map(|_| [blank(), blank()]).collect();
+        let mut outs: Vec<_> =
+            sums.iter_mut().map(|[a, b]| (a.limbs_mut().into_iter(), b.limbs_mut().into_iter())).collect();
+        let mut work = Vec::new();
+        for (i, t) in basis.iter().enumerate() {
+            let at: Vec<_> = outs.iter_mut().filter_map(|(a, b)| Some((a.next()?, b.next()?))).collect();
+            work.push((i, *t, at));
+        }
+        par::for_each(work, |(i, t, mut outs)| {
+            let Some(plan) = self.plans.get(t) else { return };
+            let m = plan.modulus();
+            let own = digits.owner(t);
+            let mut raised = self.scratch_poly(digits.count());
+            for (j, out) in raised.limbs_mut().into_iter().enumerate() {
+                if Some(j) != own {
+                    self.raise_digit(&digits, j, t, out);
+                }
+            }
+            let parts: Vec<&[u64]> = (0..digits.count())
+                .map(|j| if Some(j) == own { ct.c1.limb(t) } else { raised.limb(j) })
+                .collect();
+            // P c, which is zero modulo the special primes: the unrotated input over the extended basis.
+            let mut lifted = self.scratch_poly(2);
+            for (out, c) in lifted.limbs_mut().into_iter().zip([&ct.c0, &ct.c1]) {
+                match tables.p_mod_q.get(t).filter(|_| t <= level) {
+                    Some(p) => vector::mul_const(self.backend, m, out, c.limb(t), *p),
+                    None => out.fill(0),
+                }
+            }
+            let mut turned = self.scratch_poly(2 * keys.len());
+            let mut product = self.scratch_poly(2);
+            let mut limbs = turned.limbs_mut().into_iter();
+            for key in keys {
+                let (Some(out0), Some(out1)) = (limbs.next(), limbs.next()) else { return };
+                let Some(key) = key else {
+                    out0.copy_from_slice(lifted.limb(0));
+                    out1.copy_from_slice(lifted.limb(1));
+                    continue;
+                };
+                let position = self.key_position(key, t);
+                let terms: Vec<_> = parts
+                    .iter()
+                    .enumerate()
+                    .map(|(j, x)| {
+                        let (b, a) = key.pair(position, j);
+                        (*x, b, a)
+                    })
+                    .collect();
+                let mut halves = product.limbs_mut().into_iter();
+                let (Some(u0), Some(u1)) = (halves.next(), halves.next()) else { return };
+                vector::dot_pair(self.backend, m, u0, u1, &terms);
+                if t <= level {
+                    vector::add_assign(self.backend, m, u0, lifted.limb(0));
+                }
+                if let Some(p) = &key.permutation {
+                    p.apply(self.backend, out0, u0);
+                    p.apply(self.backend, out1, u1);
+                }
+            }
+            for start in (0..self.n).step_by(TILE) {
+                let range = start..(start + TILE).min(self.n);
+                for ((out0, out1), sum) in outs.iter_mut().zip(&transform.sums) {
+                    let terms: Vec<_> = sum
+                        .iter()
+                        .map(|(b, p)| {
+                            let limb = p.limbs.get(i).map_or(&[][..], |l| l);
+                            let plain = limb.get(start >> p.log_run..).unwrap_or(&[]);
+                            let turned = |k| turned.limb(2 * b + k).get(range.clone()).unwrap_or(&[]);
+                            vector::Spread { plain, log_run: p.log_run, x: turned(0), y: turned(1) }
+                        })
+                        .collect();
+                    if let (Some(o0), Some(o1)) = (out0.get_mut(range.clone()), out1.get_mut(range.clone())) {
+                        vector::dot_spread(self.backend, m, o0, o1, &terms);
+                    }
+                }
+            }
+        });
+        sums
+    }
+
+    /// `sum + rot(acc)` over the extended basis.
+    fn giant_step(
+        &self,
+        acc: [RnsPoly; 2],
+        sum: &[RnsPoly; 2],
+        key: &SwitchKey,
+        level: usize,
+        tables: &GadgetTables,
+    ) -> [RnsPoly; 2] {
+        let [a0, a1] = &acc;
+        let mut c1 = self.scratch_poly(level + 1);
+        self.divide_one_by_special(a1, level, tables, c1.limbs_mut());
+        let c1: Vec<&[u64]> = c1.iter().collect();
+        let digits = self.digits_of(&c1, level, tables);
+        let (mut u0, u1) = self.inner_product(&digits, &c1, key);
+        let basis = self.extended_basis(level, tables.gadget.specials);
+        let (mut out0, mut out1) = (self.scratch_poly(basis.len()), self.scratch_poly(basis.len()));
+        let halves = u0.limbs_mut().into_iter().zip(u1.iter()).zip(a0.iter());
+        let outs = out0.limbs_mut().into_iter().zip(out1.limbs_mut());
+        let adds = sum[0].iter().zip(sum[1].iter());
+        let work: Vec<_> = basis.iter().zip(halves).zip(outs).zip(adds).collect();
+        par::for_each(work, |(((t, ((u0, u1), a0)), (out0, out1)), (s0, s1))| {
+            let (Some(plan), Some(p)) = (self.plans.get(*t), &key.permutation) else { return };
+            let m = plan.modulus();
+            vector::add_assign(self.backend, m, u0, a0);
+            p.apply(self.backend, out0, u0);
+            p.apply(self.backend, out1, u1);
+            vector::add_assign(self.backend, m, out0, s0);
+            vector::add_assign(self.backend, m, out1, s1);
+        });
+        [out0, out1]
+    }
+}
+
+/// A periodic vector over all slots, rotated right by `by`.
+fn turn(x: &[f64], by: usize, slots: usize) -> Vec<f64> {
+    let period = x.len().max(1);
+    let back = by % period;
+    let from = x.iter().cycle().skip(period - back);
+    from.take(slots).copied().collect()
+}

@@ -1,0 +1,95 @@
+//! Bootstrapping on small insecure parameters: every code path in seconds. The secure preset runs in the ignored tests.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
+
+use he_infer::bootstrap::{BootstrapParams, Bootstrapper};
+use he_infer::ckks::{Ciphertext, CkksParams, Context, PrecisionStats, SecretKey, ToyParams, d16, toy_deep};
+use rand::SeedableRng;
+use rand_chacha::ChaCha20Rng;
+
+fn toy(log_n: u32, levels: usize) -> Context {
+    Context::insecure(&ToyParams::new(toy_deep(log_n, levels)).unwrap()).unwrap()
+}
+
+/// Full-scale inputs that find different faults.
+fn adversarial(slots: usize) -> Vec<(&'static str, Vec<f64>)> {
+    let at = |f: &dyn Fn(usize) -> f64| (0..slots).map(f).collect::<Vec<f64>>();
+    let mut state = 1u64;
+    let mut random = move || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    };
+    vec![
+        ("random", (0..slots).map(|_| random()).collect()),
+        ("constant 1", at(&|_| 1.0)),
+        ("constant -1", at(&|_| -1.0)),
+        ("one-hot", at(&|i| f64::from(u8::from(i == 3)))),
+        ("alternating", at(&|i| if i % 2 == 0 { 1.0 } else { -1.0 })),
+        ("zero", at(&|_| 0.0)),
+    ]
+}
+
+fn encrypt(
+    ctx: &Context,
+    secret: &SecretKey,
+    values: &[f64],
+    level: usize,
+    rng: &mut ChaCha20Rng,
+) -> Ciphertext {
+    let plain = ctx.encode(values, level, ctx.default_scale()).unwrap();
+    ctx.expand_ciphertext(&ctx.encrypt_symmetric(&plain, secret, rng).unwrap()).unwrap()
+}
+
+/// Worst slot over all inputs, in bits.
+fn worst(ctx: &Context, params: &BootstrapParams) -> f64 {
+    let mut rng = ChaCha20Rng::seed_from_u64(7);
+    let secret = ctx.secret_key(&mut rng);
+    let boot = Bootstrapper::new(ctx, params).unwrap();
+    let keys = ctx.eval_keys(&secret, &boot.keys(), &mut rng).unwrap();
+    let mut worst = f64::INFINITY;
+    for (name, values) in adversarial(ctx.slots()) {
+        let ct = encrypt(ctx, &secret, &values, boot.input_level(), &mut rng);
+        let fresh = boot.bootstrap(&ct, &keys).unwrap();
+        assert_eq!(fresh.level(), boot.output_level());
+        assert!((fresh.scale() / ctx.default_scale() - 1.0).abs() < 1e-11, "scale {}", fresh.scale());
+        let stats = PrecisionStats::new(&values, &ctx.decrypt(&secret, &fresh).unwrap());
+        println!("{name:>12}: {stats}");
+        worst = worst.min(stats.min_bits);
+    }
+    worst
+}
+
+#[test]
+fn small_rings_refresh_adversarial_inputs() {
+    let cases = [(10, [3, 3, 3], [3, 3, 3]), (12, [4, 4, 3], [4, 4, 3])];
+    for (log_n, down, up) in cases {
+        let ctx = toy(log_n, 4);
+        let bits = worst(&ctx, &BootstrapParams::with_groups(down.to_vec(), up.to_vec()));
+        assert!(bits > 16.0, "2^{log_n}: {bits} bits");
+    }
+}
+
+#[test]
+fn two_real_ciphertexts_share_a_run() {
+    let ctx = toy(10, 4);
+    let mut rng = ChaCha20Rng::seed_from_u64(9);
+    let secret = ctx.secret_key(&mut rng);
+    let boot = Bootstrapper::new(&ctx, &BootstrapParams::with_groups(vec![3, 3, 3], vec![3, 3, 3])).unwrap();
+    let keys = ctx.eval_keys(&secret, &boot.keys(), &mut rng).unwrap();
+    let inputs = adversarial(ctx.slots());
+    for pair in inputs.windows(2) {
+        let [a, b] = [&pair[0].1, &pair[1].1].map(|v| encrypt(&ctx, &secret, v, 3, &mut rng));
+        let fresh = boot.bootstrap_pair([&a, &b], &keys).unwrap();
+        for ((name, want), ct) in pair.iter().zip(&fresh) {
+            let stats = PrecisionStats::new(want, &ctx.decrypt(&secret, ct).unwrap());
+            assert!(stats.min_bits > 16.0, "{name}: {stats}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "the secure preset: minutes and gigabytes"]
+fn the_secure_preset_refreshes_adversarial_inputs() {
+    let ctx = Context::new(&CkksParams::new(d16()).unwrap()).unwrap();
+    let bits = worst(&ctx, &BootstrapParams::d16());
+    assert!(bits > 16.0, "{bits} bits");
+}
