@@ -1,0 +1,181 @@
+//! The table of docs/benchmarks.md: medians of CPU time (threads x wall would count waiting), one process, beside `tfhe-ntt`.
+//!
+//! `cargo bench -p he-infer --bench table [-- ntt|ops|bootstrap ...]`; `--threads N` (default 1).
+#![allow(clippy::unwrap_used, reason = "a benchmark may stop")]
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use he_infer::bootstrap::{BootstrapParams, Bootstrapper};
+use he_infer::ckks::{
+    Ciphertext, CkksParams, Context, EvalKeys, KeySpec, ParamsLiteral, PrecisionStats, SecretKey, d16, m15,
+    s14,
+};
+use he_infer::math::{backend::Backend, modulus::Modulus, ntt::Plan, primes};
+use rand::SeedableRng;
+use rand_chacha::ChaCha20Rng;
+use rustix::time::{ClockId, clock_gettime};
+
+/// CPU time of the process so far.
+fn cpu() -> Duration {
+    let t = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
+}
+
+/// Median CPU and wall milliseconds of at least seven runs and half a second.
+fn measure<T>(mut f: impl FnMut() -> T) -> (f64, f64) {
+    black_box(f());
+    let (mut busy, mut wall) = (Vec::new(), Vec::new());
+    let begun = Instant::now();
+    while busy.len() < 7 || begun.elapsed() < Duration::from_millis(500) {
+        let (c, w) = (cpu(), Instant::now());
+        black_box(f());
+        wall.push(w.elapsed().as_secs_f64() * 1e3);
+        busy.push((cpu() - c).as_secs_f64() * 1e3);
+    }
+    let median = |mut v: Vec<f64>| {
+        v.sort_by(f64::total_cmp);
+        v[v.len() / 2]
+    };
+    (median(busy), median(wall))
+}
+
+fn row<T>(name: &str, f: impl FnMut() -> T) {
+    let (busy, wall) = measure(f);
+    println!("| {name} | {busy:.3} | {wall:.3} |");
+}
+
+fn ntt() {
+    println!("\n| NTT, 50-bit prime, µs CPU | ours | tfhe-ntt | ratio |\n|---|---|---|---|");
+    for log_n in [13, 14, 15, 16] {
+        let n = 1usize << log_n;
+        let q = primes::below(50, log_n + 1, 1, &[])[0];
+        let ours = Plan::new(n, Modulus::new(q).unwrap(), Backend::detect()).unwrap();
+        let theirs = tfhe_ntt::prime64::Plan::try_new(n, q).unwrap();
+        let mut a: Vec<u64> = (0..n as u64).map(|i| i * i % q).collect();
+        let mut b = a.clone();
+        // Taken in turns, so that a busy machine slows both alike.
+        let mut ratios = Vec::new();
+        let batch = (1 << 22) >> log_n;
+        for _ in 0..15 {
+            let at = |f: &mut dyn FnMut()| {
+                let c = cpu();
+                (0..batch).for_each(|_| f());
+                (cpu() - c).as_secs_f64() * 1e6 / f64::from(batch)
+            };
+            let x = at(&mut || ours.forward(black_box(&mut a)));
+            let y = at(&mut || theirs.fwd(black_box(&mut b)));
+            ratios.push((x / y, x, y));
+        }
+        ratios.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let (r, x, y) = ratios[ratios.len() / 2];
+        println!("| 2^{log_n} forward | {x:.1} | {y:.1} | {r:.2} |");
+    }
+}
+
+fn fresh(
+    ctx: &Context,
+    secret: &SecretKey,
+    values: &[f64],
+    level: usize,
+    rng: &mut ChaCha20Rng,
+) -> Ciphertext {
+    let plain = ctx.encode(values, level, ctx.default_scale()).unwrap();
+    ctx.expand_ciphertext(&ctx.encrypt_symmetric(&plain, secret, rng).unwrap()).unwrap()
+}
+
+fn ops(name: &str, literal: ParamsLiteral, level: usize) {
+    let ctx = Context::new(&CkksParams::new(literal).unwrap()).unwrap();
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let secret = ctx.secret_key(&mut rng);
+    let steps: Vec<i32> = (1..9).collect();
+    let rotations = steps.iter().map(|s| (*s, level)).collect();
+    let keys = ctx
+        .eval_keys(&secret, &KeySpec { relin_level: Some(level), rotations, ..KeySpec::default() }, &mut rng)
+        .unwrap();
+    let values: Vec<f64> = (0..ctx.slots()).map(|i| (i as f64).sin()).collect();
+    let plain = ctx.encode(&values, level, ctx.default_scale()).unwrap();
+    let x = fresh(&ctx, &secret, &values, level, &mut rng);
+    println!("\n| {name}, {} limbs | CPU ms | wall ms |\n|---|---|---|", level + 1);
+    row("rotate", || ctx.rotate(&x, 1, &keys));
+    row("multiply + relinearise + rescale", || ctx.mul_rescale(&x, &x, &keys));
+    row("8 hoisted rotations", || ctx.rotate_many(&x, &steps, &keys));
+    row("rescale", || ctx.rescale(&x));
+    row("encode", || ctx.encode(&values, level, ctx.default_scale()));
+    row("encrypt (secret key)", || ctx.encrypt_symmetric(&plain, &secret, &mut rng).unwrap().level());
+    let one = KeySpec { rotations: vec![(1, level)], ..KeySpec::default() };
+    row("one rotation key", || ctx.eval_keys(&secret, &one, &mut rng).unwrap().len());
+}
+
+/// Full-scale inputs that find different faults.
+fn inputs(slots: usize) -> Vec<(&'static str, Vec<f64>)> {
+    let at = |f: &dyn Fn(usize) -> f64| (0..slots).map(f).collect::<Vec<f64>>();
+    vec![
+        ("random", at(&|i| ((i as f64 * 12.9898).sin() * 43758.5453).fract())),
+        ("constant", at(&|_| 1.0)),
+        ("one-hot", at(&|i| f64::from(u8::from(i == 3)))),
+        ("alternating", at(&|i| if i % 2 == 0 { 1.0 } else { -1.0 })),
+    ]
+}
+
+fn bootstrap() {
+    let ctx = Context::new(&CkksParams::new(d16()).unwrap()).unwrap();
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let secret = ctx.secret_key(&mut rng);
+    let (c, w) = (cpu(), Instant::now());
+    let boot = Bootstrapper::new(&ctx, &BootstrapParams::d16()).unwrap();
+    println!("\nD16 bootstrapping, {} levels after it", boot.output_level() - boot.input_level());
+    println!(
+        "matrices: {:.2} s CPU, {:.2} s, {:.0} MB",
+        (cpu() - c).as_secs_f64(),
+        w.elapsed().as_secs_f64(),
+        boot.bytes() as f64 / 1e6
+    );
+    let (c, w) = (cpu(), Instant::now());
+    let keys: EvalKeys = ctx.eval_keys(&secret, &boot.keys(), &mut rng).unwrap();
+    let bytes = ctx.key_bytes(&boot.keys()).unwrap();
+    println!(
+        "keys: {} of them, {:.2} s CPU, {:.2} s, {:.2} GB in memory, {:.2} GB in a file",
+        keys.len(),
+        (cpu() - c).as_secs_f64(),
+        w.elapsed().as_secs_f64(),
+        bytes.memory as f64 / 1e9,
+        bytes.stored as f64 / 1e9
+    );
+    for (name, values) in inputs(ctx.slots()) {
+        let x = fresh(&ctx, &secret, &values, boot.input_level(), &mut rng);
+        let y = boot.bootstrap(&x, &keys).unwrap();
+        println!("{name:>12}: {}", PrecisionStats::new(&values, &ctx.decrypt(&secret, &y).unwrap()));
+    }
+    let (_, values) = inputs(ctx.slots()).swap_remove(0);
+    let x = fresh(&ctx, &secret, &values, boot.input_level(), &mut rng);
+    println!("\n| bootstrap | CPU ms | wall ms |\n|---|---|---|");
+    row("one ciphertext", || boot.bootstrap(&x, &keys));
+    row("two real ciphertexts", || boot.bootstrap_pair([&x, &x], &keys));
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().filter(|l| l.starts_with("VmHWM")).for_each(|l| println!("peak memory: {l}"));
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let threads = args.iter().position(|a| a == "--threads").map_or(1, |i| args[i + 1].parse().unwrap());
+    let wants = |name: &str| {
+        args.iter().all(|a| !["ntt", "ops", "bootstrap"].contains(&a.as_str()))
+            || args.iter().any(|a| a == name)
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    println!("{threads} thread(s)");
+    pool.install(|| {
+        if wants("ntt") {
+            ntt();
+        }
+        if wants("ops") {
+            ops("log N 16 (D16)", d16(), 24);
+            ops("log N 15 (M15)", m15(), 14);
+            ops("log N 14 (S14)", s14(), 7);
+        }
+        if wants("bootstrap") {
+            bootstrap();
+        }
+    });
+}
