@@ -6,7 +6,7 @@
 
 use crate::HeError;
 use crate::kernels::chebyshev;
-use crate::slots::SlotEvaluator;
+use crate::slots::{Combination, SlotEvaluator};
 
 /// Chebyshev nodes per neighbourhood of an integer.
 const NODES: usize = 6;
@@ -66,8 +66,11 @@ impl EvalMod {
         let mut y = chebyshev(e, &shifted, &self.coefficients, primes, before)?;
         let mut constant = (1.0 / std::f64::consts::TAU).powf(2f64.powi(1 - self.doublings as i32));
         for _ in 0..self.doublings {
-            let square = e.square(&y)?;
-            y = e.add_const(&e.add(&square, &square)?, -constant)?;
+            let doubled =
+                Combination { times: 2, products: vec![(&y, &y)], terms: Vec::new(), constant: -constant };
+            let level = e.level(&y);
+            let q = primes.get(level).map_or(1.0, |q| *q as f64);
+            y = e.combine(&doubled, level, e.scale(&y) * e.scale(&y) / q)?;
             constant *= constant;
         }
         Ok(y)

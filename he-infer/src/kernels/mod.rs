@@ -1,7 +1,7 @@
 //! Network operations, written once over [`SlotEvaluator`](crate::slots::SlotEvaluator).
 
 mod linear;
-mod polynomial;
+pub(crate) mod polynomial;
 
 pub(crate) use linear::{LinearWeights, linear};
 pub(crate) use polynomial::{Quadratic, chebyshev, polynomial, quadratic};

@@ -1,6 +1,6 @@
 //! The planned program on plain numbers: what the encrypted run would give without noise.
 
-use super::{ScalarMatrix, SlotEvaluator, same_scale};
+use super::{Combination, ScalarMatrix, SlotEvaluator, check_combination, same_scale};
 use crate::HeError;
 
 /// Slots of a vector in the clear, with the level and scale the ciphertext would have.
@@ -120,6 +120,24 @@ impl SlotEvaluator for ClearSlots {
         self.alike("mul", (a.level, 1.0), (b.level, 1.0))?;
         let slots = a.slots.iter().zip(&b.slots).map(|(x, y)| x * y).collect();
         self.rescale(&ClearVec { slots, level: a.level, scale: a.scale * b.scale })
+    }
+
+    fn combine(
+        &self,
+        sum: &Combination<'_, ClearVec>,
+        level: usize,
+        scale: f64,
+    ) -> Result<ClearVec, HeError> {
+        check_combination(self, &self.primes, sum, level, scale)?;
+        let mut slots = vec![0.0; self.slots];
+        for (a, b) in &sum.products {
+            slots.iter_mut().zip(&a.slots).zip(&b.slots).for_each(|((s, x), y)| *s += x * y);
+        }
+        slots.iter_mut().for_each(|s| *s = *s * f64::from(sum.times) + sum.constant);
+        for (v, c) in &sum.terms {
+            slots.iter_mut().zip(&v.slots).for_each(|(s, x)| *s += c * x);
+        }
+        Ok(ClearVec { slots, level: level - 1, scale })
     }
 
     fn rescale(&self, a: &ClearVec) -> Result<ClearVec, HeError> {

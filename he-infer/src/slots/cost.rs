@@ -9,11 +9,13 @@
 //! | inner product with a key | | | `2β(L + K)` |
 //! | divide by P (two polynomials) | `2(K + L)` | `2KL` | |
 //! | rescale | `2(1 + level)` | | |
+//!
+//! A product that is rescaled at once divides by `P·q` in one step: its rescaling adds no transforms.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use super::{ScalarMatrix, SlotEvaluator, same_scale};
+use super::{Combination, ScalarMatrix, SlotEvaluator, check_combination, same_scale};
 use crate::HeError;
 
 /// Level and scale of a vector that has no numbers.
@@ -40,10 +42,12 @@ pub struct Tally {
     pub scalar_macs: u64,
     /// Other element-wise work, in limbs.
     pub pointwise: u64,
-    /// Rotations, and products of two ciphertexts.
+    /// Rotations.
     pub rotations: u64,
     /// Products of two ciphertexts.
     pub products: u64,
+    /// Relinearisations: sums of products share one.
+    pub relinearisations: u64,
     /// Prepared plaintexts, in limbs (memory).
     pub plain_limbs: u64,
     /// Prepared plaintexts.
@@ -62,6 +66,7 @@ impl Tally {
             pointwise: self.pointwise - before.pointwise,
             rotations: self.rotations - before.rotations,
             products: self.products - before.products,
+            relinearisations: self.relinearisations - before.relinearisations,
             plain_limbs: self.plain_limbs - before.plain_limbs,
             plains: self.plains - before.plains,
         }
@@ -137,6 +142,25 @@ impl CostCounter {
             t.ntts += 2 * (special + limbs);
             t.conversion_macs += 2 * special * limbs;
         });
+    }
+
+    /// A sum of `products` products at `level`, relinearised and rescaled.
+    fn relinearise(&self, level: usize, products: usize) {
+        self.with(|s| {
+            s.relin_level = s.relin_level.max(Some(level));
+            s.tally.products += products as u64;
+            s.tally.relinearisations += 1;
+            s.tally.pointwise += 4 * products as u64 * (level as u64 + 1);
+        });
+        self.decompose(level);
+        self.apply_key(level);
+    }
+
+    fn prime(&self, level: usize) -> Result<f64, HeError> {
+        match self.primes.get(level) {
+            Some(&q) if level > 0 => Ok(q as f64),
+            _ => Err(HeError::NoLevelLeft { level }),
+        }
     }
 
     fn note_rotation(&self, step: i32, level: usize) {
@@ -234,21 +258,23 @@ impl SlotEvaluator for CostCounter {
 
     fn mul(&self, a: &CostVec, b: &CostVec) -> Result<CostVec, HeError> {
         self.alike("mul", CostVec { scale: 1.0, ..*a }, CostVec { scale: 1.0, ..*b })?;
-        self.with(|s| {
-            s.relin_level = s.relin_level.max(Some(a.level));
-            s.tally.products += 1;
-            s.tally.pointwise += 4 * (a.level as u64 + 1);
-        });
-        self.decompose(a.level);
-        self.apply_key(a.level);
-        self.rescale(&CostVec { level: a.level, scale: a.scale * b.scale })
+        let q = self.prime(a.level)?;
+        self.relinearise(a.level, 1);
+        Ok(CostVec { level: a.level - 1, scale: a.scale * b.scale / q })
+    }
+
+    fn combine(&self, sum: &Combination<'_, CostVec>, level: usize, scale: f64) -> Result<CostVec, HeError> {
+        check_combination(self, &self.primes, sum, level, scale)?;
+        self.count(|t| t.pointwise += 2 * sum.terms.len() as u64 * (level as u64 + 1));
+        if sum.products.is_empty() {
+            return self.rescale(&CostVec { level, scale }).map(|v| CostVec { scale, ..v });
+        }
+        self.relinearise(level, sum.products.len());
+        Ok(CostVec { level: level - 1, scale })
     }
 
     fn rescale(&self, a: &CostVec) -> Result<CostVec, HeError> {
-        let q = match self.primes.get(a.level) {
-            Some(&q) if a.level > 0 => q as f64,
-            _ => return Err(HeError::NoLevelLeft { level: a.level }),
-        };
+        let q = self.prime(a.level)?;
         self.count(|t| {
             t.ntts += 2 * (1 + a.level as u64);
             t.pointwise += 2 * a.level as u64;

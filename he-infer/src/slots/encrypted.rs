@@ -1,6 +1,6 @@
 //! The planned program on ciphertexts.
 
-use super::{ScalarMatrix, SlotEvaluator};
+use super::{Combination, ScalarMatrix, SlotEvaluator};
 use crate::HeError;
 use crate::ckks::{Ciphertext, Context, EvalKeys, Plaintext, PlaintextMul};
 
@@ -79,6 +79,15 @@ impl SlotEvaluator for CkksSlots<'_> {
 
     fn mul(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext, HeError> {
         Ok(self.context.mul_rescale(a, b, self.keys)?)
+    }
+
+    fn combine(
+        &self,
+        sum: &Combination<'_, Ciphertext>,
+        level: usize,
+        scale: f64,
+    ) -> Result<Ciphertext, HeError> {
+        Ok(self.context.combine(sum, level, scale, self.keys)?)
     }
 
     fn rescale(&self, a: &Ciphertext) -> Result<Ciphertext, HeError> {

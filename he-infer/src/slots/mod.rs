@@ -19,6 +19,7 @@ pub use cost::{CostCounter, CostVec, Tally};
 pub use encrypted::CkksSlots;
 
 use crate::HeError;
+pub use crate::ckks::Combination;
 
 /// A sparse matrix of scalars for the batch layout: row `r` holds `(input vector, weight)`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -104,6 +105,17 @@ pub trait SlotEvaluator: Sync {
     /// # Errors
     /// No level left, or levels that differ.
     fn mul(&self, a: &Self::Vec, b: &Self::Vec) -> Result<Self::Vec, HeError>;
+    /// A sum of products and constant multiples, relinearised once and rescaled once: exactly `scale`, at `level - 1`.
+    /// Operands lie at or above `level`; every product has the scale `scale · q_level`.
+    ///
+    /// # Errors
+    /// No level left, operands below `level`, products of another scale, constants that do not fit, or an empty sum.
+    fn combine(
+        &self,
+        sum: &Combination<'_, Self::Vec>,
+        level: usize,
+        scale: f64,
+    ) -> Result<Self::Vec, HeError>;
     /// Divide the scale by the top prime and fall one level.
     ///
     /// # Errors
@@ -138,6 +150,37 @@ pub trait SlotEvaluator: Sync {
 
 /// Largest relative difference of scales that may be added: half an ulp of a 30-bit message.
 pub(crate) const SCALE_TOLERANCE: f64 = 1.0 / (1u64 << 30) as f64;
+
+/// What the evaluators without ciphertexts ask of a combination, as the engine does.
+fn check_combination<E: SlotEvaluator>(
+    e: &E,
+    primes: &[u64],
+    sum: &Combination<'_, E::Vec>,
+    level: usize,
+    scale: f64,
+) -> Result<(), HeError> {
+    let q = match primes.get(level) {
+        Some(&q) if level > 0 => q as f64,
+        _ => return Err(HeError::NoLevelLeft { level }),
+    };
+    if sum.products.is_empty() && sum.terms.is_empty() {
+        return Err(HeError::EmptySum);
+    }
+    let refuse = |a: &E::Vec, have: f64, want: f64| {
+        let (left, right) = ((e.level(a), have), (level, want));
+        Err(HeError::Operands { what: "combine", left, right })
+    };
+    for (a, b) in &sum.products {
+        let product = e.scale(a) * e.scale(b);
+        if !same_scale(product, scale * q) || e.level(a) < level || e.level(b) < level {
+            return refuse(a, product, scale * q);
+        }
+    }
+    match sum.terms.iter().find(|(v, _)| e.level(v) < level) {
+        Some((v, _)) => refuse(v, e.scale(v), e.scale(v)),
+        None => Ok(()),
+    }
+}
 
 /// Whether two scales may be added.
 pub(crate) fn same_scale(a: f64, b: f64) -> bool {
