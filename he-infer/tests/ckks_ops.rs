@@ -2,7 +2,8 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests stop at the first surprise")]
 
 use he_infer::ckks::{
-    CkksParams, Context, EvalKeys, KeySpec, NoiseModel, PrecisionStats, SecretKey, ToyParams, s13d, toy,
+    CkksParams, Combination, Context, EvalKeys, KeySpec, NoiseModel, PrecisionStats, SecretKey, ToyParams,
+    s13d, toy,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -116,6 +117,48 @@ fn products_sums_and_rescaling_match_the_clear() {
         let want: Vec<f64> = x.iter().map(|a| a * a).collect();
         assert!(b.compare(&want, &square).min_bits > 24.0);
     }
+}
+
+#[test]
+fn combinations_add_products_and_multiples_before_one_rescaling() {
+    let mut b = setup(&KeySpec { relin_level: Some(7), ..KeySpec::default() });
+    let (x, y, z) = (b.values(), b.values(), b.values());
+    // Operands above the level of the sum, and one at another scale.
+    let (cx, cy, mut cz) = (b.encrypt(&x, 6), b.encrypt(&y, 5), b.encrypt(&z, 7));
+    cz.divide_message(3.0).unwrap();
+    let (level, q) = (5, b.ctx.modulus_at(5).unwrap() as f64);
+    let scale = b.ctx.default_scale().powi(2) / q;
+    let mut sum = Combination {
+        times: 2,
+        products: vec![(&cx, &cy), (&cx, &cx)],
+        terms: vec![(&cz, -0.7), (&cy, 0.3)],
+        constant: 0.25,
+    };
+    let scalar = b.ctx.force_scalar().unwrap();
+    for products in [2, 1, 0] {
+        sum.products.truncate(products);
+        let want: Vec<f64> = (0..x.len())
+            .map(|i| {
+                let squares = [x[i] * y[i], x[i] * x[i]];
+                2.0 * squares[..products].iter().sum::<f64>() - 0.7 * z[i] / 3.0 + 0.3 * y[i] + 0.25
+            })
+            .collect();
+        let out = b.ctx.combine(&sum, level, scale, &b.keys).unwrap();
+        assert_eq!((out.level(), out.scale()), (level - 1, scale));
+        let s = b.compare(&want, &out);
+        assert!(s.min_bits > 23.5, "{s}");
+        let same = scalar.combine(&sum, level, scale, &b.keys).unwrap();
+        assert!(b.ctx.decrypt(&b.secret, &same).unwrap() == b.ctx.decrypt(&b.secret, &out).unwrap());
+    }
+    assert!(b.ctx.combine(&sum, 6, scale, &b.keys).is_err(), "an operand below the level");
+    assert!(b.ctx.combine(&sum, 0, scale, &b.keys).is_err(), "no level left");
+    sum.terms[0].1 = 1e300;
+    assert!(b.ctx.combine(&sum, level, scale, &b.keys).is_err(), "a constant that does not fit");
+    sum.terms.clear();
+    assert!(b.ctx.combine(&sum, level, scale, &b.keys).is_err(), "an empty sum");
+    sum.products.push((&cx, &cy));
+    assert!(b.ctx.combine(&sum, level, 1.1 * scale, &b.keys).is_err(), "a product of another scale");
+    assert!(b.ctx.combine(&sum, level, scale, &EvalKeys::default()).is_err(), "no key");
 }
 
 #[test]

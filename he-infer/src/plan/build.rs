@@ -29,7 +29,8 @@ pub struct PlanOptions {
 /// # Errors
 /// As [`plan`].
 pub fn parameters(graph: &Graph, options: PlanOptions) -> Result<Chain, HeError> {
-    let (levels, facts) = (levels::assign(graph)?, noise::facts(graph)?);
+    let levels = levels::assign(graph)?;
+    let facts = noise::facts(graph, &levels)?;
     params::search(graph, &facts, &levels, options.precision_bits, options.packing == Packing::Batch)
 }
 
@@ -39,7 +40,7 @@ pub fn parameters(graph: &Graph, options: PlanOptions) -> Result<Chain, HeError>
 /// Operations without an encrypted form, missing ranges, or a depth no secure parameter set holds.
 pub fn plan(graph: Arc<Graph>, options: PlanOptions) -> Result<Program, HeError> {
     let levels = levels::assign(&graph)?;
-    let facts = noise::facts(&graph)?;
+    let facts = noise::facts(&graph, &levels)?;
     let batch = options.packing == Packing::Batch;
     let chain = params::search(&graph, &facts, &levels, options.precision_bits, batch)?;
     let predicted = noise::predict(&graph, &facts, &levels, &chain.nominal(batch))?;

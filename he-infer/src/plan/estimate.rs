@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::program::{Packing, PlannedNode, Program, Step};
 use crate::HeError;
 use crate::ckks::KeySpec;
+use crate::kernels::polynomial::scheme_of;
 use crate::math::poly::limb_stride;
 use crate::run::{self, Observer, Prepared};
 use crate::slots::{CostCounter, CostVec, Tally};
@@ -164,7 +165,7 @@ fn working_bytes(program: &Program, node: &PlannedNode, n: usize) -> u64 {
             ct(node.level_in, babies + giants)
         }
         Step::Sums { matrix, .. } => ct(node.level_in, matrix.rows.len()),
-        Step::Polynomial(p) => ct(node.level_in, program.vectors(node) * p.degree().min(8)),
+        Step::Polynomial(p) => ct(node.level_in, program.vectors(node) * scheme_of(p, node.level_in).alive()),
         _ => 0,
     };
     inputs + inner + ct(node.level, program.vectors(node))

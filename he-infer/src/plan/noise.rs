@@ -4,10 +4,11 @@
 //! switch `β N σ² D²/(12 P²) + (1 + h)/12`, with `h = 2N/3` for a uniform ternary secret. In slots, the real part has
 //! `√(N/2)` times the coefficients' deviation.
 
-use hetrain_export::{Basis, Graph, Op, Polynomial};
+use hetrain_export::{Basis, Graph, Node, Op, Polynomial, RangeStats};
 
 use super::levels::Levels;
 use crate::HeError;
+use crate::kernels::polynomial::{Noise, Scales, scheme_of};
 
 /// Error deviation of fresh encryptions.
 const SIGMA: f64 = 3.2;
@@ -41,6 +42,8 @@ pub(crate) struct Facts {
     /// Norm of the largest row, and number of weights in it.
     pub(crate) gain: f64,
     pub(crate) terms: f64,
+    /// How a polynomial passes noise on.
+    pub(crate) polynomial: Option<Noise>,
 }
 
 /// Scale, noise deviation (in units of the message) and bits of a node.
@@ -52,12 +55,15 @@ pub(crate) struct Predicted {
 }
 
 /// Facts of every node.
-pub(crate) fn facts(graph: &Graph) -> Result<Vec<Facts>, HeError> {
+pub(crate) fn facts(graph: &Graph, levels: &[Levels]) -> Result<Vec<Facts>, HeError> {
+    let range_of =
+        |node: &Node| node.range.clone().ok_or_else(|| HeError::NoRange { node: node.name.clone() });
     graph
         .nodes()
         .iter()
-        .map(|node| {
-            let range = node.range.as_ref().ok_or_else(|| HeError::NoRange { node: node.name.clone() })?;
+        .zip(levels)
+        .map(|(node, level)| {
+            let range = range_of(node)?;
             let (mut norms, mut counts) = (Vec::new(), Vec::new());
             if node.op.is_linear() && !matches!(node.op, Op::Bias { .. } | Op::Flatten) {
                 let elements = node.shape.iter().product();
@@ -69,6 +75,13 @@ pub(crate) fn facts(graph: &Graph) -> Result<Vec<Facts>, HeError> {
                     }
                 })?;
             }
+            let input = node.inputs.first().and_then(|i| graph.nodes().get(i.0));
+            let polynomial = match (&node.op, input) {
+                (Op::Polynomial { poly }, Some(input)) => {
+                    Some(polynomial_noise(poly, level.operands, &range_of(input)?))
+                }
+                _ => None,
+            };
             let max = |v: &[f64]| v.iter().copied().fold(0.0, f64::max);
             Ok(Facts {
                 bound: range.max_abs().max(f64::MIN_POSITIVE),
@@ -76,6 +89,7 @@ pub(crate) fn facts(graph: &Graph) -> Result<Vec<Facts>, HeError> {
                 spread: range.max - range.min,
                 gain: max(&norms).sqrt(),
                 terms: max(&counts),
+                polynomial,
             })
         })
         .collect()
@@ -125,6 +139,8 @@ pub(crate) fn predict(
             }
             _ => room,
         };
+        // Where noise depends on the value: the deviation where it is largest.
+        let mut peak = None;
         let (scale, variance) = match &node.op {
             Op::Input => {
                 let scale = free(limit);
@@ -166,14 +182,21 @@ pub(crate) fn predict(
             Op::Polynomial { poly } => {
                 let (x, _) = arg(0);
                 let scale = free(limit);
-                let (reach, slope) = normalised(poly);
-                // Noise of the normalised input, and of every power made on the way at the scale of a prime.
-                let unit = (chain.scale_bits).exp2();
-                let inner = (x.sigma / reach).hypot(4.0 * switch(level.operands) / unit);
-                let drift = (x.scale * reach / unit).log2().abs();
-                let usable = poly.basis() == Basis::Chebyshev || poly.degree() < 3 || drift < 3.0;
-                let sigma = if usable { slope * inner } else { f64::INFINITY };
-                (scale, sigma * sigma + 4.0 * (switch(level.result) / scale).powi(2))
+                let prime = chain.scale_bits.exp2();
+                // Noise and scale of the input on [−1, 1]; the map of a Chebyshev interval rounds once more.
+                let (reach, map, input) = match poly.basis() {
+                    Basis::Monomial => (poly.interval().max_abs(), 0.0, None),
+                    Basis::Chebyshev => (poly.interval().half_width(), rounding / prime, Some(prime)),
+                };
+                let input_scale = input.unwrap_or(x.scale * reach);
+                let scales = Scales { prime, input: input_scale, result: scale, rounding };
+                let input = (x.sigma / reach).powi(2) + map * map;
+                // Drift doubles with every level: too much of it leaves powers without digits, or without room.
+                let drift = (input_scale / prime).log2().abs() * poly.degree() as f64;
+                let usable = f.polynomial.as_ref().filter(|_| drift < 0.5 * chain.scale_bits);
+                let v = usable.map(|n| n.variances(input, scales));
+                peak = v.map(|v| v.peak.sqrt());
+                (scale, v.map_or(f64::INFINITY, |v| v.mean))
             }
             Op::Add => {
                 let ((a, _), (b, _)) = (arg(0), arg(1));
@@ -189,26 +212,30 @@ pub(crate) fn predict(
         };
         let sigma = variance.sqrt();
         let fits = (scale * f.bound * HEADROOM).log2() <= log_q(level.result);
-        let bits = if fits { -(6.0 * sigma / f.spread.max(f.bound)).log2() } else { f64::NEG_INFINITY };
+        let bits = if fits {
+            -(6.0 * peak.unwrap_or(sigma) / f.spread.max(f.bound)).log2()
+        } else {
+            f64::NEG_INFINITY
+        };
         out.push(Predicted { scale, sigma, bits });
     }
     Ok(out)
 }
 
-/// Largest input of a polynomial, and a bound on `Σ |∂p/∂(power)|` over all powers of the input divided by it: how much a
-/// small error of every power moves the result.
-fn normalised(poly: &Polynomial) -> (f64, f64) {
-    let reach = match poly.basis() {
-        Basis::Monomial => poly.interval().max_abs(),
-        Basis::Chebyshev => poly.interval().half_width(),
+/// How `poly` passes noise on over the values seen in calibration.
+fn polynomial_noise(poly: &Polynomial, level: usize, range: &RangeStats) -> Noise {
+    const POINTS: u32 = 33;
+    let (centre, reach) = match poly.basis() {
+        Basis::Monomial => (0.0, poly.interval().max_abs()),
+        Basis::Chebyshev => (poly.interval().centre(), poly.interval().half_width()),
     };
-    let terms = poly.coeffs().iter().enumerate().skip(1);
-    let slope = match poly.basis() {
-        // |d x^i| <= i on [−1, 1], |d T_i| <= i².
-        Basis::Monomial => terms.map(|(i, c)| c.abs() * reach.powi(i as i32) * i as f64).sum(),
-        Basis::Chebyshev => terms.map(|(i, c)| c.abs() * (i * i) as f64).sum(),
-    };
-    (reach, slope)
+    let points = (0..POINTS).map(|i| {
+        let x = range.min + (range.max - range.min) * f64::from(i) / f64::from(POINTS - 1);
+        // As a normal distribution with the mean and deviation of the data.
+        let distance = (x - range.mean) / range.std.max(f64::MIN_POSITIVE);
+        ((x - centre) / reach, (-0.5 * distance * distance).exp().max(1e-12))
+    });
+    Noise::new(&scheme_of(poly, level), points)
 }
 
 /// The reach of the polynomial that reads `id`, directly or through nodes that only rename or shift.

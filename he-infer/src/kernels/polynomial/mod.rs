@@ -4,6 +4,7 @@
 //! `p = Σ qᵢ·T_{mᵢ} + r` at scale `S` below the prime `q_l`, quotient `i` is evaluated at scale `S·q_l/S_{mᵢ}`, so that its
 //! product lands on `S·q_l` as the remainder's integer constants do, and the rescaled sum has exactly the scale `S`.
 
+mod noise;
 mod scheme;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use hetrain_export::{Basis, Polynomial};
 
 use crate::HeError;
 use crate::slots::{Combination, SlotEvaluator};
+pub(crate) use noise::{Noise, Scales};
 pub(crate) use scheme::{Scheme, Sum};
 
 /// Coefficients of a quadratic per slot, prepared: `c₂ ⊙ x² + c₁ ⊙ x + c₀`, two levels.
@@ -54,14 +56,7 @@ pub(crate) fn polynomial<E: SlotEvaluator>(
     // In [−1, 1] every power stays there and keeps the scale of a prime; outside, the scales of powers drift apart.
     match poly.basis() {
         Basis::Monomial => {
-            let unit = e.divide(x, i.max_abs())?;
-            run(
-                e,
-                &unit,
-                &Scheme::new(Basis::Monomial, &monomial_on_unit(poly), e.level(x)),
-                primes,
-                scale_out,
-            )
+            run(e, &e.divide(x, i.max_abs())?, &scheme_of(poly, e.level(x)), primes, scale_out)
         }
         Basis::Chebyshev => {
             // The interval's map to [−1, 1] costs one level, which also brings the scale to that of the next prime.
@@ -78,11 +73,17 @@ pub(crate) fn polynomial<E: SlotEvaluator>(
     }
 }
 
-/// Coefficients of a polynomial in the monomial basis for an input divided by its largest magnitude.
-pub(crate) fn monomial_on_unit(poly: &Polynomial) -> Vec<f64> {
-    let r = poly.interval().max_abs();
-    let powers = std::iter::successors(Some(1.0), |p| Some(p * r));
-    poly.coeffs().iter().zip(powers).map(|(c, p)| c * p).collect()
+/// The scheme by which [`polynomial`] evaluates `poly` for an input at `level`, on the input mapped to `[−1, 1]`.
+pub(crate) fn scheme_of(poly: &Polynomial, level: usize) -> Scheme {
+    match poly.basis() {
+        Basis::Monomial => {
+            let r = poly.interval().max_abs();
+            let powers = std::iter::successors(Some(1.0), |p| Some(p * r));
+            let coeffs: Vec<f64> = poly.coeffs().iter().zip(powers).map(|(c, p)| c * p).collect();
+            Scheme::new(Basis::Monomial, &coeffs, level)
+        }
+        Basis::Chebyshev => Scheme::new(Basis::Chebyshev, poly.coeffs(), level.saturating_sub(1)),
+    }
 }
 
 /// `Σ cᵢ·Tᵢ(x)` for `x` in `[−1, 1]`, whose scale should be near that of a prime. The result has exactly `scale_out` and lies

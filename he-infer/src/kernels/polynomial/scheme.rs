@@ -73,6 +73,11 @@ impl Scheme {
         self.root.depth
     }
 
+    /// Most vectors alive at once: the input, the powers, and the quotients of sums that wait for their last one.
+    pub(crate) fn alive(&self) -> usize {
+        1 + self.powers.len() + self.root.alive()
+    }
+
     /// Work in rough units: limbs of a sum, weighted by what a relinearisation, a rescaling, a product and a multiple take.
     fn cost(&self, level: usize) -> usize {
         let limbs = |depth: usize| (level + 2).saturating_sub(depth).max(1);
@@ -87,6 +92,11 @@ const PRODUCT: usize = 2;
 const TERM: usize = 1;
 
 impl Sum {
+    fn alive(&self) -> usize {
+        let waiting = self.products.iter().enumerate().map(|(before, (_, q))| before + q.alive());
+        waiting.max().unwrap_or(0).max(self.products.len() + 1)
+    }
+
     fn cost(&self, limbs: &dyn Fn(usize) -> usize) -> usize {
         let finish = if self.products.is_empty() { RESCALE } else { RELINEARISE };
         let own = finish + PRODUCT * self.products.len() + TERM * self.terms.len();

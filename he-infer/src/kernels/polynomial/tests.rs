@@ -5,7 +5,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::ckks::{Context, EvalKeys, KeySpec, ParamsLiteral, SecretKey, ToyParams};
+use crate::ckks::{Context, EvalKeys, KeySpec, NoiseModel, ParamsLiteral, SecretKey, ToyParams};
 use crate::slots::{CkksSlots, ClearSlots, CostCounter, CostVec, Tally};
 
 /// Which coefficients a polynomial has.
@@ -90,7 +90,6 @@ fn every_degree_meets_the_reference_at_minimal_depth_with_few_products() {
             for degree in 1..=63 {
                 let Some(c) = random(&mut rng, degree, parity) else { continue };
                 let t = check(&unit(basis, &c));
-                println!("{basis:?} {parity:?} {degree}: {} {}", t.products, t.relinearisations);
                 if let Some((products, relinearisations)) = most(degree, parity) {
                     assert!(t.products <= products, "{parity:?} {degree}: {} products", t.products);
                     assert!(t.relinearisations <= relinearisations, "{parity:?} {degree}");
@@ -143,8 +142,20 @@ fn encrypted_error(context: &Context, secret: &SecretKey, keys: &EvalKeys, p: &P
     points.iter().zip(&got).map(|(x, y)| (p.eval(*x) - y).abs()).fold(0.0, f64::max)
 }
 
+/// Predicted bits at six deviations of the noisiest value.
+fn predicted_bits(context: &Context, p: &Polynomial) -> f64 {
+    let (primes, top) = (&context.literal().q, context.max_level());
+    let scheme = scheme_of(p, top);
+    let points = (0..=32).map(|i| (f64::from(i) / 16.0 - 1.0, 1.0));
+    let model = NoiseModel::new(context);
+    let prime = primes[top] as f64;
+    let scales =
+        Scales { prime, input: prime, result: 1.3 * context.default_scale(), rounding: model.rounding(1.0) };
+    NoiseModel::bits(Noise::new(&scheme, points).variances(model.fresh(prime).powi(2), scales).peak.sqrt())
+}
+
 #[test]
-fn encrypted_evaluation_meets_the_reference_at_the_exact_scale() {
+fn encrypted_evaluation_has_the_exact_scale_and_the_predicted_noise() {
     let literal = ParamsLiteral::generate(11, 50, 40, 7, 50, 2, 2);
     let context = Context::insecure(&ToyParams::new(literal).unwrap()).unwrap();
     let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(3);
@@ -167,8 +178,11 @@ fn encrypted_evaluation_meets_the_reference_at_the_exact_scale() {
             c.iter_mut().enumerate().for_each(|(i, c)| *c /= (1 + i) as f64);
             let p = unit(basis, &c);
             let bits = -encrypted_error(&context, &secret, &keys, &p).log2();
-            println!("{basis:?} {parity:?} {degree}: {bits:.1} bits");
-            assert!(bits > 20.0, "{basis:?} {parity:?} {degree}: {bits:.1} bits");
+            let predicted = predicted_bits(&context, &p);
+            assert!(
+                (bits - predicted).abs() < 2.0,
+                "{basis:?} {parity:?} {degree}: {bits:.1} bits, {predicted:.1} predicted"
+            );
         }
         for c in [vec![0.5], vec![0.0], vec![0.0, 0.0, 0.0, 0.0, 1.0]] {
             assert!(encrypted_error(&context, &secret, &keys, &unit(basis, &c)) < 1e-6);
