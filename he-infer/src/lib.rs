@@ -20,3 +20,4 @@ pub mod slots;
 pub mod wire;
 
 pub use error::HeError;
+pub use kernels::CompositeSign;

@@ -4,4 +4,5 @@ mod linear;
 pub(crate) mod polynomial;
 
 pub(crate) use linear::{LinearWeights, linear};
+pub use polynomial::CompositeSign;
 pub(crate) use polynomial::{Quadratic, chebyshev, polynomial, quadratic};

@@ -6,6 +6,7 @@
 
 mod noise;
 mod scheme;
+mod sign;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use crate::HeError;
 use crate::slots::{Combination, SlotEvaluator};
 pub(crate) use noise::{Noise, Scales};
 pub(crate) use scheme::{Scheme, Sum};
+pub use sign::CompositeSign;
 
 /// Coefficients of a quadratic per slot, prepared: `c₂ ⊙ x² + c₁ ⊙ x + c₀`, two levels.
 pub(crate) struct Quadratic<E: SlotEvaluator> {

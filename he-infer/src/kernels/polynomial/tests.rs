@@ -189,3 +189,61 @@ fn encrypted_evaluation_has_the_exact_scale_and_the_predicted_noise() {
         }
     }
 }
+
+#[test]
+fn composite_signs_reach_their_known_errors() {
+    // Degree 1 on [a, 1] is 2x/(1 + a), with error (1 − a)/(1 + a).
+    let one = CompositeSign::new(0.25, &[1]);
+    assert!((one.error() - 0.6).abs() < 1e-12 && (one.eval(0.5) - 0.8).abs() < 1e-12, "{one:?}");
+    // Degree 3 from 1/2: the error alternates three times and is largest at both ends and once between.
+    let three = CompositeSign::new(0.5, &[3]);
+    assert!((1.0 - three.eval(0.5) - three.error()).abs() < 1e-9);
+    assert!((1.0 - three.eval(1.0) - three.error()).abs() < 1e-9);
+    for (smallest, degrees) in
+        [(2f64.powi(-9), [15, 15, 27].as_slice()), (2f64.powi(-4), &[7, 7, 7]), (2f64.powi(-3), &[63])]
+    {
+        let s = CompositeSign::new(smallest, degrees);
+        let points = (0..=20_000).map(|i| smallest.powf(f64::from(i) / 2e4));
+        let worst = points.map(|x| (s.eval(x) - 1.0).abs().max((s.eval(-x) + 1.0).abs())).fold(0.0, f64::max);
+        assert!(worst < 1.001 * s.error() + 1e-12 && worst > 0.99 * s.error(), "{degrees:?}: {worst:e}");
+    }
+    // The published degrees for 13 bits.
+    let relu = CompositeSign::for_relu(&[15, 15, 27]);
+    assert_eq!(relu.depth(), 13);
+    assert!(relu.relu_error() < 2f64.powi(-13), "2^{:.2}", relu.relu_error().log2());
+    for i in 0..=50_000 {
+        let x = (-20.0 * f64::from(i) / 5e4).exp2();
+        let error = |x: f64| (0.5 * x * (1.0 + relu.eval(x)) - x.max(0.0)).abs();
+        assert!(error(x).max(error(-x)) < 2f64.powi(-13), "at {x}");
+    }
+}
+
+#[test]
+fn encrypted_relu_meets_its_approximation() {
+    let literal = ParamsLiteral::generate(10, 50, 45, 14, 50, 3, 3);
+    let context = Context::insecure(&ToyParams::new(literal).unwrap()).unwrap();
+    let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(4);
+    let secret = context.secret_key(&mut rng);
+    let spec = KeySpec { relin_level: Some(14), ..KeySpec::default() };
+    let keys = context.eval_keys(&secret, &spec, &mut rng).unwrap();
+    let (primes, slots) = (&context.literal().q, context.slots());
+    let points: Vec<f64> = (0..slots).map(|i| 2.0 * i as f64 / (slots - 1) as f64 - 1.0).collect();
+    let plain = context.encode(&points, 14, primes[14] as f64).unwrap();
+    let x =
+        context.expand_ciphertext(&context.encrypt_symmetric(&plain, &secret, &mut rng).unwrap()).unwrap();
+    let relu = CompositeSign::for_relu(&[15, 15, 27]);
+    let scale_out = 0.8 * context.default_scale();
+    let y = relu.relu(&CkksSlots::new(&context, &keys), &x, primes, scale_out).unwrap();
+    assert_eq!((y.level(), y.scale()), (0, scale_out));
+    let got = context.decrypt(&secret, &y).unwrap();
+    for (x, y) in points.iter().zip(got) {
+        assert!((y - 0.5 * x * (1.0 + relu.eval(*x))).abs() < 1e-6, "at {x}: {y}");
+        assert!((y - x.max(0.0)).abs() < 2f64.powi(-13) + 1e-6, "at {x}: {y}");
+    }
+    let clear = ClearSlots::new(slots, primes);
+    let x = clear.fresh(points.clone(), 13, primes[13] as f64);
+    let sign = relu.sign(&clear, &x, primes, scale_out).unwrap();
+    assert_eq!((sign.level, sign.scale), (0, scale_out));
+    assert!(points.iter().zip(&sign.slots).all(|(x, s)| (relu.eval(*x) - s).abs() < 1e-9));
+    assert!(relu.relu(&clear, &x, primes, scale_out).is_err(), "one level short");
+}
