@@ -49,7 +49,7 @@ impl BootstrapParams {
         Self {
             slots_to_coefficients,
             coefficients_to_slots,
-            log_ratio: 12,
+            log_ratio: 10,
             range: 16,
             degree: 30,
             doublings: 3,
@@ -103,11 +103,13 @@ impl<'a> Bootstrapper<'a> {
             down.push(context.linear_transform(m, level, delta, out, babies(m.diagonals.len()))?);
         }
         let constant = (0.5 / params.range as f64).powf(1.0 / up_groups.len() as f64);
+        let reduced_at = top - up_groups.len();
+        let wide = EvalMod::input_scale(&context.literal().q, reduced_at);
         let mut up = Vec::new();
         for (i, m) in dft::matrices(Direction::CoefficientsToSlots, up_groups, constant).iter().enumerate() {
-            up.push(context.linear_transform(m, top - i, q0, q0, babies(m.diagonals.len()))?);
+            let out = if i + 1 == up_groups.len() { wide } else { q0 };
+            up.push(context.linear_transform(m, top - i, q0, out, babies(m.diagonals.len()))?);
         }
-        let reduced_at = top - up_groups.len();
         Ok(Self { context, down, up, eval_mod, log_ratio: params.log_ratio, reduced_at })
     }
 

@@ -99,13 +99,13 @@ pub fn m15() -> ParamsLiteral {
 }
 
 /// Deep, with bootstrapping: ring degree `2^16`, scale `2^42`. Levels 1 to 3 are for the bootstrapping's slots-to-coefficients
-/// matrices and 4 to 16 for the application (42-bit primes), 17 to 24 for its modular reduction and 25 to 28 for its
-/// coefficients-to-slots matrices (50-bit primes).
+/// matrices and 4 to 16 for the application (42-bit primes), 17 to 25 for its modular reduction (50 bits, but 33 at levels 23
+/// and 24, see `bootstrap::eval_mod`) and 26 to 29 for its coefficients-to-slots matrices (50 bits).
 #[must_use]
 pub fn d16() -> ParamsLiteral {
     ParamsLiteral {
         log_n: 16,
-        q: [&[D16_Q0], D16_42.as_slice(), &D16_50].concat(),
+        q: [&[D16_Q0], D16_42.as_slice(), &D16_REDUCE, &D16_UP].concat(),
         p: D16_P.to_vec(),
         alpha: 8,
         default_scale: 2f64.powi(42),
@@ -132,21 +132,20 @@ const D16_42: [u64; 16] = [
     0x400_00fe_0001,
     0x3ff_fe88_0001,
 ];
-/// The 50-bit primes of [`d16`], levels 17 to 28.
-const D16_50: [u64; 12] = [
+/// The primes of the modular reduction in [`d16`], levels 17 to 25.
+const D16_REDUCE: [u64; 9] = [
     0x3_ffff_ffb8_0001,
     0x3_ffff_fed6_0001,
     0x3_ffff_fec8_0001,
     0x3_ffff_febe_0001,
     0x3_ffff_fea6_0001,
     0x3_ffff_fea4_0001,
+    0x2_0008_0001,
+    0x1_fff6_0001,
     0x3_ffff_fe9e_0001,
-    0x3_ffff_fe9a_0001,
-    0x3_ffff_fe94_0001,
-    0x3_ffff_fe62_0001,
-    0x3_ffff_fe46_0001,
-    0x3_ffff_fdd4_0001,
 ];
+/// The primes of coefficients to slots in [`d16`], levels 26 to 29.
+const D16_UP: [u64; 4] = [0x3_ffff_fe9a_0001, 0x3_ffff_fe94_0001, 0x3_ffff_fe62_0001, 0x3_ffff_fe46_0001];
 const D16_P: [u64; 8] = [
     0x3_ffff_fdce_0001,
     0x3_ffff_fd90_0001,
@@ -165,7 +164,11 @@ pub fn toy_deep(log_n: u32, levels: usize) -> ParamsLiteral {
     let q = |n: usize| D16_42.iter().take(n).copied();
     ParamsLiteral {
         log_n,
-        q: std::iter::once(D16_Q0).chain(q(3 + levels)).chain(D16_50.iter().take(11).copied()).collect(),
+        q: std::iter::once(D16_Q0)
+            .chain(q(3 + levels))
+            .chain(D16_REDUCE)
+            .chain(D16_UP.into_iter().take(3))
+            .collect(),
         p: D16_P.iter().take(6).copied().collect(),
         alpha: 5,
         default_scale: 2f64.powi(42),

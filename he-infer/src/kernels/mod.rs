@@ -5,4 +5,4 @@ pub(crate) mod polynomial;
 
 pub(crate) use linear::{LinearWeights, linear};
 pub use polynomial::CompositeSign;
-pub(crate) use polynomial::{Quadratic, chebyshev, polynomial, quadratic};
+pub(crate) use polynomial::{Quadratic, chebyshev_given_powers, polynomial, quadratic};

@@ -57,9 +57,14 @@ pub(crate) fn polynomial<E: SlotEvaluator>(
     let i = poly.interval();
     // In [−1, 1] every power stays there and keeps the scale of a prime; outside, the scales of powers drift apart.
     match poly.basis() {
-        Basis::Monomial => {
-            run(e, &e.divide(x, i.max_abs())?, &scheme_of(poly, e.level(x)), primes, scale_out)
-        }
+        Basis::Monomial => run(
+            e,
+            &e.divide(x, i.max_abs())?,
+            &scheme_of(poly, e.level(x)),
+            BTreeMap::new(),
+            primes,
+            scale_out,
+        ),
         Basis::Chebyshev => {
             // The interval's map to [−1, 1] costs one level, which also brings the scale to that of the next prime.
             let level = e.level(x);
@@ -97,18 +102,32 @@ pub(crate) fn chebyshev<E: SlotEvaluator>(
     primes: &[u64],
     scale_out: f64,
 ) -> Result<E::Vec, HeError> {
-    run(e, x, &Scheme::new(Basis::Chebyshev, coeffs, e.level(x)), primes, scale_out)
+    run(e, x, &Scheme::new(Basis::Chebyshev, coeffs, e.level(x)), BTreeMap::new(), primes, scale_out)
+}
+
+/// The same with some `Tᵢ(x)` given, not lower than `⌈log₂ i⌉` levels below `x`: for callers who know them more precisely than `x`.
+pub(crate) fn chebyshev_given_powers<E: SlotEvaluator>(
+    e: &E,
+    x: &E::Vec,
+    known: impl IntoIterator<Item = (usize, E::Vec)>,
+    coeffs: &[f64],
+    primes: &[u64],
+    scale_out: f64,
+) -> Result<E::Vec, HeError> {
+    let scheme = Scheme::new(Basis::Chebyshev, coeffs, e.level(x));
+    run(e, x, &scheme, known.into_iter().collect(), primes, scale_out)
 }
 
 fn prime(primes: &[u64], level: usize) -> Result<f64, HeError> {
     primes.get(level).map(|&q| q as f64).ok_or(HeError::NoLevelLeft { level })
 }
 
-/// Evaluate `scheme` at `x`.
+/// Evaluate `scheme` at `x`; `known` holds powers that need not be computed.
 fn run<E: SlotEvaluator>(
     e: &E,
     x: &E::Vec,
     scheme: &Scheme,
+    known: BTreeMap<usize, E::Vec>,
     primes: &[u64],
     scale_out: f64,
 ) -> Result<E::Vec, HeError> {
@@ -116,8 +135,11 @@ fn run<E: SlotEvaluator>(
     if top < scheme.depth() {
         return Err(HeError::NoLevelLeft { level: top });
     }
-    let mut run = Run { e, x, primes, top, powers: BTreeMap::new() };
+    let mut run = Run { e, x, primes, top, powers: known };
     for (&i, &depth) in &scheme.powers {
+        if run.powers.contains_key(&i) {
+            continue;
+        }
         let power = run.power(scheme.basis, i, depth)?;
         run.powers.insert(i, power);
     }
