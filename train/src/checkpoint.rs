@@ -4,6 +4,7 @@
 //! checkpoints/1-pretrain.safetensors  1-pretrain.json     best network of phase 1: weights; accuracy, blends, intervals
 //! checkpoints/state-7/                                    weights, average, optimizer.bpk, state.json
 //! checkpoints/latest                                      names the newest whole state folder
+//! checkpoints/config.yaml                                 what the state was trained with, so that a change is noticed
 //! ```
 //! A state folder is written under a temporary name, then renamed, then `latest` is replaced, then older folders go. A
 //! write that fails at any point leaves the folder `latest` names untouched.

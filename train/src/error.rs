@@ -35,7 +35,15 @@ pub enum RunError {
         path: PathBuf,
         /// Name of the run.
         name: String,
-        /// Top-level settings that differ.
+        /// Settings that differ.
+        differs: Vec<String>,
+    },
+    /// The configuration in a run's folder was changed after its training began.
+    #[error("{}: changed since the run's training began: {}\n  help: undo the change; or train it as another run, `hetrain train --config {} --set name=…`; or remove {} to train this one again from the start", path.join("config.yaml").display(), differs.join(", "), path.join("config.yaml").display(), path.join("checkpoints/latest").display())]
+    Edited {
+        /// Folder of the run.
+        path: PathBuf,
+        /// Settings that differ.
         differs: Vec<String>,
     },
     /// Another process writes the run.

@@ -32,32 +32,59 @@ impl RunDir {
         fs::create_dir_all(path.join("checkpoints")).map_err(io(&path))?;
         let dir = Self::lock(path)?;
         let file = dir.config();
-        // A folder in which nothing was trained yet has nothing to protect.
-        if file.is_file() && dir.checkpoints().join("latest").is_file() {
-            let old = RunConfig::load(&file, &[])?;
-            if digest(&old, &file)? != digest(config, &file)? {
-                return Err(RunError::OtherRun {
-                    path: dir.path.clone(),
-                    name: config.name.clone(),
-                    differs: differences(&old, config),
-                });
-            }
+        let old = match dir.trained_with()? {
+            Some(old) => Some(old),
+            None if dir.has_state() && file.is_file() => Some(RunConfig::load(&file, &[])?),
+            None => None,
+        };
+        let differs = old.map(|old| old.changes(config)).unwrap_or_default();
+        if !differs.is_empty() {
+            let name = config.name.clone();
+            return Err(RunError::OtherRun { path: dir.path, name, differs });
         }
-        let yaml =
-            config.to_yaml().map_err(|e| RunError::Checkpoint { path: file.clone(), why: e.to_string() })?;
-        write_atomic(&file, yaml.as_bytes())?;
+        write_config(&file, config)?;
         Ok(dir)
     }
 
     /// An existing run: a folder, or a name below `runs`.
     ///
     /// # Errors
-    /// [`RunError::NoRun`], [`RunError::Locked`], a configuration that cannot be read.
+    /// [`RunError::NoRun`], [`RunError::Locked`], [`RunError::Edited`], a configuration that cannot be read.
     pub fn open(runs: &Path, name: &str) -> Result<(Self, RunConfig), RunError> {
         let path = Self::find(runs, name)?;
         let dir = Self::lock(path)?;
         let config = RunConfig::load(&dir.config(), &[])?;
+        let differs = dir.trained_with()?.map(|old| old.changes(&config)).unwrap_or_default();
+        if !differs.is_empty() {
+            return Err(RunError::Edited { path: dir.path, differs });
+        }
         Ok((dir, config))
+    }
+
+    /// Note that what is stored from now on was trained with `config`.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn trains(&self, config: &RunConfig) -> Result<(), RunError> {
+        write_config(&self.kept_config(), config)
+    }
+
+    /// The configuration the stored state was trained with; `None` where there is no state, which has nothing to protect,
+    /// and in runs of programs that did not note it.
+    fn trained_with(&self) -> Result<Option<RunConfig>, RunError> {
+        let file = self.kept_config();
+        if !self.has_state() || !file.is_file() {
+            return Ok(None);
+        }
+        Ok(Some(RunConfig::load(&file, &[])?))
+    }
+
+    fn has_state(&self) -> bool {
+        self.checkpoints().join("latest").is_file()
+    }
+
+    fn kept_config(&self) -> PathBuf {
+        self.checkpoints().join("config.yaml")
     }
 
     /// Folder of the run `name`, without locking it.
@@ -129,22 +156,10 @@ impl RunDir {
     }
 }
 
-fn digest(config: &RunConfig, file: &Path) -> Result<String, RunError> {
-    config.digest().map_err(|e| RunError::Checkpoint { path: file.into(), why: e.to_string() })
-}
-
-/// Names of the top-level settings in which two configurations differ.
-fn differences(a: &RunConfig, b: &RunConfig) -> Vec<String> {
-    [
-        ("seed", a.seed != b.seed),
-        ("model", a.model != b.model),
-        ("data", a.data != b.data),
-        ("phases", a.phases != b.phases),
-    ]
-    .into_iter()
-    .filter(|(_, differs)| *differs)
-    .map(|(name, _)| format!("`{name}`"))
-    .collect()
+fn write_config(file: &Path, config: &RunConfig) -> Result<(), RunError> {
+    let yaml =
+        config.to_yaml().map_err(|e| RunError::Checkpoint { path: file.into(), why: e.to_string() })?;
+    write_atomic(file, yaml.as_bytes())
 }
 
 /// Replace the file at `path` by `bytes`: all of them or, after an error, none.

@@ -108,6 +108,43 @@ fn a_finished_run_is_not_trained_again() {
 }
 
 #[test]
+fn a_configuration_changed_after_training_is_noticed() {
+    let dir = reference();
+    let (config, before) = (dir.read("runs/small/config.yaml"), results(&dir));
+    let changed = config.replace("epochs: 5", "epochs: 6").replace("batch: 16", "batch: 8");
+    dir.write("runs/small/config.yaml", &changed);
+    let parts = [
+        "runs/small/config.yaml: changed since",
+        "`data.batch` (16, now 8)",
+        "`phases[2].epochs` (5, now 6)",
+        "hetrain train --config runs/small/config.yaml --set name=",
+        "remove runs/small/checkpoints/latest",
+    ];
+    dir.fails(&["train", "--resume", "small"], &parts);
+    dir.fails(&["export", "small"], &parts);
+    assert!(results(&dir) == before);
+    // The remedies: the old configuration, which is put back, or training again.
+    dir.succeeds(&["--config", "run.yaml"]);
+    assert_eq!(dir.read("runs/small/config.yaml"), config);
+    dir.write("runs/small/config.yaml", &changed);
+    fs::remove_file(dir.join("runs/small/checkpoints/latest")).unwrap();
+    dir.succeeds(&["train", "--resume", "small"]);
+    dir.succeeds(&["train", "--resume", "small"]);
+    assert!(results(&dir) != before);
+    // What the encrypted run may assume and how much is verified do not change what was trained.
+    let before = results(&dir);
+    let later = changed.replace("precision_bits: 12", "precision_bits: 10")
+        + "verify: { samples: 2, encrypted: 1 }\n";
+    assert_ne!(later, changed);
+    dir.write("runs/small/config.yaml", &later);
+    let again = dir.succeeds(&["train", "--resume", "small"]);
+    assert!(again.stdout.contains("already trained") && results(&dir) == before, "{}", again.stdout);
+    // Runs of programs that did not note their configuration go on.
+    fs::remove_file(dir.join("runs/small/checkpoints/config.yaml")).unwrap();
+    dir.succeeds(&["train", "--resume", "small"]);
+}
+
+#[test]
 fn a_checkpoint_that_cannot_be_written_leaves_the_one_before() {
     let whole = reference();
     let dir = Dir::new();

@@ -4,6 +4,7 @@
 //! YAML ──tree──► values with lines ──--set──► resolve ──► RunConfig ──► runs/NAME/config.yaml
 //! ```
 
+mod changes;
 mod model;
 mod phase;
 mod resolve;
@@ -138,16 +139,13 @@ impl RunConfig {
         serde_saphyr::to_string(self)
     }
 
-    /// SHA-256 of everything that decides what is trained, in hexadecimal. Name, checkpoint times and verification do not.
+    /// SHA-256 of everything that decides what is trained, in hexadecimal. Name, checkpoint times, the encrypted run and
+    /// verification do not.
     ///
     /// # Errors
     /// As [`RunConfig::to_yaml`].
     pub fn digest(&self) -> Result<String, serde_saphyr::SerializeError> {
-        let mut decisive = self.clone();
-        decisive.name = String::new();
-        decisive.checkpoint = CheckpointSettings { minutes: 5.0, steps: None };
-        decisive.verify = None;
-        let hash = Sha256::digest(decisive.to_yaml()?.as_bytes());
+        let hash = Sha256::digest(self.decisive().to_yaml()?.as_bytes());
         Ok(hash.iter().map(|b| format!("{b:02x}")).collect())
     }
 }

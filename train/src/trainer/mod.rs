@@ -59,6 +59,7 @@ impl Trainer<'_> {
     pub fn run(&self) -> Result<(), RunError> {
         let store = Store::new(self.run.checkpoints());
         store.sweep()?;
+        self.run.trains(self.config)?;
         let mut stored = store.latest()?;
         let mut state = stored.as_ref().map(|s| s.state.clone()).unwrap_or_default();
         let mut metrics = Lines::open(&self.run.metrics(), state.metrics_bytes)?;
