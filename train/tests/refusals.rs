@@ -10,7 +10,7 @@ mod util;
 
 use std::{fs, sync::OnceLock};
 
-use util::{Dir, SMALL, ran};
+use util::{Dir, SMALL, kill, ran, wait_for};
 
 /// One small run, exported, with a client's keys and an encrypted image.
 fn served() -> &'static Dir {
@@ -101,4 +101,34 @@ fn a_pointer_to_no_state_is_a_damaged_checkpoint() {
         dir.write("runs/small/checkpoints/latest", text);
         dir.fails(&["train", "--resume", "small"], &["checkpoints/latest: checkpoint is damaged", "help:"]);
     }
+}
+
+#[test]
+fn a_position_that_cannot_be_is_a_damaged_checkpoint() {
+    let dir = Dir::new();
+    dir.write("run.yaml", SMALL);
+    let child = dir.spawn(&["--config", "run.yaml"]);
+    let latest = dir.join("runs/small/checkpoints/latest");
+    wait_for("a checkpoint", || latest.exists());
+    kill(child);
+    let file = format!("runs/small/checkpoints/{}/state.json", dir.read("runs/small/checkpoints/latest"));
+    let good: serde_json::Value = serde_json::from_str(&dir.read(&file)).unwrap();
+    for (key, value, words) in [
+        ("batch", 9_999_999_u64, "it stands after batch 9999999, an epoch has 22"),
+        ("epoch", 77, "it stands in epoch 78, the phase has 4"),
+        ("phase", 9, "it stands in phase 10, the run has 4"),
+    ] {
+        let mut bad = good.clone();
+        bad[key] = value.into();
+        dir.write(&file, &bad.to_string());
+        let parts =
+            ["state.json: checkpoint is damaged", words, "help: remove the run's `checkpoints/latest`"];
+        dir.fails(&["train", "--resume", "small"], &parts);
+    }
+    let mut bad = good.clone();
+    bad["batch"] = (good["batch"].as_u64().unwrap() + 1).into();
+    dir.write(&file, &bad.to_string());
+    dir.fails(&["train", "--resume", "small"], &["state.json: checkpoint is damaged", "its sums are of"]);
+    dir.write(&file, &good.to_string());
+    dir.succeeds(&["train", "--resume", "small"]);
 }

@@ -4,7 +4,6 @@ use anyhow::bail;
 
 use super::{Context, export, verify_encrypted};
 use crate::{
-    checkpoint::Store,
     cli::TrainArgs,
     config::{self, RunConfig},
     data::TrainingData,
@@ -65,7 +64,7 @@ pub fn train(context: &Context, run: &RunDir, config: &RunConfig, data: &Trainin
         thousands(model.trainable()),
         context.global.device
     ));
-    announce(run, config)?;
+    announce(&trainer)?;
     trainer.run()?;
     if !polynomial {
         say("no artifact: the network still has ReLU; add a `replace` phase to run it encrypted");
@@ -81,10 +80,10 @@ pub fn train(context: &Context, run: &RunDir, config: &RunConfig, data: &Trainin
 }
 
 /// Say whether a run is continued.
-fn announce(run: &RunDir, config: &RunConfig) -> anyhow::Result<()> {
-    let Some(stored) = Store::new(run.checkpoints()).latest()? else { return Ok(()) };
-    let path = run.path().display();
-    match config.phases.get(stored.state.phase) {
+fn announce(trainer: &Trainer<'_>) -> anyhow::Result<()> {
+    let Some(stored) = trainer.stored()? else { return Ok(()) };
+    let path = trainer.run.path().display();
+    match trainer.config.phases.get(stored.state.phase) {
         None => say(&format!("  {path}: already trained with this configuration")),
         Some(phase) => say(&format!(
             "  {path}: continues in phase {} (`{}`), epoch {}, batch {}",

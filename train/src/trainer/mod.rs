@@ -60,16 +60,35 @@ impl Trainer<'_> {
         let store = Store::new(self.run.checkpoints());
         store.sweep()?;
         self.run.trains(self.config)?;
-        let mut stored = store.latest()?;
+        let mut stored = self.stored()?;
         let mut state = stored.as_ref().map(|s| s.state.clone()).unwrap_or_default();
         let mut metrics = Lines::open(&self.run.metrics(), state.metrics_bytes)?;
         while let Some(settings) = self.config.phases.get(state.phase) {
-            let steps_per_epoch = (self.data.train.len() / self.config.data.batch).max(1);
-            let phase = Phase { index: state.phase, settings, steps_per_epoch };
+            let phase = Phase { index: state.phase, settings, steps_per_epoch: self.steps_per_epoch() };
             let running = self.start(&store, phase, state, stored.take())?;
             state = self.phase(&store, running, &mut metrics)?;
         }
         Ok(())
+    }
+
+    /// Where the run stands; `None` in a fresh one.
+    ///
+    /// # Errors
+    /// [`RunError::Checkpoint`] when no run with this configuration and data can stand there; I/O.
+    pub fn stored(&self) -> Result<Option<Stored>, RunError> {
+        let stored = Store::new(self.run.checkpoints()).latest()?;
+        if let Some(stored) = &stored {
+            let images = self.config.data.batch.min(self.data.train.len());
+            let activations = self.fresh()?.activations();
+            let checked =
+                stored.state.check(&self.config.phases, self.steps_per_epoch(), images, activations);
+            checked.map_err(|why| RunError::Checkpoint { path: stored.file(), why })?;
+        }
+        Ok(stored)
+    }
+
+    fn steps_per_epoch(&self) -> usize {
+        (self.data.train.len() / self.config.data.batch).max(1)
     }
 
     /// Begin a phase, or bring one back from where it was interrupted.

@@ -107,6 +107,12 @@ pub fn ran(output: Output) -> Ran {
     }
 }
 
+/// End a process as a power cut would.
+pub fn kill(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 /// Wait until `done`, at most a minute.
 pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();

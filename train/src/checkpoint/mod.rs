@@ -9,89 +9,25 @@
 //! A state folder is written under a temporary name, then renamed, then `latest` is replaced, then older folders go. A
 //! write that fails at any point leaves the folder `latest` names untouched.
 
+mod state;
+
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-use hetrain_layers::{ActivationState, HeModel};
-use serde::{Deserialize, Serialize};
+use hetrain_layers::HeModel;
+use serde::Serialize;
 
+pub use state::{Best, State};
+
+use self::state::VERSION;
 use crate::{
     config::PhaseKind,
     error::{RunError, io, writing},
     optim::Updater,
     run_dir::{replace, sync_folder, write_atomic},
 };
-
-/// Version of the files, so that a later program can tell.
-const VERSION: u32 = 1;
-
-/// The network of a phase that was kept.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Best {
-    /// Epoch within the phase, from 0.
-    pub epoch: usize,
-    /// Share of validation images that are right.
-    pub accuracy: f64,
-    /// Mean cross-entropy on the validation images.
-    pub loss: f64,
-    /// Blends and intervals of the activations.
-    pub runtime: Vec<ActivationState>,
-}
-
-/// Sums over the epoch so far; JSON gives them back exactly (serde_json's feature `float_roundtrip`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Sums {
-    /// Total, task, teacher, features and range losses times images.
-    pub losses: [f64; 5],
-    /// Images that were right.
-    pub correct: usize,
-    /// Images seen.
-    pub seen: usize,
-}
-
-impl Sums {
-    /// Take in a step's losses over `images` images, `correct` of them right.
-    pub fn add(&mut self, losses: [f64; 5], images: usize, correct: usize) {
-        for (sum, loss) in self.losses.iter_mut().zip(losses) {
-            *sum += loss * images as f64;
-        }
-        self.correct += correct;
-        self.seen += images;
-    }
-
-    /// Mean losses.
-    pub fn means(&self) -> [f64; 5] {
-        self.losses.map(|v| v / self.seen.max(1) as f64)
-    }
-}
-
-/// Where a run stands; everything but tensors.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct State {
-    /// Version of this structure.
-    pub version: u32,
-    /// Number of the phase, from 0; as many as there are phases when all are done.
-    pub phase: usize,
-    /// Epoch within the phase, from 0.
-    pub epoch: usize,
-    /// Next batch of the epoch.
-    pub batch: usize,
-    /// Whether the phase has begun, so that tensors are stored.
-    pub begun: bool,
-    /// Sums over the epoch so far.
-    pub sums: Sums,
-    /// Length of `metrics.jsonl`.
-    pub metrics_bytes: u64,
-    /// The best network of this phase so far.
-    pub best: Option<Best>,
-    /// Blends and intervals of the activations.
-    pub runtime: Vec<ActivationState>,
-}
 
 /// The folder `checkpoints/` of a run.
 #[derive(Clone, Debug)]
@@ -109,6 +45,11 @@ pub struct Stored {
 }
 
 impl Stored {
+    /// Everything but tensors.
+    pub fn file(&self) -> PathBuf {
+        self.folder.join("state.json")
+    }
+
     /// Weights and running statistics.
     pub fn weights(&self) -> PathBuf {
         self.folder.join("weights.safetensors")
@@ -261,7 +202,7 @@ impl Store {
             let bytes = updater.to_bytes().map_err(|why| RunError::Checkpoint { path: path.clone(), why })?;
             write_atomic(&path, &bytes)?;
         }
-        write_json(&temp.join("state.json"), &stored.state)
+        write_json(&stored.file(), &stored.state)
     }
 }
 
