@@ -100,6 +100,16 @@ pub enum RunError {
         /// Its kind.
         kind: &'static str,
     },
+    /// The first phase changes a network that nobody gives.
+    #[error(
+        "run `{run}` begins with `{kind}`, which needs a network to start from, and there is none\n  help: name the teacher, which is also the start: `hetrain distill --config … --teacher RUN|FILE`; or set the phase's `teacher: run:NAME` or `file:PATH`, or put a `pretrain` phase first"
+    )]
+    NoStart {
+        /// Name of the run.
+        run: String,
+        /// Kind of its first phase.
+        kind: &'static str,
+    },
     /// The configuration and the data do not fit.
     #[error("{what}: needs {needs}, found {found}\n  help: {help}")]
     Mismatch {

@@ -7,7 +7,7 @@ use hetrain_layers::{HeModel, ModelConfig};
 
 use crate::{
     checkpoint::Store,
-    config::{RunConfig, TeacherSettings},
+    config::{PhaseKind, PhaseSettings, RunConfig, TeacherSettings},
     error::RunError,
     run_dir::RunDir,
 };
@@ -30,6 +30,21 @@ pub fn outside(
             Ok(Some(model))
         }
         TeacherSettings::Run(name) => from_run(runs, name, config, device).map(Some),
+    }
+}
+
+/// Whether the first phase of `config` has a network to start from: its own fresh one, or a teacher from outside.
+///
+/// # Errors
+/// [`RunError::NoStart`].
+pub fn start(config: &RunConfig) -> Result<(), RunError> {
+    match config.phases.first() {
+        Some(PhaseSettings { kind, teacher: TeacherSettings::None | TeacherSettings::Previous, .. })
+            if *kind != PhaseKind::Pretrain =>
+        {
+            Err(RunError::NoStart { run: config.name.clone(), kind: kind.name() })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     data::TrainingData,
     progress::say,
     run_dir::RunDir,
+    teacher,
     trainer::Trainer,
 };
 
@@ -22,10 +23,12 @@ pub fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
     match (&args.resume, &args.config) {
         (Some(name), _) => {
             let (run, config) = RunDir::open(runs, name)?;
+            teacher::start(&config)?;
             train(context, &run, &config, &TrainingData::load(&config, data_dir)?)
         }
         (None, Some(name)) => {
             let config = RunConfig::load(&config::find(name)?, &args.set)?;
+            teacher::start(&config)?;
             // Data first: a run that cannot start leaves no folder.
             let data = TrainingData::load(&config, data_dir)?;
             train(context, &RunDir::prepare(runs, &config)?, &config, &data)

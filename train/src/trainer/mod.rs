@@ -169,18 +169,11 @@ impl Trainer<'_> {
         if let Some(before) = index.checked_sub(1) {
             return self.best(store, before);
         }
-        let first = self.config.phases.first();
-        match first {
+        match self.config.phases.first() {
             Some(p) if p.kind != PhaseKind::Pretrain => {
                 let device = self.device.clone().autodiff();
-                teacher::outside(&p.teacher, self.runs, &self.data.model_config(self.config), &device)?.ok_or_else(
-                    || RunError::Mismatch {
-                        what: "phase 1".into(),
-                        needs: "a network to start from".into(),
-                        found: format!("`{}` first, and no teacher from outside", p.kind),
-                        help: "put a `pretrain` phase first, set `teacher: run:NAME` or `file:PATH`, or use `hetrain distill --teacher`".into(),
-                    },
-                )
+                teacher::outside(&p.teacher, self.runs, &self.data.model_config(self.config), &device)?
+                    .ok_or_else(|| RunError::NoStart { run: self.run.name(), kind: p.kind.name() })
             }
             _ => self.fresh(),
         }
