@@ -3,14 +3,10 @@
 //! Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images. The number of records is
 //! taken from the length of each file, so reduced files in the same layout are read too.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use crate::{
-    DataError, ImageSet, Splits,
-    error::io,
+    DataError, ImageSet, Splits, file,
     known::Known,
     locate::{Need, find},
 };
@@ -54,7 +50,7 @@ pub(crate) fn empty() -> ImageSet {
 }
 
 fn read_into(set: &mut ImageSet, path: &Path) -> Result<(), DataError> {
-    let bytes = fs::read(path).map_err(io(path))?;
+    let bytes = file::bytes(path)?;
     if bytes.is_empty() || bytes.len() % RECORD != 0 {
         let (length, record) = (bytes.len() as u64, RECORD as u64);
         return Err(DataError::RecordLength { path: path.to_path_buf(), length, record });
@@ -77,7 +73,7 @@ fn class_names(path: &Path) -> Result<Vec<String>, DataError> {
     if !path.exists() {
         return Ok(CLASSES.map(str::to_owned).to_vec());
     }
-    let text = fs::read_to_string(path).map_err(io(path))?;
+    let text = file::text(path)?;
     let names: Vec<String> = text.lines().map(|l| l.trim().to_owned()).filter(|l| !l.is_empty()).collect();
     if names.len() != CLASSES.len() {
         return Err(DataError::Line {
@@ -92,6 +88,8 @@ fn class_names(path: &Path) -> Result<Vec<String>, DataError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::known::by_name;
 

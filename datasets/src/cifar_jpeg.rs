@@ -6,7 +6,6 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File},
     io::Read,
     path::{Path, PathBuf},
 };
@@ -17,6 +16,7 @@ use crate::{
     DataError, ImageSet, Splits, cifar,
     decode::{decode, fill_all, planes},
     error::io,
+    file,
     known::{Known, by_name},
     locate::{Need, find},
 };
@@ -112,7 +112,7 @@ fn read(dir: &Path, part: &'static str, from: usize) -> Result<ImageSet, DataErr
 }
 
 fn read_list(path: &Path, from: usize) -> Result<Vec<Listed>, DataError> {
-    let text = fs::read_to_string(path).map_err(io(path))?;
+    let text = file::text(path)?;
     let mut listed = Vec::new();
     for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let mut words = line.split_whitespace();
@@ -139,8 +139,7 @@ fn read_list(path: &Path, from: usize) -> Result<Vec<Listed>, DataError> {
 
 /// All files of a packed archive, by path.
 fn unpack(path: &Path) -> Result<HashMap<String, Vec<u8>>, DataError> {
-    let file = File::open(path).map_err(io(path))?;
-    let mut archive = tar::Archive::new(MultiGzDecoder::new(file));
+    let mut archive = tar::Archive::new(MultiGzDecoder::new(file::open(path)?));
     let mut files = HashMap::new();
     for entry in archive.entries().map_err(io(path))? {
         let mut entry = entry.map_err(io(path))?;

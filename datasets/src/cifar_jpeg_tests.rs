@@ -1,4 +1,7 @@
-use std::io::Cursor;
+use std::{
+    fs::{self, File},
+    io::Cursor,
+};
 
 use flate2::{Compression, write::GzEncoder};
 use image::{ImageFormat, Rgb, RgbImage};

@@ -57,6 +57,14 @@ pub enum DataError {
         /// The cause.
         source: io::Error,
     },
+    /// What stands where a file is needed cannot be read as one.
+    #[error("{}: {found}\n  need: a regular file\n  help: put the file itself there; pipes and devices are not read", path.display())]
+    NoFile {
+        /// Where it stands.
+        path: PathBuf,
+        /// What stands there.
+        found: &'static str,
+    },
     /// An IDX file starts with the wrong number.
     #[error("{}: wrong magic number\n  need: {expected:#010x}\n  found: {found:#010x}\n  help: this is not an IDX file of unsigned bytes with this many dimensions; check that images and labels are not swapped", path.display())]
     Magic {

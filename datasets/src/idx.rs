@@ -4,7 +4,6 @@
 //! `0x0000_08dd` with `dd` dimensions (LeCun, Bottou, Bengio, Haffner 1998).
 
 use std::{
-    fs::File,
     io::{BufRead, BufReader, ErrorKind, Read},
     path::{Path, PathBuf},
 };
@@ -15,6 +14,7 @@ use crate::{
     DataError, DatasetConfig, ImageSet, Splits,
     digits::numerals,
     error::io,
+    file,
     known::Known,
     locate::{Need, find, present},
 };
@@ -156,7 +156,7 @@ fn read_idx<const D: usize>(path: &Path) -> Result<([usize; D], Vec<u8>), DataEr
 
 /// Open a file, unpacking it if its first two bytes say gzip.
 fn open(path: &Path) -> Result<Box<dyn Read>, DataError> {
-    let mut file = BufReader::with_capacity(1 << 16, File::open(path).map_err(io(path))?);
+    let mut file = BufReader::with_capacity(1 << 16, file::open(path)?);
     let packed = file.fill_buf().map_err(io(path))?.starts_with(&[0x1f, 0x8b]);
     Ok(if packed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
 }

@@ -9,6 +9,7 @@
 use std::{
     collections::HashMap,
     fs,
+    io::BufReader,
     path::{Path, PathBuf},
 };
 
@@ -19,6 +20,7 @@ use crate::{
     config::setting,
     decode::{decode, fill_all, planes},
     error::io,
+    file,
     known::Known,
     locate::{Need, find},
 };
@@ -109,7 +111,7 @@ fn read_lists(dir: &Path, classes: &[String]) -> Result<[Vec<Listed>; 3], DataEr
                 continue;
             }
             lists += 1;
-            let text = fs::read_to_string(&list).map_err(io(&list))?;
+            let text = file::text(&list)?;
             let mut absent = Vec::new();
             for name in text.lines().map(str::trim).filter(|name| !name.is_empty()) {
                 let path = dir.join(class).join(name);
@@ -169,7 +171,8 @@ fn common_shape<'a>(
 /// Height, width and colour, from the header of an image.
 fn header(path: &Path) -> Result<([usize; 2], ColorType), DataError> {
     let failed = |source| DataError::Decode { path: path.to_path_buf(), source };
-    let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(io(path))?;
+    let reader =
+        ImageReader::new(BufReader::new(file::open(path)?)).with_guessed_format().map_err(io(path))?;
     let decoder = reader.into_decoder().map_err(failed)?;
     let (width, height) = decoder.dimensions();
     Ok(([height as usize, width as usize], decoder.color_type()))
@@ -179,8 +182,7 @@ fn read_part(listed: &[Listed], shape: [usize; 3], classes: usize) -> Result<Ima
     let n = shape.iter().product();
     let mut pixels = vec![0; listed.len() * n];
     fill_all(listed, n, &mut pixels, |item, out| {
-        let bytes = fs::read(&item.path).map_err(io(&item.path))?;
-        planes(&decode(&bytes, &item.path)?, shape, out);
+        planes(&decode(&file::bytes(&item.path)?, &item.path)?, shape, out);
         Ok(())
     })?;
     let labels = listed.iter().map(|l| l.label).collect();

@@ -1,7 +1,7 @@
 //! A file arrives whole and checked, or not at all.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::{Read, Write},
     path::{Path, PathBuf},
     process,
@@ -10,7 +10,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use crate::{DataError, error::io, set::hex};
+use crate::{DataError, error::io, file, set::hex};
 
 /// Write what `reader` gives to `dest` if its sha256 is the expected one; returns the byte count.
 ///
@@ -55,7 +55,7 @@ pub fn install_verified(mut reader: impl Read, sha256: &str, dest: &Path) -> Res
 /// # Errors
 /// [`DataError::Io`] when it cannot be read.
 pub fn file_sha256(path: &Path) -> Result<String, DataError> {
-    let mut file = File::open(path).map_err(io(path))?;
+    let mut file = file::open(path)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
     loop {

@@ -31,6 +31,7 @@ mod digits;
 #[cfg(feature = "download")]
 mod download;
 mod error;
+mod file;
 mod idx;
 mod image_folder;
 mod install;

@@ -2,15 +2,12 @@
 //!
 //! Alpaydin, Kaynak 1998, doi:10.24432/C50P49.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use crate::{
     DataError, ImageSet, Splits,
     digits::numerals,
-    error::io,
+    file,
     known::Known,
     locate::{Need, find},
 };
@@ -33,7 +30,7 @@ pub(crate) fn load(set: &'static Known, roots: &[PathBuf]) -> Result<Splits, Dat
 }
 
 fn read(path: &Path, part: &'static str) -> Result<ImageSet, DataError> {
-    let text = fs::read_to_string(path).map_err(io(path))?;
+    let text = file::text(path)?;
     let mut set =
         ImageSet { shape: [1, 8, 8], classes: 10, white: 16.0, pixels: Vec::new(), labels: Vec::new() };
     for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -61,6 +58,8 @@ fn read(path: &Path, part: &'static str) -> Result<ImageSet, DataError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::known::by_name;
 

@@ -84,6 +84,18 @@ fn damaged_data_is_refused_by_name() {
     assert!(!dir.join("runs/small/metrics.jsonl").exists());
 }
 
+#[cfg(unix)]
+#[test]
+fn a_pipe_in_place_of_a_data_file_is_refused_and_not_waited_for() {
+    let dir = Dir::new();
+    let args = mnist(&dir);
+    idx(&dir, 200, |_, _| {});
+    let pipe = dir.join("data/mnist/train-labels-idx1-ubyte");
+    fs::remove_file(&pipe).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    fails(&dir, &args, &["train-labels-idx1-ubyte: a named pipe", "need: a regular file", "help:"]);
+}
+
 /// A safetensors file with these tensors of zeros.
 fn weights(path: &Path, tensors: &[(&str, &[usize])]) {
     let mut header = serde_json::Map::new();

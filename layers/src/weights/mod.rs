@@ -128,5 +128,11 @@ impl ModelConfig {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, LayerError> {
-    fs::read(path).map_err(|source| LayerError::Io { path: path.into(), source })
+    let io = |source| LayerError::Io { path: path.into(), source };
+    // A named pipe would be waited for forever.
+    if !fs::metadata(path).map_err(io)?.is_file() {
+        let why = "it is no regular file".into();
+        return Err(LayerError::Format { path: path.into(), format: "weights", why });
+    }
+    fs::read(path).map_err(io)
 }
