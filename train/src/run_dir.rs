@@ -15,11 +15,11 @@ use crate::{
     error::{RunError, io},
 };
 
-/// A run's folder, locked for this process as long as the value lives.
+/// A run's folder, locked as long as the value lives: for the one process that writes, or for those that only read.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl RunDir {
@@ -46,13 +46,28 @@ impl RunDir {
         Ok(dir)
     }
 
-    /// An existing run: a folder, or a name below `runs`.
+    /// An existing run, to be written: a folder, or a name below `runs`.
     ///
     /// # Errors
     /// [`RunError::NoRun`], [`RunError::Locked`], [`RunError::Edited`], a configuration that cannot be read.
     pub fn open(runs: &Path, name: &str) -> Result<(Self, RunConfig), RunError> {
+        Self::lock(Self::find(runs, name)?)?.with_config()
+    }
+
+    /// An existing run for a command whose results go to the folder `output`, by default the run's own. A run whose results
+    /// go elsewhere is only read, so its folder may be read-only.
+    ///
+    /// # Errors
+    /// As [`RunDir::open`].
+    pub fn open_for(runs: &Path, name: &str, output: Option<&Path>) -> Result<(Self, RunConfig), RunError> {
         let path = Self::find(runs, name)?;
-        let dir = Self::lock(path)?;
+        let elsewhere = output.is_some_and(|output| !same_folder(output, &path));
+        let dir = if elsewhere { Self::lock_shared(path)? } else { Self::lock(path)? };
+        dir.with_config()
+    }
+
+    fn with_config(self) -> Result<(Self, RunConfig), RunError> {
+        let dir = self;
         let config = RunConfig::load(&dir.config(), &[])?;
         let differs = dir.trained_with()?.map(|old| old.changes(&config)).unwrap_or_default();
         if !differs.is_empty() {
@@ -104,10 +119,22 @@ impl RunDir {
         let file = path.join(".lock");
         let lock = File::options().create(true).truncate(false).write(true).open(&file).map_err(io(&file))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
+            Ok(()) => Ok(Self { path, _lock: Some(lock) }),
             Err(TryLockError::WouldBlock) => Err(RunError::Locked { path }),
             Err(TryLockError::Error(e)) => Err(io(&file)(e)),
         }
+    }
+
+    /// Keep writers away while this process reads. Nothing is made for it: without a lock file nobody writes yet, and where
+    /// the system has no locks a reader can do no harm.
+    fn lock_shared(path: PathBuf) -> Result<Self, RunError> {
+        let lock = File::open(path.join(".lock")).ok();
+        if let Some(lock) = &lock
+            && let Err(TryLockError::WouldBlock) = lock.try_lock_shared()
+        {
+            return Err(RunError::Locked { path });
+        }
+        Ok(Self { path, _lock: lock })
     }
 
     /// The folder.
@@ -154,6 +181,12 @@ impl RunDir {
     pub fn model(&self) -> PathBuf {
         self.path.join("model.hemodel")
     }
+}
+
+/// Whether two paths lead to one folder; not when either does not exist.
+fn same_folder(a: &Path, b: &Path) -> bool {
+    let real = |path: &Path| if path.as_os_str().is_empty() { Path::new(".") } else { path }.canonicalize();
+    matches!((real(a), real(b)), (Ok(a), Ok(b)) if a == b)
 }
 
 fn write_config(file: &Path, config: &RunConfig) -> Result<(), RunError> {

@@ -132,3 +132,51 @@ fn a_position_that_cannot_be_is_a_damaged_checkpoint() {
     dir.write(&file, &good.to_string());
     dir.succeeds(&["train", "--resume", "small"]);
 }
+
+/// The small run in a folder of its own, as `name`.
+#[cfg(unix)]
+fn copied(name: &std::ffi::OsStr) -> Dir {
+    let dir = Dir::new();
+    fs::create_dir(dir.join("runs")).unwrap();
+    let copy = std::process::Command::new("cp")
+        .arg("-r")
+        .arg(served().join("runs/small"))
+        .arg(dir.join("runs").join(name))
+        .status();
+    assert!(copy.unwrap().success());
+    dir
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_that_is_only_read_may_be_read_only() {
+    let dir = copied("small".as_ref());
+    let chmod = |mode: &str| {
+        let mut chmod = std::process::Command::new("chmod");
+        assert!(chmod.args(["-R", mode]).arg(dir.join("runs")).status().unwrap().success());
+    };
+    let names = || {
+        let mut names: Vec<_> =
+            fs::read_dir(dir.join("runs/small")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    fs::remove_file(dir.join("runs/small/.lock")).unwrap();
+    let before = names();
+    chmod("a-w");
+    let verify =
+        ["verify-encrypted", "--model", "small", "--samples", "1", "--clear-samples", "2", "-o", "there"];
+    let ran = [
+        dir.run(&["estimate", "--model", "small"]),
+        dir.run(&["check", "--model", "small"]),
+        dir.run(&verify),
+        dir.run(&["export", "small", "-o", "copy.hemodel"]),
+    ];
+    chmod("u+w");
+    for ran in ran {
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    }
+    // The superuser may write anywhere, but there was no need.
+    assert_eq!(names(), before);
+    assert!(dir.join("there/ladder.json").is_file() && dir.join("copy.hemodel").is_file());
+}

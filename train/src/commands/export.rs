@@ -18,7 +18,8 @@ use crate::{
 /// # Errors
 /// A run that is not finished, or whose network cannot run encrypted.
 pub fn run(context: &Context, args: &ExportArgs) -> anyhow::Result<()> {
-    let (run, config) = RunDir::open(&context.global.runs, &args.run)?;
+    let output = args.output.as_deref().and_then(Path::parent);
+    let (run, config) = RunDir::open_for(&context.global.runs, &args.run, output)?;
     let data = TrainingData::load(&config, context.global.data_dir.as_deref())?;
     let device = context.global.device.open()?;
     let trainer = Trainer {
