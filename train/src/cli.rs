@@ -51,7 +51,7 @@ pub struct TrainArgs {
     pub set: Vec<String>,
     /// Continue an interrupted run: its name, or its folder
     #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "set"])]
-    pub resume: Option<String>,
+    pub resume: Option<PathBuf>,
 }
 
 /// The commands.
@@ -153,7 +153,7 @@ pub struct VerifyArgs {
 pub struct ReportArgs {
     /// The run: its name, or its folder
     #[arg(value_name = "RUN")]
-    pub run: String,
+    pub run: PathBuf,
 }
 
 /// Arguments of `keygen`.
@@ -272,7 +272,7 @@ pub struct CheckArgs {
 pub struct ExportArgs {
     /// The run: its name, or its folder
     #[arg(value_name = "RUN")]
-    pub run: String,
+    pub run: PathBuf,
     /// Where to write [default: model.hemodel in the run's folder]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,

@@ -53,10 +53,10 @@ pub enum RunError {
         path: PathBuf,
     },
     /// There is no such run.
-    #[error("no run `{name}`\n  looked at: {}\n  help: runs are the folders that `hetrain train` makes below `runs/`; `--runs DIR` looks elsewhere", looked.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "))]
+    #[error("no run `{}`\n  looked at: {}\n  help: runs are the folders that `hetrain train` makes below `runs/`; `--runs DIR` looks elsewhere", name.display(), looked.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "))]
     NoRun {
         /// What was asked for.
-        name: String,
+        name: PathBuf,
         /// Folders looked at.
         looked: Vec<PathBuf>,
     },

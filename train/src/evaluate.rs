@@ -69,7 +69,7 @@ mod tests {
     fn print_the_test_accuracy_of_every_phase() {
         let Ok(run) = std::env::var("HETRAIN_RUN") else { return };
         let runs = PathBuf::from("runs");
-        let (run, config) = RunDir::open(&runs, &run).unwrap();
+        let (run, config) = RunDir::open(&runs, run.as_ref()).unwrap();
         let data = TrainingData::load(&config, None).unwrap();
         let (device, stop) = (Device::flex(), AtomicBool::new(false));
         let (runs, config) = (&runs, &config);

@@ -50,7 +50,7 @@ impl RunDir {
     ///
     /// # Errors
     /// [`RunError::NoRun`], [`RunError::Locked`], [`RunError::Edited`], a configuration that cannot be read.
-    pub fn open(runs: &Path, name: &str) -> Result<(Self, RunConfig), RunError> {
+    pub fn open(runs: &Path, name: &Path) -> Result<(Self, RunConfig), RunError> {
         Self::lock(Self::find(runs, name)?)?.with_config()
     }
 
@@ -59,7 +59,7 @@ impl RunDir {
     ///
     /// # Errors
     /// As [`RunDir::open`].
-    pub fn open_for(runs: &Path, name: &str, output: Option<&Path>) -> Result<(Self, RunConfig), RunError> {
+    pub fn open_for(runs: &Path, name: &Path, output: Option<&Path>) -> Result<(Self, RunConfig), RunError> {
         let path = Self::find(runs, name)?;
         let elsewhere = output.is_some_and(|output| !same_folder(output, &path));
         let dir = if elsewhere { Self::lock_shared(path)? } else { Self::lock(path)? };
@@ -106,8 +106,8 @@ impl RunDir {
     ///
     /// # Errors
     /// [`RunError::NoRun`].
-    pub fn find(runs: &Path, name: &str) -> Result<PathBuf, RunError> {
-        let looked = vec![runs.join(name), PathBuf::from(name)];
+    pub fn find(runs: &Path, name: &Path) -> Result<PathBuf, RunError> {
+        let looked = vec![runs.join(name), name.to_path_buf()];
         looked
             .iter()
             .find(|p| p.join("config.yaml").is_file())

@@ -50,7 +50,7 @@ pub fn start(config: &RunConfig) -> Result<(), RunError> {
 
 /// The best ReLU network of a run.
 fn from_run(runs: &Path, name: &str, config: &ModelConfig, device: &Device) -> Result<HeModel, RunError> {
-    let folder = RunDir::find(runs, name)?;
+    let folder = RunDir::find(runs, Path::new(name))?;
     let run = RunConfig::load(&folder.join("config.yaml"), &[])?;
     let store = Store::new(folder.join("checkpoints"));
     for (index, phase) in run.phases.iter().enumerate().rev() {

@@ -180,3 +180,26 @@ fn a_run_that_is_only_read_may_be_read_only() {
     assert_eq!(names(), before);
     assert!(dir.join("there/ladder.json").is_file() && dir.join("copy.hemodel").is_file());
 }
+
+#[cfg(unix)]
+#[test]
+fn runs_are_found_by_names_that_are_no_text() {
+    let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"caf\xe9");
+    let dir = copied(name);
+    let run =
+        |before: &[&str], after: &[&str]| ran(dir.command(before).arg(name).args(after).output().unwrap());
+    let verify = ["--samples", "1", "--clear-samples", "2", "-o", "there"];
+    for ran in [
+        run(&["estimate", "--model"], &[]),
+        run(&["check", "--model"], &[]),
+        run(&["verify-encrypted", "--model"], &verify),
+        run(&["export"], &["-o", "copy.hemodel"]),
+        run(&["report"], &[]),
+        run(&["train", "--resume"], &[]),
+    ] {
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    }
+    fs::remove_dir_all(dir.join("runs").join(name)).unwrap();
+    run(&["estimate", "--model"], &[]).is_error(&["caf\u{fffd}: no such artifact or run", "help:"]);
+    run(&["train", "--resume"], &[]).is_error(&["no run `caf\u{fffd}`", "help:"]);
+}

@@ -88,7 +88,7 @@ fn describe(chain: &Chain) -> String {
 }
 
 fn model_file(context: &Context, model: &Path) -> anyhow::Result<()> {
-    let path = &match RunDir::find(&context.global.runs, &model.to_string_lossy()) {
+    let path = &match RunDir::find(&context.global.runs, model) {
         Ok(folder) if !model.is_file() => folder.join("model.hemodel"),
         _ => model.to_path_buf(),
     };

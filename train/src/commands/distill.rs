@@ -24,7 +24,7 @@ pub fn run(context: &Context, args: &DistillArgs) -> anyhow::Result<()> {
     let mut config = RunConfig::load(&config::find(&args.config)?, &args.set)?;
     let source = if Path::new(&args.teacher).is_file() {
         TeacherSettings::File(args.teacher.clone())
-    } else if RunDir::find(&context.global.runs, &args.teacher).is_ok() {
+    } else if RunDir::find(&context.global.runs, Path::new(&args.teacher)).is_ok() {
         TeacherSettings::Run(args.teacher.clone())
     } else {
         bail!(

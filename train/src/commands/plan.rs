@@ -138,8 +138,8 @@ fn find_model(context: &Context, model: &Path) -> anyhow::Result<PathBuf> {
     if model.is_file() {
         return Ok(model.to_path_buf());
     }
-    let name = model.to_string_lossy();
-    if let Ok(folder) = RunDir::find(&context.global.runs, &name) {
+    let name = model.display();
+    if let Ok(folder) = RunDir::find(&context.global.runs, model) {
         let path = folder.join("model.hemodel");
         if path.is_file() {
             return Ok(path);

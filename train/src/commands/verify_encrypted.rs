@@ -40,8 +40,8 @@ pub fn run(context: &Context, args: &VerifyArgs) -> anyhow::Result<()> {
     match config {
         // The run's own folder has the networks of the first two rungs, its data and normalisation.
         Some(config) if own_data => {
-            let name = planned.path.parent().map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
-            let (run, _) = RunDir::open_for(&context.global.runs, &name, args.output.as_deref())?;
+            let own = planned.path.parent().unwrap_or(Path::new(""));
+            let (run, _) = RunDir::open_for(&context.global.runs, own, args.output.as_deref())?;
             let data = TrainingData::load(&config, context.global.data_dir.as_deref())?;
             let device = context.global.device.open()?;
             in_run(context, &planned, &run, &config, &data, &device, args, &folder)
