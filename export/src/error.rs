@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::brief;
+
 /// Errors of graph building, folding, evaluation and artifact files.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -60,7 +62,8 @@ pub enum ExportError {
     },
     /// Calibration data leaves the interval an activation was trained for.
     #[error(
-        "calibration data leaves the interval of node `{node}`: inputs reach [{min:.4}, {max:.4}], the interval is [{lo:.4}, {hi:.4}] ({count} of {total} values outside)\n  help: train longer with `range_weight`, or widen `interval` in the phase that replaces the activations"
+        "calibration data leaves the interval of node `{node}`: inputs reach [{}, {}], the interval is [{}, {}] ({count} of {total} values outside)\n  help: train longer with `range_weight`, or widen `interval` in the phase that replaces the activations",
+        brief(*min, 4), brief(*max, 4), brief(*lo, 4), brief(*hi, 4)
     )]
     OutOfInterval {
         /// Name of the node.

@@ -25,5 +25,5 @@ pub use graph::{
     Conv2dGeometry, Finding, Graph, GraphBuilder, Node, NodeId, Op, Severity, check, conv_out_shape,
 };
 pub use poly::{Basis, Polynomial};
-pub use range::{Interval, RangeStats};
+pub use range::{Interval, RangeStats, brief};
 pub use tensor::Tensor;

@@ -4,6 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::ExportError;
 
+/// A number for people, with `decimals` digits behind the point; in scientific form where that would be long, or lose it.
+pub fn brief(x: f64, decimals: usize) -> String {
+    if x == 0.0 || (1e-3..1e6).contains(&x.abs()) {
+        format!("{x:.decimals$}")
+    } else {
+        format!("{x:.decimals$e}")
+    }
+}
+
 /// A closed interval `[lo, hi]` on which a polynomial was fitted or trained.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,7 +31,7 @@ impl Interval {
     pub fn new(lo: f64, hi: f64) -> Result<Self, ExportError> {
         if !(lo.is_finite() && hi.is_finite() && lo < hi) {
             return Err(ExportError::Invalid {
-                what: format!("interval [{lo}, {hi}]"),
+                what: format!("interval [{lo:?}, {hi:?}]"),
                 why: "needs two finite ends, the lower first".into(),
             });
         }
@@ -121,6 +130,14 @@ impl RangeStats {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_number_is_printed_with_hundreds_of_digits() {
+        let texts = [10.2, 0.0, -999_999.0, 1e308, -2e-7, f64::NAN].map(|x| brief(x, 3));
+        assert_eq!(texts, ["10.200", "0.000", "-999999.000", "1.000e308", "-2.000e-7", "NaN"]);
+        let error = Interval::new(1e308, -1e308).unwrap_err().to_string();
+        assert!(error.starts_with("interval [1e308, -1e308]"), "{error}");
+    }
 
     #[test]
     fn an_interval_needs_order_and_finite_ends() {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::model::*;
+use super::{model::*, tree::plain};
 
 impl RunConfig {
     /// The configuration with everything that does not decide what is trained (name, checkpoint times, the encrypted run,
@@ -64,6 +64,7 @@ fn shown(value: &Value) -> String {
         Value::Null => "nothing".into(),
         Value::Object(_) => "a group of settings".into(),
         Value::String(text) => text.clone(),
+        Value::Number(n) if n.is_f64() => n.as_f64().map(plain).unwrap_or_default(),
         other => other.to_string(),
     }
 }
@@ -94,11 +95,11 @@ phases:
 
     #[test]
     fn changed_settings_are_named_with_both_values() {
-        let other = RUN.replace("epochs: 5", "epochs: 7").replace("-6, 6", "-7, 6") + "seed: 9\n";
+        let other = RUN.replace("epochs: 5", "epochs: 7").replace("-6, 6", "-1e308, 6") + "seed: 9\n";
         let found = read(RUN).changes(&read(&other));
         let parts = [
             "`phases[1].epochs` (5, now 7)",
-            "`phases[1].interval[0]` (-6.0, now -7.0)",
+            "`phases[1].interval[0]` (-6, now -1e308)",
             "`seed` (1, now 9)",
         ];
         assert_eq!(found, parts);

@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use super::{
     model::*,
     section::{Mistakes, Section},
-    tree::Node,
+    tree::{Node, plain},
 };
 
 /// Settings of every kind of phase.
@@ -194,12 +194,13 @@ fn interval(s: &mut Section<'_>, kind: PhaseKind) -> Option<[f64; 2]> {
     match s.reals_or_none("interval", need).as_deref() {
         Some(&[lo, hi]) if lo < hi => {
             if lo > 0.0 || hi < 0.0 {
-                let what = format!("needs an interval that holds 0, found [{lo}, {hi}]");
+                let what = format!("needs an interval that holds 0, found [{}, {}]", plain(lo), plain(hi));
                 s.reject("interval", what, "activations see both signs; use for example `[-8, 8]`");
             }
             Some([lo, hi])
         }
         Some(&[lo, hi]) => {
+            let (lo, hi) = (plain(lo), plain(hi));
             let what = format!("needs the lower end first, found [{lo}, {hi}]");
             s.reject("interval", what, format!("write `[{hi}, {lo}]`"));
             default

@@ -64,6 +64,11 @@ pub enum Value {
     Map(Vec<(String, Node)>),
 }
 
+/// A number as one would write it: `6`, `0.35`, `1e308`.
+pub fn plain(x: f64) -> String {
+    format!("{x:?}").trim_end_matches(".0").to_string()
+}
+
 impl fmt::Display for Value {
     /// The value as a message shows it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,7 +76,7 @@ impl fmt::Display for Value {
             Self::Null => f.write_str("nothing"),
             Self::Bool(v) => write!(f, "{v}"),
             Self::Int(v) => write!(f, "{v}"),
-            Self::Real(v) => write!(f, "{v}"),
+            Self::Real(v) => f.write_str(&plain(*v)),
             Self::Text(v) => write!(f, "the text `{v}`"),
             Self::List(v) => {
                 let items: Vec<String> = v.iter().map(|n| n.value.to_string()).collect();
@@ -228,6 +233,11 @@ mod tests {
         assert!(matches!(batch.value, Value::Int(64)));
         assert!(matches!(batch.at, Place::File { line: 3, .. }), "{:?}", batch.at);
         assert_eq!(root.get("data").unwrap().get("mean").unwrap().value.to_string(), "the list [0.5, 1]");
+    }
+
+    #[test]
+    fn numbers_are_shown_as_one_would_write_them() {
+        assert_eq!([6.0, 0.35, -1e308, 2e-9, 100.0].map(plain), ["6", "0.35", "-1e308", "2e-9", "100"]);
     }
 
     #[test]

@@ -50,7 +50,8 @@ pub fn digits(x: f64) -> String {
         f64::INFINITY => if x > 0.0 { "∞" } else { "−∞" }.into(),
         a if a < 9.995 => format!("{x:.2}"),
         a if a < 99.95 => format!("{x:.1}"),
-        _ => format!("{x:.0}"),
+        a if a < 1e6 => format!("{x:.0}"),
+        _ => format!("{x:.1e}"),
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use hetrain_datasets::Batcher;
+use hetrain_export::brief;
 use hetrain_layers::HeModel;
 use serde_json::json;
 
@@ -89,7 +90,7 @@ impl Trainer<'_> {
         let best = self.end_of_phase(store, &r, metrics)?;
         let ranges = best.runtime.iter().map(|a| a.interval.max_abs()).fold(0.0, f64::max);
         let limit = if phase.kind().ends_polynomial() {
-            format!("  intervals ≤ {ranges:.3}")
+            format!("  intervals ≤ {}", brief(ranges, 3))
         } else {
             String::new()
         };

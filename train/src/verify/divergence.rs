@@ -1,7 +1,7 @@
 //! Where two rungs part: the first node whose value differs by more than the plan allows.
 
 use he_infer::plan::Packing;
-use hetrain_export::interp;
+use hetrain_export::{brief, interp};
 
 use super::{
     Job, Ladder, Rung,
@@ -26,8 +26,9 @@ pub(super) fn explain(job: &Job<'_>, ladder: &Ladder) -> anyhow::Result<Option<S
             let worst = a.iter().zip(b).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
             if worst.is_nan() || worst > EXACT * node.bound {
                 return Ok(Some(format!(
-                    "image {sample}: the packed program leaves the folded graph at node `{}` by {worst:.3e} (values reach {:.3})",
-                    node.name, node.bound
+                    "image {sample}: the packed program leaves the folded graph at node `{}` by {worst:.3e} (values reach {})",
+                    node.name,
+                    brief(node.bound, 3)
                 )));
             }
         }
