@@ -68,6 +68,16 @@ pub enum RunError {
         /// What was found.
         why: String,
     },
+    /// A file of a finished phase is gone.
+    #[error("{}: no such file, though the run has finished the phase\n  help: put the file back from a copy; without one remove {}, and `hetrain train --resume {run}` trains the run again from the start", path.display(), latest.display())]
+    Lost {
+        /// The file.
+        path: PathBuf,
+        /// The pointer to the run's state.
+        latest: PathBuf,
+        /// What `--resume` finds the run by.
+        run: String,
+    },
     /// The run lacks the result of a phase.
     #[error("run `{run}` has no {what}\n  help: {help}")]
     Unfinished {

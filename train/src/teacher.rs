@@ -57,7 +57,7 @@ fn from_run(runs: &Path, name: &str, config: &ModelConfig, device: &Device) -> R
         if phase.kind.ends_polynomial() {
             continue;
         }
-        if let Some(best) = store.best(index, phase.kind)? {
+        if let Some(best) = store.best(index, phase.kind, name)? {
             let own = ModelConfig { name: run.model.name, ..config.clone() };
             let mut model = own.init(device, 0)?;
             model.load(&store.best_weights(index, phase.kind))?;

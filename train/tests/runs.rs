@@ -145,6 +145,36 @@ fn a_configuration_changed_after_training_is_noticed() {
 }
 
 #[test]
+fn a_lost_result_is_recovered_as_the_message_says() {
+    let dir = reference();
+    let before = results(&dir);
+    let remedy = ["help:", "remove runs/small/checkpoints/latest", "`hetrain train --resume small`"];
+    let checkpoints = dir.join("runs/small/checkpoints");
+    let away = |name: &str| fs::rename(checkpoints.join(name), dir.join(name)).unwrap();
+    let back = |name: &str| fs::rename(dir.join(name), checkpoints.join(name)).unwrap();
+    for name in ["4-polish.json", "4-polish.safetensors"] {
+        away(name);
+        for args in [&["export", "small"][..], &["train", "--resume", "small"]] {
+            let ran = dir.fails(args, &remedy);
+            assert!(
+                ran.stderr.contains(&format!("small/checkpoints/{name}: no such file")),
+                "{}",
+                ran.stderr
+            );
+        }
+        back(name);
+    }
+    // A teacher is not replaced by a lesser one.
+    away("2-range_aware.json");
+    let teach = ["distill", "--config", "run.yaml", "--set", "name=student", "--teacher", "small"];
+    dir.fails(&teach, &["2-range_aware.json: no such file", "`hetrain train --resume small`"]);
+    away("4-polish.json");
+    fs::remove_file(checkpoints.join("latest")).unwrap();
+    dir.succeeds(&["train", "--resume", "small"]);
+    assert!(results(&dir) == before);
+}
+
+#[test]
 fn a_checkpoint_that_cannot_be_written_leaves_the_one_before() {
     let whole = reference();
     let dir = Dir::new();

@@ -99,13 +99,21 @@ impl Store {
         write_json(&self.best_facts(index, kind), best)
     }
 
-    /// What is noted about the best network of phase `index`; `None` when the phase has none yet.
+    /// What is noted about the best network of phase `index`, whose weights are there; `None` when the phase has none yet.
+    /// `run` is what `--resume` finds the run by.
     ///
     /// # Errors
-    /// I/O, [`RunError::Checkpoint`].
-    pub fn best(&self, index: usize, kind: PhaseKind) -> Result<Option<Best>, RunError> {
-        let path = self.best_facts(index, kind);
-        if path.is_file() { read_json(&path).map(Some) } else { Ok(None) }
+    /// [`RunError::Lost`] when the run has finished the phase and a file of it is gone; I/O, [`RunError::Checkpoint`].
+    pub fn best(&self, index: usize, kind: PhaseKind, run: &str) -> Result<Option<Best>, RunError> {
+        let (facts, weights) = (self.best_facts(index, kind), self.best_weights(index, kind));
+        if facts.is_file() && weights.is_file() {
+            return read_json(&facts).map(Some);
+        }
+        if self.latest()?.is_none_or(|s| s.state.phase <= index) {
+            return Ok(None);
+        }
+        let path = if facts.is_file() { weights } else { facts };
+        Err(RunError::Lost { path, latest: self.folder.join("latest"), run: run.into() })
     }
 
     /// The newest whole state; `None` in a fresh run.

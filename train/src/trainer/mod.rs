@@ -147,7 +147,7 @@ impl Trainer<'_> {
     /// The best network of phase `index`, on the training device.
     ///
     /// # Errors
-    /// [`RunError::Unfinished`] when the phase has none.
+    /// [`RunError::Unfinished`] when the phase has none, [`RunError::Lost`] when it had.
     pub fn best(&self, store: &Store, index: usize) -> Result<HeModel, RunError> {
         let unfinished = |what: String| RunError::Unfinished {
             run: self.run.name(),
@@ -157,7 +157,7 @@ impl Trainer<'_> {
         let settings =
             self.config.phases.get(index).ok_or_else(|| unfinished(format!("phase {}", index + 1)))?;
         let best = store
-            .best(index, settings.kind)?
+            .best(index, settings.kind, &self.run.handle())?
             .ok_or_else(|| unfinished(format!("result of phase {} (`{}`)", index + 1, settings.kind)))?;
         let model = self.filled(&store.best_weights(index, settings.kind))?;
         model.set_runtime(&best.runtime);
