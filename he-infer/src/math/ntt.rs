@@ -91,7 +91,7 @@ impl Plan {
     pub fn forward(&self, a: &mut [u64]) {
         assert_eq!(a.len(), self.n, "transform length");
         #[cfg(target_arch = "x86_64")]
-        if self.backend.is_ifma() && self.n >= 64 {
+        if self.backend.is_ifma() && self.n >= super::simd_ntt::MIN_LEN {
             super::simd_ntt::forward(a, self.tables());
             return;
         }
@@ -117,7 +117,7 @@ impl Plan {
         let d = q.mul(f, self.w[1]);
         let last = LastLevel { sum: (f, q.shoup(f)), diff: (d, q.shoup(d)) };
         #[cfg(target_arch = "x86_64")]
-        if self.backend.is_ifma() && self.n >= 64 {
+        if self.backend.is_ifma() && self.n >= super::simd_ntt::MIN_LEN {
             super::simd_ntt::inverse(a, self.tables(), last);
             return;
         }

@@ -1,14 +1,27 @@
-//! AVX-512-IFMA transforms: radix 4, blocks of 32 KiB finished inside the first-level cache, last levels in registers.
+//! AVX-512-IFMA transforms: radix 8 and 4, blocks of 32 KiB finished inside the first-level cache, six levels in registers.
 //!
 //! Node `p` of the transform tree covers `len` consecutive words and uses twiddle `W[p]`; its children are `2p`, `2p + 1`.
+//!
+//! What limits the speed is the small window of the vector schedulers, not the number of instructions: eight independent
+//! butterflies are therefore written stage by stage, and twiddles are memory operands so that sixteen vectors of data stay
+//! in registers.
+//!
+//! A value is *dirty* if it is wrong by a multiple of `2^52`. The multiplier reads the low 52 bits only, so a factor may be
+//! dirty; whatever is compared (in a conditional subtraction) or stored may not.
 #![expect(unsafe_code, reason = "vector loads, stores and target features")]
+#![expect(clippy::indexing_slicing, reason = "constant indices into arrays of registers")]
 
+use std::arch::asm;
 use std::arch::x86_64::*;
+use std::array::from_fn;
 
 use super::ntt::{LastLevel, Tables};
 
 /// Words of a sub-transform that fits the first-level cache.
 const BLOCK: usize = 4096;
+
+/// Shortest transform handled here.
+pub(super) const MIN_LEN: usize = 256;
 
 #[derive(Clone, Copy)]
 struct Consts {
@@ -16,6 +29,7 @@ struct Consts {
     q: __m512i,
     q2: __m512i,
     mask: __m512i,
+    two: __m512i,
 }
 
 impl Consts {
@@ -27,21 +41,25 @@ impl Consts {
             q: _mm512_set1_epi64(q as i64),
             q2: _mm512_set1_epi64(2 * q as i64),
             mask: _mm512_set1_epi64((1 << 52) - 1),
+            two: _mm512_set1_epi64(2),
         }
     }
 }
 
-/// A twiddle and its Shoup companion in every lane.
+/// A vector of twiddles and their Shoup companions.
 type Twiddle = (__m512i, __m512i);
 
-/// `x w mod q` in `[0, 2q)` for `x < 2^52`.
+/// Eight vectors as the first and second inputs of four butterflies.
+type Pairs = ([__m512i; 4], [__m512i; 4]);
+
+/// `x w mod q` in `[0, 2q)`, dirty; so may be `x`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn shoup(x: __m512i, w: Twiddle, c: &Consts) -> __m512i {
+fn shoup(x: [__m512i; 4], w: [Twiddle; 4], c: &Consts) -> [__m512i; 4] {
     let zero = _mm512_setzero_si512();
-    let h = _mm512_madd52hi_epu64(zero, x, w.1);
-    let lo = _mm512_madd52lo_epu64(zero, x, w.0);
-    _mm512_and_si512(_mm512_madd52lo_epu64(lo, h, c.neg_q), c.mask)
+    let h: [_; 4] = from_fn(|i| _mm512_madd52hi_epu64(zero, x[i], w[i].1));
+    let l: [_; 4] = from_fn(|i| _mm512_madd52lo_epu64(zero, x[i], w[i].0));
+    from_fn(|i| _mm512_madd52lo_epu64(l[i], h[i], c.neg_q))
 }
 
 /// `min(x, x - m)`: one conditional subtraction.
@@ -51,22 +69,72 @@ fn fold(x: __m512i, m: __m512i) -> __m512i {
     _mm512_min_epu64(x, _mm512_sub_epi64(x, m))
 }
 
-/// Cooley–Tukey butterfly, inputs and outputs below `4q`.
+/// Cooley–Tukey butterflies, inputs and outputs below `4q`. The second inputs may be dirty; outputs are clean in
+/// butterflies below `CLEAN` and dirty in the others.
+///
+/// The product is accumulated on top of the folded input `u`; the second output is `2u + 2q` minus the first.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn ct(x: __m512i, y: __m512i, w: Twiddle, c: &Consts) -> (__m512i, __m512i) {
-    let u = fold(x, c.q2);
-    let v = shoup(y, w, c);
-    (_mm512_add_epi64(u, v), _mm512_sub_epi64(_mm512_add_epi64(u, c.q2), v))
+fn ct<const CLEAN: usize>((x, y): Pairs, w: [Twiddle; 4], c: &Consts) -> Pairs {
+    let zero = _mm512_setzero_si512();
+    let h: [_; 4] = from_fn(|i| _mm512_madd52hi_epu64(zero, y[i], w[i].1));
+    let u: [_; 4] = from_fn(|i| fold(x[i], c.q2));
+    let t: [_; 4] = from_fn(|i| _mm512_madd52lo_epu64(c.q2, u[i], c.two));
+    let l: [_; 4] = from_fn(|i| _mm512_madd52lo_epu64(u[i], y[i], w[i].0));
+    let l: [_; 4] = from_fn(|i| _mm512_madd52lo_epu64(l[i], h[i], c.neg_q));
+    let x: [_; 4] = from_fn(|i| if i < CLEAN { _mm512_and_si512(l[i], c.mask) } else { l[i] });
+    (x, from_fn(|i| _mm512_sub_epi64(t[i], x[i])))
 }
 
-/// Gentleman–Sande butterfly with the negated twiddle of the mirrored node, inputs and outputs below `2q`.
+/// Gentleman–Sande butterflies with the negated twiddles of mirrored nodes, inputs and outputs below `2q`. The inputs may be
+/// dirty in butterflies from `CLEAN` on; sums are clean and products dirty.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn gs(x: __m512i, y: __m512i, w: Twiddle, c: &Consts) -> (__m512i, __m512i) {
-    let s = fold(_mm512_add_epi64(x, y), c.q2);
-    let d = _mm512_sub_epi64(_mm512_add_epi64(y, c.q2), x);
+fn gs<const CLEAN: usize>((x, y): Pairs, w: [Twiddle; 4], c: &Consts) -> Pairs {
+    let t: [_; 4] = from_fn(|i| _mm512_add_epi64(y[i], c.q2));
+    let s: [_; 4] = from_fn(|i| _mm512_add_epi64(x[i], y[i]));
+    let d: [_; 4] = from_fn(|i| _mm512_sub_epi64(t[i], x[i]));
+    let s: [_; 4] = from_fn(|i| if i < CLEAN { s[i] } else { _mm512_and_si512(s[i], c.mask) });
+    let s: [_; 4] = from_fn(|i| fold(s[i], c.q2));
     (s, shoup(d, w, c))
+}
+
+/// Last inverse butterflies: both outputs multiplied by a constant and fully reduced. The inputs may be dirty.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn gs_final((x, y): Pairs, sum: Twiddle, diff: Twiddle, c: &Consts) -> Pairs {
+    let s: [_; 4] = from_fn(|i| _mm512_add_epi64(x[i], y[i]));
+    let d: [_; 4] = from_fn(|i| _mm512_sub_epi64(_mm512_add_epi64(y[i], c.q2), x[i]));
+    let (s, d) = clean((shoup(s, [sum; 4], c), shoup(d, [diff; 4], c)), c);
+    (from_fn(|i| fold(s[i], c.q)), from_fn(|i| fold(d[i], c.q)))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn clean((x, y): Pairs, c: &Consts) -> Pairs {
+    (from_fn(|i| _mm512_and_si512(x[i], c.mask)), from_fn(|i| _mm512_and_si512(y[i], c.mask)))
+}
+
+/// From butterflies `(i, i + 4)` of eight vectors to `(i, i + 2)`, or from those to `(i, i + 1)`. Keeps a clean half of the
+/// first inputs in front.
+#[inline]
+fn down((x, y): Pairs) -> Pairs {
+    ([x[0], y[0], x[1], y[1]], [x[2], y[2], x[3], y[3]])
+}
+
+/// The way back; products become the last two butterflies.
+#[inline]
+fn up((x, y): Pairs) -> Pairs {
+    ([x[0], x[2], y[0], y[2]], [x[1], x[3], y[1], y[3]])
+}
+
+/// `p`, of which the compiler learns nothing: it then reads the twiddles of that node where they are used, as memory
+/// operands, instead of keeping them all in registers across a loop and spilling data.
+#[inline]
+fn opaque(mut p: usize) -> usize {
+    // SAFETY: no instruction is executed.
+    unsafe { asm!("/* {0} */", inout(reg) p, options(nomem, nostack, preserves_flags)) };
+    p
 }
 
 /// Both tables as raw pointers; indices below `n` are valid.
@@ -77,6 +145,8 @@ struct Tw {
 }
 
 impl Tw {
+    /// One twiddle in every lane.
+    ///
     /// # Safety
     /// `p` must be below the table length.
     #[inline]
@@ -86,24 +156,36 @@ impl Tw {
         unsafe { (_mm512_set1_epi64(*self.w.add(p) as i64), _mm512_set1_epi64(*self.s.add(p) as i64)) }
     }
 
-    /// Two, four or eight consecutive twiddles spread over the lanes by `idx`.
+    /// Two consecutive twiddles, alternating over the lanes.
     ///
     /// # Safety
-    /// `p + WIDTH` must not exceed the table length.
+    /// `p + 2` must not exceed the table length.
     #[inline]
-    #[target_feature(enable = "avx512f")]
-    unsafe fn spread<const WIDTH: usize>(self, p: usize, idx: __m512i) -> Twiddle {
-        // SAFETY: the caller guarantees `WIDTH` readable words at `p`; each branch reads exactly that many.
+    #[target_feature(enable = "avx512f,avx512dq")]
+    unsafe fn two(self, p: usize) -> Twiddle {
+        // SAFETY: the caller guarantees two readable words at `p`.
         unsafe {
-            let read = |t: *const u64| match WIDTH {
-                2 => _mm512_castsi128_si512(_mm_loadu_si128(t.add(p).cast())),
-                4 => _mm512_castsi256_si512(_mm256_loadu_si256(t.add(p).cast())),
-                _ => _mm512_loadu_si512(t.add(p).cast()),
-            };
-            (_mm512_permutexvar_epi64(idx, read(self.w)), _mm512_permutexvar_epi64(idx, read(self.s)))
+            let read = |t: *const u64| _mm512_broadcast_i64x2(_mm_loadu_si128(t.add(p).cast()));
+            (read(self.w), read(self.s))
         }
     }
 
+    /// Four consecutive twiddles, twice.
+    ///
+    /// # Safety
+    /// `p + 4` must not exceed the table length.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq")]
+    unsafe fn four(self, p: usize) -> Twiddle {
+        // SAFETY: the caller guarantees four readable words at `p`.
+        unsafe {
+            let read = |t: *const u64| _mm512_broadcast_i64x4(_mm256_loadu_si256(t.add(p).cast()));
+            (read(self.w), read(self.s))
+        }
+    }
+
+    /// Eight consecutive twiddles.
+    ///
     /// # Safety
     /// `p + 8` must not exceed the table length.
     #[inline]
@@ -114,9 +196,57 @@ impl Tw {
     }
 }
 
+/// `R` vectors starting at `a`, `stride` words apart.
+///
+/// # Safety
+/// All of them must be readable.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn gather<const R: usize>(a: *const u64, stride: usize) -> [__m512i; R] {
+    // SAFETY: the caller's promise.
+    unsafe { from_fn(|k| _mm512_loadu_si512(a.add(k * stride).cast())) }
+}
+
+/// # Safety
+/// As for [`gather`], writable.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn scatter<const R: usize>(a: *mut u64, stride: usize, x: [__m512i; R]) {
+    for (k, v) in x.into_iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_storeu_si512(a.add(k * stride).cast(), v) }
+    }
+}
+
+/// Each pair of vectors rearranged by two lists of lanes (0 to 7 of the first, 8 to 15 of the second).
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn shuffle((x, y): Pairs, first: [i64; 8], second: [i64; 8]) -> Pairs {
+    let lanes = |l: [i64; 8]| _mm512_setr_epi64(l[0], l[1], l[2], l[3], l[4], l[5], l[6], l[7]);
+    let (first, second) = (lanes(first), lanes(second));
+    let r = from_fn(|k| _mm512_permutex2var_epi64(x[k], first, y[k]));
+    (r, from_fn(|k| _mm512_permutex2var_epi64(x[k], second, y[k])))
+}
+
+/// Perfect shuffle of the sixteen words of each pair: position `b3 b2 b1 b0` goes to `b2 b1 b0 b3`. Four of them, with a
+/// level after each of the first three, visit strides 4, 2, 1 and restore the order; before each level the node number of a
+/// lane is its lane number modulo the number of nodes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn perfect(v: Pairs) -> Pairs {
+    shuffle(v, [0, 8, 1, 9, 2, 10, 3, 11], [4, 12, 5, 13, 6, 14, 7, 15])
+}
+
+/// The inverse of [`perfect`] with both halves exchanged, which reverses the order of nodes over the lanes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn unshuffle(v: Pairs) -> Pairs {
+    shuffle(v, [1, 3, 5, 7, 9, 11, 13, 15], [0, 2, 4, 6, 8, 10, 12, 14])
+}
+
 /// Forward transform; the caller has checked the processor through `Backend::detect`.
 pub(super) fn forward(a: &mut [u64], t: Tables<'_>) {
-    assert!(a.len() == t.n && t.w.len() == t.n && t.w_shoup.len() == t.n && t.n >= 64);
+    assert!(a.len() == t.n && t.w.len() == t.n && t.w_shoup.len() == t.n && t.n >= MIN_LEN);
     // SAFETY: only reached with a `Backend` from `detect`, so the features exist; lengths are asserted above and every
     // node covers a sub-range of `a` and of the tables.
     unsafe {
@@ -126,12 +256,17 @@ pub(super) fn forward(a: &mut [u64], t: Tables<'_>) {
 
 /// Inverse transform; the caller has checked the processor through `Backend::detect`.
 pub(super) fn inverse(a: &mut [u64], t: Tables<'_>, last: LastLevel) {
-    assert!(a.len() == t.n && t.w.len() == t.n && t.w_shoup.len() == t.n && t.n >= 64);
+    assert!(a.len() == t.n && t.w.len() == t.n && t.w_shoup.len() == t.n && t.n >= MIN_LEN);
     // SAFETY: as for `forward`.
     unsafe {
         let tw = Tw { w: t.w.as_ptr(), s: t.w_shoup.as_ptr() };
         inverse_node(a.as_mut_ptr(), t.n, 1, tw, &Consts::new(t.q), &last);
     }
+}
+
+/// Levels (2 or 3) that one pass over a node of `len > 64` words takes, so that exactly six remain for 64 words.
+fn levels(len: usize) -> u32 {
+    if (len.ilog2() - 6).is_multiple_of(3) { 3 } else { 2 }
 }
 
 /// # Safety
@@ -141,94 +276,141 @@ unsafe fn forward_node(a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts) {
     // SAFETY: sub-ranges below partition `a[..len]`; node indices stay inside the subtree of `p`.
     unsafe {
         if len > BLOCK {
-            forward_pass(a, len, p, tw, c);
-            let quarter = len / 4;
-            for i in 0..4 {
-                forward_node(a.add(i * quarter), quarter, 4 * p + i, tw, c);
+            let r = levels(len);
+            forward_pass(r, a, len, p, tw, c);
+            for i in 0..1 << r {
+                forward_node(a.add(i * (len >> r)), len >> r, (p << r) + i, tw, c);
             }
             return;
         }
-        let (mut cur, mut first) = (len, p);
-        while cur > 16 {
+        let mut cur = len;
+        while cur > 64 {
+            let r = levels(cur);
             for b in 0..len / cur {
-                forward_pass(a.add(b * cur), cur, first + b, tw, c);
+                forward_pass(r, a.add(b * cur), cur, p * (len / cur) + b, tw, c);
             }
-            (cur, first) = (cur / 4, first * 4);
+            cur >>= r;
         }
-        if cur == 16 {
-            for b in 0..len / 16 {
-                forward_last::<true>(a.add(16 * b), first + b, tw, c);
-            }
-        } else {
-            for b in 0..len / 16 {
-                forward_last::<false>(a.add(16 * b), first / 2 + b, tw, c);
-            }
-        }
+        forward_last(a, len, p * (len / 64), tw, c);
     }
 }
 
-/// Two levels over one node.
+/// Two or three levels over one node.
 ///
 /// # Safety
-/// `a` valid for `len >= 32` words, `4p + 3` below the table length.
+/// `a` valid for `len` words, `p << r` at most half the table length, `len >> r` a multiple of 64.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn forward_pass(a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts) {
-    let quarter = len / 4;
-    // SAFETY: `j + 8 <= quarter`, so all four accesses lie inside the node's range.
-    unsafe {
-        let (w1, w2, w3) = (tw.splat(p), tw.splat(2 * p), tw.splat(2 * p + 1));
-        for j in (0..quarter).step_by(8) {
-            let at = |k: usize| a.add(j + k * quarter).cast::<__m512i>();
-            let (x0, x1) = (_mm512_loadu_si512(at(0)), _mm512_loadu_si512(at(1)));
-            let (x2, x3) = (_mm512_loadu_si512(at(2)), _mm512_loadu_si512(at(3)));
-            let (y0, y2) = ct(x0, x2, w1, c);
-            let (y1, y3) = ct(x1, x3, w1, c);
-            let (z0, z1) = ct(y0, y1, w2, c);
-            let (z2, z3) = ct(y2, y3, w3, c);
-            _mm512_storeu_si512(at(0), z0);
-            _mm512_storeu_si512(at(1), z1);
-            _mm512_storeu_si512(at(2), z2);
-            _mm512_storeu_si512(at(3), z3);
+unsafe fn forward_pass(r: u32, a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts) {
+    // SAFETY: the caller's promise.
+    unsafe { if r == 3 { forward_pass8(a, len, p, tw, c) } else { forward_pass4(a, len, p, tw, c) } }
+}
+
+/// # Safety
+/// As for [`forward_pass`].
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+unsafe fn forward_pass8(a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts) {
+    let s = len / 8;
+    for j in (0..s).step_by(16) {
+        let p = opaque(p);
+        // SAFETY: `j + 16 <= s`, so all accesses lie inside the node's range.
+        unsafe {
+            let mut v = halves(gather(a.add(j), s));
+            let mut o = halves(gather(a.add(j + 8), s));
+            let t = [tw.splat(p); 4];
+            (v, o) = (down(ct::<2>(v, t, c)), down(ct::<2>(o, t, c)));
+            let (t0, t1) = (tw.splat(2 * p), tw.splat(2 * p + 1));
+            let t = [t0, t1, t0, t1];
+            (v, o) = (down(ct::<2>(v, t, c)), down(ct::<2>(o, t, c)));
+            let t = [tw.splat(4 * p), tw.splat(4 * p + 1), tw.splat(4 * p + 2), tw.splat(4 * p + 3)];
+            (v, o) = (ct::<4>(v, t, c), ct::<4>(o, t, c));
+            scatter(a.add(j), s, flat(v));
+            scatter(a.add(j + 8), s, flat(o));
         }
     }
 }
 
-/// Levels with strides (8,) 4, 2, 1 of sixteen words, then full reduction. `p` is the node of those sixteen words.
+/// # Safety
+/// As for [`forward_pass`].
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+unsafe fn forward_pass4(a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts) {
+    let s = len / 4;
+    for j in (0..s).step_by(32) {
+        let p = opaque(p);
+        // SAFETY: `j + 32 <= s`, so all accesses lie inside the node's range.
+        unsafe {
+            let load = |j: usize| {
+                let (x, y) = (gather::<4>(a.add(j), s), gather::<4>(a.add(j + 8), s));
+                ([x[0], y[0], x[1], y[1]], [x[2], y[2], x[3], y[3]])
+            };
+            let (mut v, mut o) = (load(j), load(j + 16));
+            let t = [tw.splat(p); 4];
+            (v, o) = (down(ct::<2>(v, t, c)), down(ct::<2>(o, t, c)));
+            let (t0, t1) = (tw.splat(2 * p), tw.splat(2 * p + 1));
+            let t = [t0, t1, t0, t1];
+            (v, o) = (ct::<4>(v, t, c), ct::<4>(o, t, c));
+            for (j, (x, y)) in [(j, v), (j + 16, o)] {
+                scatter(a.add(j), s, [x[0], y[0], x[1], y[1]]);
+                scatter(a.add(j + 8), s, [x[2], y[2], x[3], y[3]]);
+            }
+        }
+    }
+}
+
+#[inline]
+fn halves(v: [__m512i; 8]) -> Pairs {
+    ([v[0], v[1], v[2], v[3]], [v[4], v[5], v[6], v[7]])
+}
+
+#[inline]
+fn flat((x, y): Pairs) -> [__m512i; 8] {
+    [x[0], y[0], x[1], y[1], x[2], y[2], x[3], y[3]]
+}
+
+/// The last six levels of every 64 words, then full reduction. `first` is the node of the first 64.
 ///
 /// # Safety
-/// `a` valid for 16 words, `8p + 8` at most the table length.
-#[inline]
+/// `a` valid for `len` words, a multiple of 128; `32 first + len / 2` at most the table length.
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn forward_last<const STRIDE8: bool>(a: *mut u64, p: usize, tw: Tw, c: &Consts) {
-    // SAFETY: sixteen words are accessed; twiddle reads end at `8p + 8`.
-    unsafe {
-        let at = |k: usize| a.add(8 * k).cast::<__m512i>();
-        let (mut x, mut y) = (_mm512_loadu_si512(at(0)), _mm512_loadu_si512(at(1)));
-        if STRIDE8 {
-            (x, y) = ct(x, y, tw.splat(p), c);
+unsafe fn forward_last(a: *mut u64, len: usize, first: usize, tw: Tw, c: &Consts) {
+    for b in (0..len / 64).step_by(2) {
+        let (p, q) = (first + b, first + b + 1);
+        // SAFETY: 128 words are accessed; twiddle reads end at `32q + 32`.
+        unsafe {
+            let a = a.add(64 * b);
+            let (mut v, mut o) = (halves(gather(a, 8)), halves(gather(a.add(64), 8)));
+            (v, o) = (ct::<2>(v, [tw.splat(p); 4], c), ct::<2>(o, [tw.splat(q); 4], c));
+            (v, o) = (down(v), down(o));
+            let t = |p: usize| {
+                let (t0, t1) = (tw.splat(p), tw.splat(p + 1));
+                [t0, t1, t0, t1]
+            };
+            (v, o) = (ct::<2>(v, t(2 * p), c), ct::<2>(o, t(2 * q), c));
+            (v, o) = (down(v), down(o));
+            let t = |p: usize| [tw.splat(p), tw.splat(p + 1), tw.splat(p + 2), tw.splat(p + 3)];
+            (v, o) = (ct::<4>(v, t(4 * p), c), ct::<4>(o, t(4 * q), c));
+            (v, o) = (perfect(v), perfect(o));
+            let t = |p: usize| [tw.two(p), tw.two(p + 2), tw.two(p + 4), tw.two(p + 6)];
+            (v, o) = (ct::<4>(v, t(8 * p), c), ct::<4>(o, t(8 * q), c));
+            (v, o) = (perfect(v), perfect(o));
+            let t = |p: usize| [tw.four(p), tw.four(p + 4), tw.four(p + 8), tw.four(p + 12)];
+            (v, o) = (ct::<4>(v, t(16 * p), c), ct::<4>(o, t(16 * q), c));
+            (v, o) = (perfect(v), perfect(o));
+            let t = |p: usize| [tw.eight(p), tw.eight(p + 8), tw.eight(p + 16), tw.eight(p + 24)];
+            (v, o) = (ct::<4>(v, t(32 * p), c), ct::<4>(o, t(32 * q), c));
+            (v, o) = (perfect(reduce(v, c)), perfect(reduce(o, c)));
+            scatter(a, 8, flat(v));
+            scatter(a.add(64), 8, flat(o));
         }
-        let (x, y) = (_mm512_shuffle_i64x2::<0x44>(x, y), _mm512_shuffle_i64x2::<0xee>(x, y));
-        let (x, y) = ct(x, y, tw.spread::<2>(2 * p, _mm512_setr_epi64(0, 0, 0, 0, 1, 1, 1, 1)), c);
-        let (x, y) = swap_pairs(x, y);
-        let (x, y) = ct(x, y, tw.spread::<4>(4 * p, _mm512_setr_epi64(0, 0, 1, 1, 2, 2, 3, 3)), c);
-        let (x, y) = (_mm512_unpacklo_epi64(x, y), _mm512_unpackhi_epi64(x, y));
-        let (x, y) = ct(x, y, tw.eight(8 * p), c);
-        let (x, y) = (fold(fold(x, c.q2), c.q), fold(fold(y, c.q2), c.q));
-        let lo = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
-        let hi = _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15);
-        _mm512_storeu_si512(at(0), _mm512_permutex2var_epi64(x, lo, y));
-        _mm512_storeu_si512(at(1), _mm512_permutex2var_epi64(x, hi, y));
     }
 }
 
-/// Exchange the odd pairs of `x` with the even pairs of `y` (its own inverse).
+/// From below `4q` to below `q`.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn swap_pairs(x: __m512i, y: __m512i) -> (__m512i, __m512i) {
-    let even = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);
-    let odd = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
-    (_mm512_permutex2var_epi64(x, even, y), _mm512_permutex2var_epi64(x, odd, y))
+fn reduce((x, y): Pairs, c: &Consts) -> Pairs {
+    let (x, y): Pairs = (from_fn(|k| fold(x[k], c.q2)), from_fn(|k| fold(y[k], c.q2)));
+    (from_fn(|k| fold(x[k], c.q)), from_fn(|k| fold(y[k], c.q)))
 }
 
 /// Mirror of node `p` within its level.
@@ -244,98 +426,168 @@ unsafe fn inverse_node(a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts, la
     // SAFETY: sub-ranges below partition `a[..len]`; node indices stay inside the subtree of `p`.
     unsafe {
         if len > BLOCK {
-            let quarter = len / 4;
-            for i in 0..4 {
-                inverse_node(a.add(i * quarter), quarter, 4 * p + i, tw, c, last);
+            let r = levels(len);
+            for i in 0..1 << r {
+                inverse_node(a.add(i * (len >> r)), len >> r, (p << r) + i, tw, c, last);
             }
-            inverse_pass(a, len, p, tw, c, last);
+            inverse_pass(r, a, len, p, tw, c, last);
             return;
         }
-        let full = len.trailing_zeros().is_multiple_of(2);
-        for b in 0..len / 16 {
-            let node = p * (len / 16) + b;
-            if full {
-                inverse_first::<true>(a.add(16 * b), node, tw, c);
-            } else {
-                inverse_first::<false>(a.add(16 * b), node, tw, c);
-            }
-        }
-        let mut cur = if full { 64 } else { 32 };
-        while cur <= len {
+        inverse_first(a, len, p * (len / 64), tw, c);
+        // The passes of the forward direction in reverse order.
+        let mut cur = 64;
+        while cur < len {
+            let r = if matches!((len / cur).ilog2(), 2 | 4) { 2 } else { 3 };
+            cur <<= r;
             for b in 0..len / cur {
-                inverse_pass(a.add(b * cur), cur, p * (len / cur) + b, tw, c, last);
+                inverse_pass(r, a.add(b * cur), cur, p * (len / cur) + b, tw, c, last);
             }
-            cur *= 4;
         }
     }
 }
 
-/// Two inverse levels over one node; at the root the last one also multiplies by the final constants and reduces.
+/// Two or three inverse levels over one node; at the root the last one also multiplies by the final constants and reduces.
 ///
 /// # Safety
-/// `a` valid for `len >= 32` words, `4p + 3` below the table length.
+/// As for [`forward_pass`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn inverse_pass(a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts, last: &LastLevel) {
-    let quarter = len / 4;
-    let m = mirror(p);
-    // SAFETY: `j + 8 <= quarter`, so all four accesses lie inside the node's range.
+unsafe fn inverse_pass(r: u32, a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts, last: &LastLevel) {
+    // SAFETY: the caller's promise.
     unsafe {
-        let (w1, w2, w3) = (tw.splat(m), tw.splat(2 * m + 1), tw.splat(2 * m));
+        match (r, p) {
+            (3, 1) => inverse_pass8::<true>(a, len, p, tw, c, last),
+            (3, _) => inverse_pass8::<false>(a, len, p, tw, c, last),
+            (_, 1) => inverse_pass4::<true>(a, len, p, tw, c, last),
+            _ => inverse_pass4::<false>(a, len, p, tw, c, last),
+        }
+    }
+}
+
+/// The last level of a pass over node `m` (mirrored), clean.
+///
+/// # Safety
+/// `m` must be below the table length.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+unsafe fn top<const ROOT: bool>(v: Pairs, m: usize, tw: Tw, c: &Consts, last: &LastLevel) -> Pairs {
+    if ROOT {
         let both = |v: (u64, u64)| (_mm512_set1_epi64(v.0 as i64), _mm512_set1_epi64(v.1 as i64));
-        let (fs, fd) = (both(last.sum), both(last.diff));
-        for j in (0..quarter).step_by(8) {
-            let at = |k: usize| a.add(j + k * quarter).cast::<__m512i>();
-            let (x0, x1) = (_mm512_loadu_si512(at(0)), _mm512_loadu_si512(at(1)));
-            let (x2, x3) = (_mm512_loadu_si512(at(2)), _mm512_loadu_si512(at(3)));
-            let (y0, y1) = gs(x0, x1, w2, c);
-            let (y2, y3) = gs(x2, x3, w3, c);
-            let ((z0, z2), (z1, z3)) = if p == 1 {
-                (gs_final(y0, y2, fs, fd, c), gs_final(y1, y3, fs, fd, c))
-            } else {
-                (gs(y0, y2, w1, c), gs(y1, y3, w1, c))
-            };
-            _mm512_storeu_si512(at(0), z0);
-            _mm512_storeu_si512(at(1), z1);
-            _mm512_storeu_si512(at(2), z2);
-            _mm512_storeu_si512(at(3), z3);
+        return gs_final(v, both(last.sum), both(last.diff), c);
+    }
+    // SAFETY: the caller's promise.
+    let w = unsafe { tw.splat(m) };
+    let (x, y) = gs::<2>(v, [w; 4], c);
+    (x, from_fn(|i| _mm512_and_si512(y[i], c.mask)))
+}
+
+/// # Safety
+/// As for [`forward_pass`].
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+unsafe fn inverse_pass8<const ROOT: bool>(
+    a: *mut u64,
+    len: usize,
+    p: usize,
+    tw: Tw,
+    c: &Consts,
+    last: &LastLevel,
+) {
+    let (s, m) = (len / 8, mirror(p));
+    for j in (0..s).step_by(16) {
+        let m = opaque(m);
+        // SAFETY: `j + 16 <= s`, so all accesses lie inside the node's range.
+        unsafe {
+            let (mut v, mut o) = (neighbours(gather(a.add(j), s)), neighbours(gather(a.add(j + 8), s)));
+            let t = [tw.splat(4 * m + 3), tw.splat(4 * m + 2), tw.splat(4 * m + 1), tw.splat(4 * m)];
+            (v, o) = (up(gs::<4>(v, t, c)), up(gs::<4>(o, t, c)));
+            let (t0, t1) = (tw.splat(2 * m + 1), tw.splat(2 * m));
+            let t = [t0, t1, t0, t1];
+            (v, o) = (up(gs::<2>(v, t, c)), up(gs::<2>(o, t, c)));
+            (v, o) = (top::<ROOT>(v, m, tw, c, last), top::<ROOT>(o, m, tw, c, last));
+            let join = |(x, y): Pairs| [x[0], x[1], x[2], x[3], y[0], y[1], y[2], y[3]];
+            scatter(a.add(j), s, join(v));
+            scatter(a.add(j + 8), s, join(o));
         }
     }
 }
 
-/// Last inverse butterfly: both outputs multiplied by a constant and fully reduced.
-#[inline]
-#[target_feature(enable = "avx512f,avx512ifma")]
-fn gs_final(x: __m512i, y: __m512i, sum: Twiddle, diff: Twiddle, c: &Consts) -> (__m512i, __m512i) {
-    let d = _mm512_sub_epi64(_mm512_add_epi64(y, c.q2), x);
-    (fold(shoup(_mm512_add_epi64(x, y), sum, c), c.q), fold(shoup(d, diff, c), c.q))
+/// # Safety
+/// As for [`forward_pass`].
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+unsafe fn inverse_pass4<const ROOT: bool>(
+    a: *mut u64,
+    len: usize,
+    p: usize,
+    tw: Tw,
+    c: &Consts,
+    last: &LastLevel,
+) {
+    let (s, m) = (len / 4, mirror(p));
+    for j in (0..s).step_by(32) {
+        let m = opaque(m);
+        // SAFETY: `j + 32 <= s`, so all accesses lie inside the node's range.
+        unsafe {
+            let load = |j: usize| {
+                let (x, y) = (gather::<4>(a.add(j), s), gather::<4>(a.add(j + 8), s));
+                ([x[0], x[2], y[0], y[2]], [x[1], x[3], y[1], y[3]])
+            };
+            let (mut v, mut o) = (load(j), load(j + 16));
+            let (t0, t1) = (tw.splat(2 * m + 1), tw.splat(2 * m));
+            let t = [t0, t1, t0, t1];
+            (v, o) = (up(gs::<4>(v, t, c)), up(gs::<4>(o, t, c)));
+            (v, o) = (top::<ROOT>(v, m, tw, c, last), top::<ROOT>(o, m, tw, c, last));
+            for (j, (x, y)) in [(j, v), (j + 16, o)] {
+                scatter(a.add(j), s, [x[0], x[2], y[0], y[2]]);
+                scatter(a.add(j + 8), s, [x[1], x[3], y[1], y[3]]);
+            }
+        }
+    }
 }
 
-/// Inverse levels with strides 1, 2, 4 (and 8) of sixteen words.
+#[inline]
+fn neighbours(v: [__m512i; 8]) -> Pairs {
+    ([v[0], v[2], v[4], v[6]], [v[1], v[3], v[5], v[7]])
+}
+
+/// The first six inverse levels of every 64 words. `first` is the node of the first 64.
 ///
 /// # Safety
-/// `a` valid for 16 words, `8p + 8` at most the table length.
-#[inline]
+/// As for [`forward_last`].
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn inverse_first<const STRIDE8: bool>(a: *mut u64, p: usize, tw: Tw, c: &Consts) {
-    let m = mirror(p);
-    // SAFETY: sixteen words are accessed; twiddle reads end at `8m + 8`, and `m` lies in the same level as `p`.
-    unsafe {
-        let at = |k: usize| a.add(8 * k).cast::<__m512i>();
-        let (x, y) = (_mm512_loadu_si512(at(0)), _mm512_loadu_si512(at(1)));
-        let even = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
-        let odd = _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15);
-        let (x, y) = (_mm512_permutex2var_epi64(x, even, y), _mm512_permutex2var_epi64(x, odd, y));
-        let (x, y) = gs(x, y, tw.spread::<8>(8 * m, _mm512_setr_epi64(7, 6, 5, 4, 3, 2, 1, 0)), c);
-        let (x, y) = (_mm512_unpacklo_epi64(x, y), _mm512_unpackhi_epi64(x, y));
-        let (x, y) = gs(x, y, tw.spread::<4>(4 * m, _mm512_setr_epi64(3, 3, 2, 2, 1, 1, 0, 0)), c);
-        let (x, y) = swap_pairs(x, y);
-        let (x, y) = gs(x, y, tw.spread::<2>(2 * m, _mm512_setr_epi64(1, 1, 1, 1, 0, 0, 0, 0)), c);
-        let (mut x, mut y) = (_mm512_shuffle_i64x2::<0x44>(x, y), _mm512_shuffle_i64x2::<0xee>(x, y));
-        if STRIDE8 {
-            (x, y) = gs(x, y, tw.splat(m), c);
+unsafe fn inverse_first(a: *mut u64, len: usize, first: usize, tw: Tw, c: &Consts) {
+    for b in (0..len / 64).step_by(2) {
+        // The mirror of the next node is one less.
+        let p = mirror(first + b);
+        let q = p - 1;
+        // SAFETY: 128 words are accessed; mirrored nodes lie in the same level, so twiddle reads stay inside the tables.
+        unsafe {
+            let a = a.add(64 * b);
+            let (mut v, mut o) = (neighbours(gather(a, 8)), neighbours(gather(a.add(64), 8)));
+            let (even, odd) = ([14, 12, 10, 8, 6, 4, 2, 0], [15, 13, 11, 9, 7, 5, 3, 1]);
+            (v, o) = (shuffle(v, even, odd), shuffle(o, even, odd));
+            let t = |p: usize| [tw.eight(p + 24), tw.eight(p + 16), tw.eight(p + 8), tw.eight(p)];
+            (v, o) = (gs::<4>(v, t(32 * p), c), gs::<4>(o, t(32 * q), c));
+            (v, o) = (unshuffle(v), unshuffle(o));
+            let t = |p: usize| [tw.four(p + 12), tw.four(p + 8), tw.four(p + 4), tw.four(p)];
+            (v, o) = (gs::<0>(v, t(16 * p), c), gs::<0>(o, t(16 * q), c));
+            (v, o) = (unshuffle(v), unshuffle(o));
+            let t = |p: usize| [tw.two(p + 6), tw.two(p + 4), tw.two(p + 2), tw.two(p)];
+            (v, o) = (gs::<0>(v, t(8 * p), c), gs::<0>(o, t(8 * q), c));
+            (v, o) = (unshuffle(v), unshuffle(o));
+            let t = |p: usize| [tw.splat(p + 3), tw.splat(p + 2), tw.splat(p + 1), tw.splat(p)];
+            (v, o) = (gs::<0>(v, t(4 * p), c), gs::<0>(o, t(4 * q), c));
+            (v, o) = (up(v), up(o));
+            let t = |p: usize| {
+                let (t0, t1) = (tw.splat(p + 1), tw.splat(p));
+                [t0, t1, t0, t1]
+            };
+            (v, o) = (gs::<2>(v, t(2 * p), c), gs::<2>(o, t(2 * q), c));
+            (v, o) = (up(v), up(o));
+            (v, o) = (gs::<2>(v, [tw.splat(p); 4], c), gs::<2>(o, [tw.splat(q); 4], c));
+            for (a, (x, y)) in [(a, v), (a.add(64), o)] {
+                scatter(a, 8, x);
+                scatter(a.add(32), 8, from_fn::<_, 4, _>(|i| _mm512_and_si512(y[i], c.mask)));
+            }
         }
-        _mm512_storeu_si512(at(0), x);
-        _mm512_storeu_si512(at(1), y);
     }
 }
