@@ -88,6 +88,12 @@ fn each_fault_has_its_own_error() {
     };
     assert!(matches!(read(&changed(0, b'X')), WireError::NotOurs));
     assert!(matches!(read(&changed(8, 9)), WireError::NewerVersion { found: 9, .. }));
+    // Ciphertexts in full of version 1 are read (here the checksum tells), whatever has seeds is not.
+    assert!(matches!(read(&changed(8, 1)), WireError::Corrupt { detail: "checksum does not agree" }));
+    let mut old = samples(&ctx).swap_remove(3);
+    old[8] = 1;
+    let refused = wire::read_eval_keys(&old[..], &ctx).err().unwrap();
+    assert!(matches!(refused, WireError::OlderVersion { found: 1, oldest: 2, .. }), "{refused}");
     assert!(matches!(read(&changed(10, 4)), WireError::WrongObject { .. }));
     assert!(matches!(read(&good[..good.len() - 1]), WireError::Truncated));
     assert!(matches!(read(&changed(100, !good[100])), WireError::Corrupt { .. }));
@@ -149,7 +155,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(kind in 1u8..8, tail in proptest::collection::vec(any::<u8>(), 0..400), len in any::<u64>()) {
         let ctx = context();
-        let mut bytes = b"HETRCKKS\x01\x00".to_vec();
+        let mut bytes = b"HETRCKKS\x02\x00".to_vec();
         bytes.extend([kind, 0, 0, 0, 0, 0]);
         bytes.extend(ctx.digest());
         bytes.extend(len.to_le_bytes());

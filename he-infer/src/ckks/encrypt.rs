@@ -12,10 +12,10 @@ use super::context::Context;
 use super::encoder::Plaintext;
 use super::error::CkksError;
 use super::keys::{PublicKey, SecretKey};
-use super::keyswitch::Division;
 use super::par;
 use crate::math::poly::RnsPoly;
-use crate::math::{sampling, vector};
+use crate::math::sampling::{self, Expander, TILE};
+use crate::math::{masking, vector};
 
 /// How strongly a published decryption hides the noise (Li et al. 2022).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,20 +55,22 @@ impl Context {
         self.check_id("encrypt", "plaintext", plain.id)?;
         self.check_id("encrypt", "secret key", secret.id)?;
         let mut error = Zeroizing::new(vec![0i8; self.n]);
-        sampling::centred_binomial(rng, &mut error);
+        sampling::centred_binomial(self.backend, rng, &mut error);
         let seed = sampling::random_seed(rng);
-        let mut c0 = RnsPoly::zero(self.n, plain.level + 1);
+        let uniform = Expander::new(self.backend, &seed);
+        let mut c0 = self.scratch_poly(plain.level + 1);
         let work: Vec<_> = c0.limbs_mut().into_iter().zip(&self.plans).enumerate().collect();
         par::for_each(work, |(t, (c0, plan))| {
             let m = plan.modulus();
-            let mut a = vec![0; self.n];
-            sampling::uniform(self.backend, m, &seed, t as u64, &mut a);
-            let mut product = Zeroizing::new(vec![0; self.n]);
-            vector::dot(self.backend, m, &mut product, &[(&a, secret.transformed.limb(t))], false);
-            vector::from_small(self.backend, m, c0, &error);
+            masking::lift_small(self.backend, m, c0, &error, m.radix());
             plan.forward(c0);
-            vector::add_assign(self.backend, m, c0, plain.poly.limb(t));
-            vector::sub_assign(self.backend, m, c0, &product);
+            let others = secret.transformed.limb(t).chunks(TILE).zip(plain.poly.limb(t).chunks(TILE));
+            for (tile, (c0, (s, plain))) in c0.chunks_mut(TILE).zip(others).enumerate() {
+                let mut a = [0; TILE];
+                let a = a.split_at_mut(c0.len()).0;
+                uniform.tile(m, t as u64, tile, a);
+                masking::mask_assign(self.backend, m, c0, a, s, Some(plain));
+            }
         });
         Ok(SeededCiphertext { c0, seed, level: plain.level, scale: plain.scale, id: self.id() })
     }
@@ -79,13 +81,15 @@ impl Context {
     /// A ciphertext of other parameters.
     pub fn expand_ciphertext(&self, seeded: &SeededCiphertext) -> Result<Ciphertext, CkksError> {
         self.check_id("expand_ciphertext", "ciphertext", seeded.id)?;
-        let mut c1 = RnsPoly::zero(self.n, seeded.level + 1);
-        let work: Vec<_> = c1.limbs_mut().into_iter().zip(&self.plans).enumerate().collect();
-        par::for_each(work, |(t, (limb, plan))| {
-            sampling::uniform(self.backend, plan.modulus(), &seeded.seed, t as u64, limb);
+        let mut out = self.blank_ct(seeded.level, seeded.scale);
+        let uniform = Expander::new(self.backend, &seeded.seed);
+        let halves = out.c0.limbs_mut().into_iter().zip(seeded.c0.iter()).zip(out.c1.limbs_mut());
+        let work: Vec<_> = halves.zip(&self.plans).enumerate().collect();
+        par::for_each(work, |(t, (((c0, from), c1), plan))| {
+            c0.copy_from_slice(from);
+            uniform.fill(plan.modulus(), t as u64, c1);
         });
-        let c0 = seeded.c0.clone();
-        Ok(Ciphertext { c0, c1, level: seeded.level, scale: seeded.scale, id: seeded.id })
+        Ok(out)
     }
 
     /// Encrypt with the public key: over one extra prime that is divided away, which leaves little more than rounding noise.
@@ -104,36 +108,42 @@ impl Context {
         let mut small = [0; 3].map(|_| Zeroizing::new(vec![0i8; self.n]));
         let [v, e0, e1] = &mut small;
         sampling::ternary(rng, v);
-        sampling::centred_binomial(rng, e0);
-        sampling::centred_binomial(rng, e1);
+        sampling::centred_binomial(self.backend, rng, e0);
+        sampling::centred_binomial(self.backend, rng, e1);
         let special = self.max_level() + 1;
-        let basis: Vec<usize> = (0..=level).chain([special]).collect();
-        let mut masked = [&*e0, &*e1].map(|e| (Secret(RnsPoly::zero(self.n, basis.len())), e));
-        for (half, (poly, e)) in masked.iter_mut().enumerate() {
-            for (limb, t) in poly.0.iter_mut().zip(&basis) {
-                let Some(plan) = self.plans.get(*t) else { continue };
-                let m = plan.modulus();
-                let mut mask = Zeroizing::new(vec![0; self.n]);
-                vector::from_small(self.backend, m, &mut mask, v);
-                plan.forward(&mut mask);
-                let k = if half == 0 { key.b.limb(*t) } else { key.a.limb(*t) };
-                let mut noise = Zeroizing::new(vec![0; self.n]);
-                vector::from_small(self.backend, m, &mut noise, e);
-                plan.forward(&mut noise);
-                vector::dot(self.backend, m, limb, &[(&mask, k)], false);
-                vector::add_assign(self.backend, m, limb, &noise);
-            }
-        }
+        let Some(p0) = self.plans.get(special) else { return Err(CkksError::Tables { prime: 0 }) };
+        // Both halves x = v k + e are divided by p_0: (x - [x]_p0) / p_0 with the centred remainder. The remainder and the
+        // error are short integers, so their difference costs one transform per limb.
+        let m = p0.modulus();
+        let [mut mask, mut rest] = [(); 2].map(|()| Zeroizing::new(vec![0; self.n]));
+        masking::lift_small(self.backend, m, &mut mask, v, m.radix());
+        p0.forward(&mut mask);
+        let mut lift = |key: &RnsPoly, e: &[i8]| {
+            vector::dot(self.backend, m, &mut rest, &[(&mask, key.limb(special))], false);
+            p0.inverse(&mut rest);
+            let mut wide = Zeroizing::new(vec![0; self.n]);
+            masking::lift_small(self.backend, m, &mut wide, e, m.radix());
+            vector::add_assign(self.backend, m, &mut rest, &wide);
+            let short = rest.iter().zip(e).map(|(r, e)| i64::from(*e) - m.centred(*r));
+            Zeroizing::new(short.collect::<Vec<i64>>())
+        };
+        let (short0, short1) = (lift(&key.b, e0), lift(&key.a, e1));
         let mut out = self.blank_ct(level, plain.scale);
-        let [(p0, _), (p1, _)] = &masked;
-        let plain_limbs: Vec<&[u64]> = plain.poly.iter().collect();
-        let outs = [out.c0.limbs_mut(), out.c1.limbs_mut()];
-        let jobs = [(p0, Some(plain_limbs)), (p1, None)].into_iter().zip(outs).map(|((poly, add), out)| {
-            let mut kept: Vec<&[u64]> = poly.0.iter().collect();
-            let sources = kept.split_off(level + 1).into_iter().map(|x| (special, x)).collect();
-            Division { kept, sources, add, out }
+        let halves = out.c0.limbs_mut().into_iter().zip(out.c1.limbs_mut());
+        let work: Vec<_> = halves.zip(&self.plans).zip(&self.small.by_p.inverse).enumerate().collect();
+        let init = || Zeroizing::new(vec![0; self.n]);
+        par::for_each_init(work, init, |mask, (t, (((c0, c1), plan), inverse))| {
+            let m = plan.modulus();
+            masking::lift_small(self.backend, m, mask, v, m.radix());
+            plan.forward(mask);
+            let halves =
+                [(c0, &short0, key.b.limb(t), Some(plain.poly.limb(t))), (c1, &short1, key.a.limb(t), None)];
+            for (out, short, k, add) in halves {
+                masking::lift_signed(self.backend, m, out, short, m.radix());
+                plan.forward(out);
+                masking::cover_assign(self.backend, m, out, (mask, k), *inverse, add);
+            }
         });
-        self.divide(&self.small.by_p, jobs.collect());
         Ok(out)
     }
 
@@ -224,14 +234,5 @@ impl Context {
         let resolution = 2f64.powf(flooding.log2().floor());
         let values = re.iter().map(|x| (x / resolution).round() * resolution).collect();
         Ok(Published { values, flooding, resolution })
-    }
-}
-
-/// A polynomial that depends on encryption randomness, overwritten when dropped.
-struct Secret(RnsPoly);
-
-impl Drop for Secret {
-    fn drop(&mut self) {
-        self.0.zeroize();
     }
 }

@@ -11,8 +11,8 @@ use super::par;
 use super::params::Gadget;
 use crate::math::permute::Permutation;
 use crate::math::poly::{RnsPoly, limb_stride};
-use crate::math::sampling::{self, Seed};
-use crate::math::vector;
+use crate::math::sampling::{self, Expander, Seed, TILE};
+use crate::math::{masking, vector};
 
 /// A generator seeded by the operating system, for production use.
 ///
@@ -92,20 +92,16 @@ impl Context {
     ) -> Result<PublicKey, CkksError> {
         self.check_id("public_key", "secret key", secret.id)?;
         let mut error = Zeroizing::new(vec![0i8; self.n]);
-        sampling::centred_binomial(rng, &mut error);
+        sampling::centred_binomial(self.backend, rng, &mut error);
         let seed = sampling::random_seed(rng);
         let mut key = self.public_from_seed(RnsPoly::zero(self.n, self.max_level() + 2), seed);
         for (t, (limb, a)) in key.b.iter_mut().zip(key.a.iter()).enumerate() {
             let Some(plan) = self.plans.get(t) else { continue };
             let m = plan.modulus();
-            let mut e = Zeroizing::new(vec![0; self.n]);
-            vector::from_small(self.backend, m, &mut e, &error);
-            plan.forward(&mut e);
-            // limb = e 2^52 - a s, with a stored in Montgomery form.
-            vector::dot(self.backend, m, limb, &[(a, secret.transformed.limb(t))], false);
-            vector::mul_const_assign(self.backend, m, &mut e, m.radix_squared());
-            vector::sub_assign(self.backend, m, &mut e, limb);
-            limb.copy_from_slice(&e);
+            masking::lift_small(self.backend, m, limb, &error, m.radix_squared());
+            plan.forward(limb);
+            // b = e 2^52 - a s, with a in Montgomery form.
+            masking::mask_assign(self.backend, m, limb, a, secret.transformed.limb(t), None);
         }
         Ok(key)
     }
@@ -113,8 +109,9 @@ impl Context {
     /// Complete a public key from its `b` half and the seed of the other.
     pub(crate) fn public_from_seed(&self, b: RnsPoly, seed: Seed) -> PublicKey {
         let mut a = RnsPoly::zero(self.n, b.limbs());
+        let uniform = Expander::new(self.backend, &seed);
         for (t, (limb, plan)) in a.iter_mut().zip(&self.plans).enumerate() {
-            sampling::uniform(self.backend, plan.modulus(), &seed, t as u64, limb);
+            uniform.fill(plan.modulus(), t as u64, limb);
         }
         PublicKey { b, a, seed, id: self.id() }
     }
@@ -202,7 +199,7 @@ impl Context {
             None => None,
         };
         let digits = (level + 1).div_ceil(gadget.alpha);
-        let limbs = RnsPoly::zero(self.n, 2 * digits * (level + 1 + gadget.specials));
+        let limbs = self.scratch_poly(2 * digits * (level + 1 + gadget.specials));
         Ok(SwitchKey { limbs, level, gadget, seed, id: self.id(), permutation })
     }
 
@@ -237,10 +234,10 @@ impl Context {
     }
 
     /// `b_j = -a_j t + e_j + P W_j u` from `u` to `t`, in Montgomery form; `W_j` is 1 for keys of small polynomials.
-    fn switch_key(
+    fn switch_key<'k>(
         &self,
         name: KeyName,
-        route: &Route<'_>,
+        route: &Route<'k>,
         level: usize,
         seed: Seed,
         errors: &Seed,
@@ -249,9 +246,12 @@ impl Context {
         let (digits, gadget) = (key.digits(), key.gadget);
         let factors = if route.small { &self.small } else { self.gadget_tables(level) };
         let mut error = Zeroizing::new(vec![0i8; digits * self.n]);
-        sampling::centred_binomial(&mut ChaCha20Rng::from_seed(*errors), &mut error);
+        for (j, e) in error.chunks_exact_mut(self.n).enumerate() {
+            sampling::centred_binomial_from_seed(self.backend, errors, j as u64, e);
+        }
         let target = route.galois.and_then(|g| Permutation::new(self.n, inverse_mod_2n(g, self.n)));
         let basis = self.extended_basis(level, gadget.specials);
+        let uniform = Expander::new(self.backend, &seed);
         let mut limbs = key.limbs.limbs_mut().into_iter();
         let work: Vec<_> =
             basis.iter().map(|t| (*t, limbs.by_ref().take(2 * digits).collect::<Vec<_>>())).collect();
@@ -259,32 +259,40 @@ impl Context {
             let Some(plan) = self.plans.get(t) else { return };
             let m = plan.modulus();
             let s = route.to.limb(t);
-            let mut rotated = Zeroizing::new(Vec::new());
-            if let Some(p) = &target {
-                rotated.resize(self.n, 0);
-                p.apply(self.backend, &mut rotated, s);
-            }
-            let under = if rotated.is_empty() { s } else { &rotated };
-            let mut product = Zeroizing::new(vec![0; self.n]);
+            let p = factors.p_mod_q.get(t).copied().unwrap_or(0);
+            let mut scratch = Zeroizing::new([[0u64; TILE]; 2]);
+            let [rotated, source] = &mut *scratch;
             for (j, (pair, e)) in pairs.chunks_exact_mut(2).zip(error.chunks_exact(self.n)).enumerate() {
                 let [b, a] = pair else { continue };
-                sampling::uniform(self.backend, m, &seed, (j as u64) << 16 | t as u64, a);
-                vector::from_small(self.backend, m, b, e);
+                masking::lift_small(self.backend, m, b, e, m.radix_squared());
                 plan.forward(b);
-                vector::mul_const_assign(self.backend, m, b, m.radix_squared());
-                vector::dot(self.backend, m, &mut product, &[(a, under)], false);
-                vector::sub_assign(self.backend, m, b, &product);
-                if t / gadget.alpha == j && t <= level {
-                    // Add P u 2^52; the sources are in Montgomery form already.
-                    let p = factors.p_mod_q.get(t).copied().unwrap_or(0);
-                    match route.from {
-                        Source::Square(u) => {
-                            vector::dot(self.backend, m, &mut product, &[(u.limb(t), u.limb(t))], false);
+                // The rest runs tile by tile, so that everything but `s` and the key itself stays in the first-level cache.
+                let tiles = b.chunks_mut(TILE).zip(a.chunks_mut(TILE)).zip(s.chunks(TILE)).enumerate();
+                for (tile, ((b, a), s_tile)) in tiles {
+                    uniform.tile(m, (j as u64) << 16 | t as u64, tile, a);
+                    let under = match &target {
+                        None => s_tile,
+                        Some(permutation) => {
+                            let rotated = rotated.split_at_mut(b.len()).0;
+                            permutation.apply_from(self.backend, tile * TILE, rotated, s);
+                            rotated
                         }
-                        Source::Plain(u) => product.copy_from_slice(u.limb(t)),
+                    };
+                    let mut add = None;
+                    if t / gadget.alpha == j && t <= level {
+                        // P u 2^52; the sources are in Montgomery form already.
+                        let source = source.split_at_mut(b.len()).0;
+                        let part = |u: &'k RnsPoly| u.limb(t).chunks(TILE).nth(tile).unwrap_or(&[]);
+                        match route.from {
+                            Source::Plain(u) => source.copy_from_slice(part(u)),
+                            Source::Square(u) => {
+                                vector::dot(self.backend, m, source, &[(part(u), part(u))], false);
+                            }
+                        }
+                        vector::mul_const_assign(self.backend, m, source, p);
+                        add = Some(&*source);
                     }
-                    vector::mul_const_assign(self.backend, m, &mut product, p);
-                    vector::add_assign(self.backend, m, b, &product);
+                    masking::mask_assign(self.backend, m, b, a, under, add);
                 }
             }
         });
@@ -295,13 +303,14 @@ impl Context {
     pub(crate) fn expand_switch_key(&self, key: &mut SwitchKey) {
         let (seed, digits) = (key.seed, key.digits());
         let basis = self.extended_basis(key.level, key.gadget.specials);
+        let uniform = Expander::new(self.backend, &seed);
         let work: Vec<_> =
             key.limbs.limbs_mut().into_iter().enumerate().filter(|(i, _)| i % 2 == 1).collect();
         par::for_each(work, |(i, limb)| {
             let (t, j) = (i / 2 / digits.max(1), i / 2 % digits.max(1));
             let Some(plan) = basis.get(t).and_then(|t| self.plans.get(*t)) else { return };
             let stream = (j as u64) << 16 | basis.get(t).copied().unwrap_or(0) as u64;
-            sampling::uniform(self.backend, plan.modulus(), &seed, stream, limb);
+            uniform.fill(plan.modulus(), stream, limb);
         });
     }
 }

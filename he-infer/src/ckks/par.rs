@@ -19,3 +19,22 @@ pub(super) fn map<T: Send, R: Send>(items: Vec<T>, f: impl Fn(T) -> R + Sync + S
         items.into_par_iter().with_max_len(1).map(f).collect()
     }
 }
+
+/// Run `f` on every item with a value that `init` makes once per share of the items, one share per thread.
+pub(super) fn for_each_init<T: Send, S>(
+    mut items: Vec<T>,
+    init: impl Fn() -> S + Sync + Send,
+    f: impl Fn(&mut S, T) + Sync + Send,
+) {
+    let run = |items: Vec<T>| {
+        let mut state = init();
+        items.into_iter().for_each(|item| f(&mut state, item));
+    };
+    let mut shares = Vec::new();
+    let share = items.len().div_ceil(rayon::current_num_threads()).max(1);
+    while items.len() > share {
+        shares.push(items.split_off(items.len() - share));
+    }
+    shares.push(items);
+    for_each(shares, run);
+}

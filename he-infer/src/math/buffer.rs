@@ -1,19 +1,91 @@
-//! 64-byte aligned word buffers and a pool that recycles them.
+//! 64-byte aligned word buffers, large ones in huge pages, and a pool that recycles them.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytemuck::{Pod, Zeroable};
+#[cfg(target_os = "linux")]
+use memmap2::{Advice, MmapMut};
 
 /// One cache line of words.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
 struct Line([u64; 8]);
 
+/// Memory of a buffer: from the allocator, or mapped for itself so that it can ask for huge pages.
+///
+/// A page fault costs about a microsecond per 4 KiB on a virtual machine, as much as computing that many residues of a key;
+/// with huge pages there is one fault per 2 MiB.
+enum Lines {
+    Heap(Vec<Line>),
+    #[cfg(target_os = "linux")]
+    Mapped(MmapMut),
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self::Heap(Vec::new())
+    }
+}
+
+#[cfg(target_os = "linux")]
+const HUGE_PAGE: usize = 2 << 20;
+
+impl Lines {
+    /// `count` lines of zeros.
+    fn zeroed(count: usize) -> Self {
+        #[cfg(target_os = "linux")]
+        if count * size_of::<Line>() >= 2 * HUGE_PAGE
+            && let Some(map) = map_huge(count * size_of::<Line>())
+        {
+            return Self::Mapped(map);
+        }
+        // Not `vec!`, which would write (and so touch) every page of zeros it gets from the system.
+        Self::Heap(bytemuck::zeroed_vec(count))
+    }
+
+    fn len(&self) -> usize {
+        let lines: &[Line] = self;
+        lines.len()
+    }
+}
+
+/// Anonymous memory of at least `bytes`, a multiple of the line size, with the advice to use huge pages.
+#[cfg(target_os = "linux")]
+fn map_huge(bytes: usize) -> Option<MmapMut> {
+    // A last page that is mostly unused is not worth its memory.
+    let whole = bytes.next_multiple_of(HUGE_PAGE);
+    let map = MmapMut::map_anon(if whole - bytes <= bytes / 8 { whole } else { bytes }).ok()?;
+    // Only advice: a kernel without huge pages serves small ones.
+    let _ = map.advise(Advice::HugePage);
+    Some(map)
+}
+
+impl Deref for Lines {
+    type Target = [Line];
+    fn deref(&self) -> &[Line] {
+        match self {
+            Self::Heap(lines) => lines,
+            #[cfg(target_os = "linux")]
+            Self::Mapped(map) => bytemuck::cast_slice(map),
+        }
+    }
+}
+
+impl DerefMut for Lines {
+    fn deref_mut(&mut self) -> &mut [Line] {
+        match self {
+            Self::Heap(lines) => lines,
+            #[cfg(target_os = "linux")]
+            Self::Mapped(map) => bytemuck::cast_slice_mut(map),
+        }
+    }
+}
+
 /// A 64-byte aligned array of words. If it came from a [`BufferPool`] it returns there when dropped.
 #[derive(Default)]
 pub struct AlignedWords {
-    lines: Vec<Line>,
+    lines: Lines,
     len: usize,
     home: Option<BufferPool>,
 }
@@ -22,7 +94,7 @@ impl AlignedWords {
     /// `len` zero words that belong to no pool.
     #[must_use]
     pub fn zeroed(len: usize) -> Self {
-        Self { lines: vec![Line::zeroed(); len.div_ceil(8)], len, home: None }
+        Self { lines: Lines::zeroed(len.div_ceil(8)), len, home: None }
     }
 
     /// `len` words from the same pool, with arbitrary contents; zeros if this buffer belongs to none.
@@ -51,26 +123,27 @@ impl Drop for AlignedWords {
 impl Deref for AlignedWords {
     type Target = [u64];
     fn deref(&self) -> &[u64] {
-        bytemuck::cast_slice(&self.lines).split_at(self.len).0
+        bytemuck::cast_slice::<Line, u64>(&self.lines).split_at(self.len).0
     }
 }
 
 impl DerefMut for AlignedWords {
     fn deref_mut(&mut self) -> &mut [u64] {
-        bytemuck::cast_slice_mut(&mut self.lines).split_at_mut(self.len).0
+        bytemuck::cast_slice_mut::<Line, u64>(&mut self.lines).split_at_mut(self.len).0
     }
 }
 
 /// Buffers kept for reuse, so that operations do not fault in fresh pages. Cloning shares the pool.
 ///
-/// Contents are arbitrary when taken. Nothing derived from a secret key is ever placed here.
+/// Contents are arbitrary when taken. Nothing secret stays here: buffers for ciphertexts and evaluation keys hold errors only
+/// until the result overwrites them.
 #[derive(Clone, Default)]
 pub struct BufferPool(Arc<Mutex<Free>>);
 
 /// Returned buffers and their total size.
 #[derive(Default)]
 struct Free {
-    buffers: Vec<Vec<Line>>,
+    buffers: Vec<Lines>,
     lines: usize,
 }
 
@@ -86,14 +159,14 @@ impl BufferPool {
             let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let fit = free.buffers.iter().rposition(|b| b.len() >= want && b.len() <= want + want / 4);
             let found = fit.map(|i| free.buffers.swap_remove(i));
-            free.lines -= found.as_ref().map_or(0, Vec::len);
+            free.lines -= found.as_ref().map_or(0, Lines::len);
             found
         };
-        let lines = found.unwrap_or_else(|| vec![Line::zeroed(); want]);
+        let lines = found.unwrap_or_else(|| Lines::zeroed(want));
         AlignedWords { lines, len, home: Some(self.clone()) }
     }
 
-    fn give(&self, lines: Vec<Line>) {
+    fn give(&self, lines: Lines) {
         let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if free.lines + lines.len() <= KEEP_LINES && free.buffers.len() < 1024 {
             free.lines += lines.len();

@@ -9,6 +9,7 @@ pub mod backend;
 pub mod buffer;
 pub mod convert;
 pub mod gemm;
+pub mod masking;
 pub mod modulus;
 pub mod ntt;
 pub mod permute;
@@ -18,9 +19,13 @@ pub mod sampling;
 #[cfg(target_arch = "x86_64")]
 mod simd;
 #[cfg(target_arch = "x86_64")]
+mod simd_aes;
+#[cfg(target_arch = "x86_64")]
 mod simd_chacha;
 #[cfg(target_arch = "x86_64")]
 mod simd_gemm;
+#[cfg(target_arch = "x86_64")]
+mod simd_masking;
 #[cfg(target_arch = "x86_64")]
 mod simd_ntt;
 pub mod special_fft;

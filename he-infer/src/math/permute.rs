@@ -54,13 +54,22 @@ impl Permutation {
 
     /// `out = permuted x`, both of the ring degree the table was made for.
     pub fn apply(&self, backend: Backend, out: &mut [u64], x: &[u64]) {
+        self.apply_from(backend, 0, out, x);
+    }
+
+    /// The part of permuted `x` that starts at word `first`, a multiple of eight.
+    pub fn apply_from(&self, backend: Backend, first: usize, out: &mut [u64], x: &[u64]) {
+        let blocks = self.blocks.get(first / 8..).unwrap_or(&[]);
+        let ids = self.ids.get(first / 8..).unwrap_or(&[]);
+        // One block for every eight words of output.
+        let (blocks, ids) = (cut(blocks, out.len() / 8), cut(ids, out.len() / 8));
         #[cfg(target_arch = "x86_64")]
         if backend.is_ifma() {
-            super::simd::permute(out, x, &self.blocks, &self.ids, &self.lanes);
+            super::simd::permute(out, x, blocks, ids, &self.lanes);
             return;
         }
         let _ = backend;
-        for ((o, b), id) in out.chunks_exact_mut(8).zip(&self.blocks).zip(&self.ids) {
+        for ((o, b), id) in out.chunks_exact_mut(8).zip(blocks).zip(ids) {
             let src = x.get(8 * *b as usize..).unwrap_or(&[]);
             let lanes = self.lanes.get(usize::from(*id)).copied().unwrap_or_default();
             for (o, lane) in o.iter_mut().zip(lanes) {
@@ -68,6 +77,11 @@ impl Permutation {
             }
         }
     }
+}
+
+/// At most the first `len` entries.
+fn cut<T>(x: &[T], len: usize) -> &[T] {
+    x.split_at(len.min(x.len())).0
 }
 
 #[cfg(test)]

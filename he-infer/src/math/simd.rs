@@ -57,21 +57,21 @@ impl Lanes {
     /// `a b 2^-52 mod q`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
-    fn mul(&self, a: __m512i, b: __m512i) -> __m512i {
+    pub(super) fn mul(&self, a: __m512i, b: __m512i) -> __m512i {
         let zero = _mm512_setzero_si512();
         self.reduce_one(_mm512_madd52lo_epu64(zero, a, b), _mm512_madd52hi_epu64(zero, a, b))
     }
 
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn sub(&self, a: __m512i, b: __m512i) -> __m512i {
+    pub(super) fn sub(&self, a: __m512i, b: __m512i) -> __m512i {
         let d = _mm512_sub_epi64(a, b);
         _mm512_min_epu64(d, _mm512_add_epi64(d, self.q))
     }
 
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn add(&self, a: __m512i, b: __m512i) -> __m512i {
+    pub(super) fn add(&self, a: __m512i, b: __m512i) -> __m512i {
         fold(_mm512_add_epi64(a, b), self.q)
     }
 }

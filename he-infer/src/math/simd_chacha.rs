@@ -1,12 +1,10 @@
-//! ChaCha20 (Bernstein 2008) sixteen blocks at a time, and rejection to uniform residues, with AVX-512.
+//! ChaCha20 (Bernstein 2008) sixteen blocks at a time, and centred binomial errors, with AVX-512.
 #![expect(unsafe_code, reason = "vector stores and target features")]
 #![expect(clippy::indexing_slicing, reason = "state words of constant number; chunked output")]
 
 use std::arch::x86_64::*;
 
-use super::modulus::Modulus;
-use super::sampling::accept_scalar;
-use super::simd::{Lanes, load};
+use super::sampling::coins_scalar;
 
 /// Key stream words from block `block` on, in the order of `rand_chacha::ChaCha20Rng`.
 ///
@@ -100,24 +98,12 @@ fn sixteen_blocks(key: &[u32; 8], stream: u64, block: u64, out: &mut [u64]) {
     }
 }
 
-/// Keep the words below `limit` and map them to residues, in order; returns how many were written.
-pub(super) fn accept(m: &Modulus, limit: u64, words: &[u64], out: &mut [u64]) -> usize {
-    // SAFETY: only reached with a `Backend` from `detect`, which reported these features.
-    unsafe { accept_v(m, limit, words, out) }
-}
-
-#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-fn accept_v(m: &Modulus, limit: u64, words: &[u64], out: &mut [u64]) -> usize {
-    let (lanes, bound) = (Lanes::new(m, 1), _mm512_set1_epi64(limit as i64));
-    let (mut read, mut written) = (0, 0);
-    while read + 8 <= words.len() && written + 8 <= out.len() {
-        let x = load(words, read);
-        let good = _mm512_cmplt_epu64_mask(x, bound);
-        let r = lanes.reduce(x, _mm512_setzero_si512());
-        // SAFETY: at most eight words are stored at `written`, and `written + 8 <= out.len()`.
-        unsafe { _mm512_mask_compressstoreu_epi64(out.as_mut_ptr().add(written).cast(), good, r) };
-        read += 8;
-        written += good.count_ones() as usize;
+/// Centred binomial errors, one per word.
+pub(super) fn coins(words: &[u64], out: &mut [i8]) {
+    #[target_feature(enable = "avx512f")]
+    fn wide(words: &[u64], out: &mut [i8]) {
+        coins_scalar(words, out);
     }
-    written + accept_scalar(m, limit, &words[read..], &mut out[written..])
+    // SAFETY: only reached with a `Backend` from `detect`, which reported the feature.
+    unsafe { wide(words, out) }
 }

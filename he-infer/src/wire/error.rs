@@ -19,13 +19,17 @@ pub enum WireError {
         /// Version this crate knows.
         supported: u16,
     },
-    /// The file is older than what this version reads.
-    #[error("the file has format version {found}, this version reads {supported}; make the file anew")]
+    /// The file comes from an earlier release whose seeds were expanded in another way.
+    #[error(
+        "{object} of format version {found} can no longer be read, {oldest} is the oldest; make the file again"
+    )]
     OlderVersion {
-        /// Version of the file.
+        /// What the file holds.
+        object: Object,
+        /// Version in the file.
         found: u16,
-        /// Version read.
-        supported: u16,
+        /// Oldest version that can be read.
+        oldest: u16,
     },
     /// The file holds something else.
     #[error("the file holds {found}, expected {expected}")]

@@ -39,6 +39,14 @@ impl Object {
             .into_iter()
             .find(|o| *o as u8 == b)
     }
+
+    /// Oldest version that can still be read: seeds were expanded differently before version 2.
+    fn oldest_version(self) -> u16 {
+        match self {
+            Self::Params | Self::SecretKey | Self::Ciphertexts => 1,
+            Self::PublicKey | Self::EvalKeys | Self::SeededCiphertexts => 2,
+        }
+    }
 }
 
 impl fmt::Display for Object {
@@ -113,21 +121,22 @@ impl<R: Read> FrameReader<R> {
         if frame.array::<8>()? != MAGIC {
             return Err(WireError::NotOurs);
         }
-        let found = u16::from_le_bytes(frame.array()?);
-        if found > FORMAT_VERSION {
-            return Err(WireError::NewerVersion { found, supported: FORMAT_VERSION });
-        }
-        if found < FORMAT_VERSION {
-            return Err(WireError::OlderVersion { found, supported: FORMAT_VERSION });
+        let version = u16::from_le_bytes(frame.array()?);
+        if version > FORMAT_VERSION {
+            return Err(WireError::NewerVersion { found: version, supported: FORMAT_VERSION });
         }
         let [object, rest @ ..] = frame.array::<6>()?;
-        if rest != [0; 5] {
+        if version == 0 || rest != [0; 5] {
             return Err(WireError::Corrupt { detail: "impossible header" });
         }
         let found =
             Object::from_byte(object).ok_or(WireError::Corrupt { detail: "unknown kind of object" })?;
         if found != expected {
             return Err(WireError::WrongObject { expected, found });
+        }
+        let (object, oldest) = (found, found.oldest_version());
+        if version < oldest {
+            return Err(WireError::OlderVersion { object, found: version, oldest });
         }
         frame.digest = frame.array()?;
         frame.left = u64::from_le_bytes(frame.array()?);

@@ -27,7 +27,10 @@ pub use write::{
     write_seeded_ciphertexts, write_toy_params,
 };
 
-/// Version this crate reads and writes. Version 2: a key's gadget follows from its level.
+/// Version this crate writes; newer ones are refused.
+///
+/// Version 2 expands seeds with AES-128, version 1 did with ChaCha20: objects without seeds are read in both, objects with
+/// seeds in version 2 only.
 pub const FORMAT_VERSION: u16 = 2;
 
 /// Most ciphertexts in one list.
