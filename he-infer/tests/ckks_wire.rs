@@ -6,6 +6,7 @@ use he_infer::wire::{self, StoredParams, WireError};
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
+use sha2::{Digest, Sha256};
 
 fn context() -> Context {
     Context::insecure(&ToyParams::new(toy(7)).unwrap()).unwrap()
@@ -118,6 +119,32 @@ fn each_fault_has_its_own_error() {
     .unwrap();
     file[56] = 1;
     assert!(wire::read_params(&file[..]).is_err());
+}
+
+/// Found by fuzzing: what is not written in the one order of the writer is refused, and wrong counts are noticed at once.
+#[test]
+fn evaluation_keys_have_one_order_and_their_count() {
+    let ctx = context();
+    let mut rng = ChaCha20Rng::seed_from_u64(4);
+    let secret = ctx.secret_key(&mut rng);
+    let spec = KeySpec { rotations: vec![(1, 0), (2, 0)], ..KeySpec::default() };
+    let mut file = Vec::new();
+    wire::write_eval_keys(&mut file, &ctx, &ctx.eval_keys(&secret, &spec, &mut rng).unwrap()).unwrap();
+    let signed = |payload: &[u8]| {
+        let mut b = [&file[..60], payload].concat();
+        b.extend(&Sha256::digest(&b)[..16]);
+        b
+    };
+    let (first, second) = file[60..file.len() - 16].split_at((file.len() - 76) / 2);
+    assert_eq!(signed(&[first, second].concat()), file);
+    for bad in [[second, first], [first, first]] {
+        let refused = wire::read_eval_keys(&signed(&bad.concat())[..], &ctx).err().unwrap();
+        assert!(refused.to_string().contains("repeated or out of order"), "{refused}");
+    }
+    let mut count = file.clone();
+    count[56..60].copy_from_slice(&(1u32 << 30).to_le_bytes());
+    let refused = wire::read_eval_keys(&count[..], &ctx).err().unwrap();
+    assert!(refused.to_string().contains("shorter than its content"), "{refused}");
 }
 
 /// Code that runs on the server must not know of secret keys: outside comments the word does not occur.

@@ -9,14 +9,17 @@
 use super::context::{Context, check_scale};
 use super::error::CkksError;
 use super::par;
+use crate::math::buffer::AlignedWords;
 use crate::math::modulus::Modulus;
 use crate::math::poly::RnsPoly;
-use crate::math::vector;
+use crate::math::special_fft::{largest, round_words};
+use crate::math::{masking, vector};
 
 /// Encoded vector as integers: level-independent, `8 n` bytes. Expand it where it is used.
 #[derive(Clone)]
 pub struct Coefficients {
-    values: Vec<i64>,
+    /// Signed integers as words.
+    values: AlignedWords,
     /// Each coefficient is `values[i] * 2^shift`.
     shift: u32,
     scale: f64,
@@ -133,28 +136,17 @@ impl Context {
     fn coefficients_of_slots(&self, re: &[f64], im: &[f64], scale: f64) -> Result<Coefficients, CkksError> {
         const OP: &str = "encode";
         check_scale(OP, scale)?;
-        let (mut re, mut im) = (self.padded_slots(OP, re)?, self.padded_slots(OP, im)?);
-        self.fft.encode(&mut re, &mut im);
-        let largest = re.iter().chain(&im).fold(0.0f64, |m, x| m.max(x.abs())) * scale;
-        let shift = if largest < 2f64.powi(62) { 0 } else { largest.log2().floor() as u32 - 60 };
-        let factor = scale * 2f64.powi(-(shift as i32));
-        let values = re.iter().chain(&im).map(|x| (x * factor).round() as i64).collect();
-        Ok(Coefficients { values, shift, scale, bits: largest.max(1.0).log2() + 1.0, id: self.id() })
-    }
-
-    /// Checked values, filled up with zeros to one per slot.
-    fn padded_slots(&self, operation: &'static str, values: &[f64]) -> Result<Vec<f64>, CkksError> {
         let slots = self.slots();
-        if values.len() > slots {
-            return Err(CkksError::TooManyValues { operation, given: values.len(), slots });
-        }
-        if let Some((index, value)) = values.iter().enumerate().find(|(_, v)| !v.is_finite()) {
-            return Err(CkksError::NotFinite { operation, index, value: *value });
-        }
-        let mut padded = Vec::with_capacity(slots);
-        padded.extend_from_slice(values);
-        padded.resize(slots, 0.0);
-        Ok(padded)
+        let [mut parts, mut values] = [self.scratch.take(self.n), self.scratch.take(self.n)];
+        let (to_re, to_im) = bytemuck::cast_slice_mut::<u64, f64>(&mut parts).split_at_mut(slots);
+        fill(OP, to_re, re)?;
+        fill(OP, to_im, im)?;
+        let (out_re, out_im) = bytemuck::cast_slice_mut::<u64, f64>(&mut values).split_at_mut(slots);
+        self.fft.encode(to_re, to_im, out_re, out_im);
+        let largest = largest(bytemuck::cast_slice(&values)) * scale;
+        let shift = if largest < 2f64.powi(62) { 0 } else { largest.log2().floor() as u32 - 60 };
+        round_words(self.backend, &mut values, scale * 2f64.powi(-(shift as i32)));
+        Ok(Coefficients { values, shift, scale, bits: largest.max(1.0).log2() + 1.0, id: self.id() })
     }
 
     /// Bring encoded coefficients to transformed form at `level`.
@@ -208,13 +200,19 @@ impl Context {
         if c.bits >= available {
             return Err(CkksError::Overflow { operation: OP, needed: c.bits, available, level });
         }
-        let mut poly = RnsPoly::zero(self.n, basis.len());
+        let values: &[i64] = bytemuck::cast_slice(&c.values);
+        let short = c.bits < 51.0;
+        let mut poly = self.scratch_poly(basis.len());
         let plans = basis.iter().filter_map(|t| self.plans.get(*t));
         let work = poly.limbs_mut().into_iter().zip(plans).collect();
         par::for_each(work, |(limb, plan)| {
             let m = plan.modulus();
-            let k = m.mul(constant(m), m.pow(2, u64::from(c.shift)));
-            vector::from_signed(self.backend, m, limb, &c.values, k);
+            if short {
+                masking::lift_signed(self.backend, m, limb, values, constant(m));
+            } else {
+                let k = m.mul(constant(m), m.pow(2, u64::from(c.shift)));
+                vector::from_signed(self.backend, m, limb, values, k);
+            }
             plan.forward(limb);
         });
         Ok(poly)
@@ -288,6 +286,21 @@ impl Context {
     }
 }
 
+/// Copy checked values to `to`, one per slot, and fill up with zeros.
+fn fill(operation: &'static str, to: &mut [f64], values: &[f64]) -> Result<(), CkksError> {
+    let (slots, given) = (to.len(), values.len());
+    if given > slots {
+        return Err(CkksError::TooManyValues { operation, given, slots });
+    }
+    if let Some((index, value)) = values.iter().enumerate().find(|(_, v)| !v.is_finite()) {
+        return Err(CkksError::NotFinite { operation, index, value: *value });
+    }
+    let (used, rest) = to.split_at_mut(given);
+    used.copy_from_slice(values);
+    rest.fill(0.0);
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{ToyParams, toy};
@@ -308,10 +321,24 @@ mod tests {
                 let (plan, mut x) = (&ctx.plans[*t], limb.to_vec());
                 let m = plan.modulus();
                 plan.inverse(&mut x);
-                for (x, v) in x.iter().zip(&c.values) {
-                    assert_eq!(m.centred(m.from_mont(*x)), *v);
-                }
+                assert!(x.iter().zip(&*c.values).all(|(x, v)| m.centred(m.from_mont(*x)) == *v as i64));
             }
+        }
+        assert!(ctx.expand_extended(&c, ctx.max_level() + 1, 2).is_err());
+    }
+
+    #[test]
+    fn repeated_vectors_are_polynomials_in_a_power_of_x() {
+        let context = |log_n| Context::insecure(&ToyParams::new(toy(log_n)).unwrap()).unwrap();
+        let (wide, narrow) = (context(9), context(6));
+        let short: Vec<f64> = (0..32).map(|i| (f64::from(i) + 0.5).cos()).collect();
+        let repeated: Vec<f64> = short.iter().copied().cycle().take(wide.slots()).collect();
+        let scale = wide.default_scale();
+        let sparse = wide.encode_coefficients(&repeated, scale).unwrap();
+        let dense = narrow.encode_coefficients(&short, scale).unwrap();
+        for (i, v) in sparse.values.iter().enumerate() {
+            let (v, want) = (*v as i64, if i % 8 == 0 { dense.values[i / 8] as i64 } else { 0 });
+            assert!((v - want).abs() <= 1, "{i}: {v} {want}");
         }
     }
 }

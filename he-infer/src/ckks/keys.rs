@@ -153,10 +153,6 @@ impl EvalKeys {
         })
     }
 
-    pub(crate) fn contains(&self, name: KeyName, level: usize) -> bool {
-        self.keys.contains_key(&(name, level))
-    }
-
     pub(crate) fn insert(&mut self, name: KeyName, key: SwitchKey) {
         self.keys.insert((name, key.level), key);
     }

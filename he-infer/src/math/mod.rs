@@ -23,6 +23,8 @@ mod simd_aes;
 #[cfg(target_arch = "x86_64")]
 mod simd_chacha;
 #[cfg(target_arch = "x86_64")]
+mod simd_fft;
+#[cfg(target_arch = "x86_64")]
 mod simd_gemm;
 #[cfg(target_arch = "x86_64")]
 mod simd_masking;

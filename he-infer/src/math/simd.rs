@@ -340,8 +340,3 @@ fn permute_v(out: &mut [u64], x: &[u64], blocks: &[u32], ids: &[u8], lanes: &[[u
         store(out, dst, v);
     }
 }
-
-entry!(decode_pass_wide => super::special_fft::decode_pass,
-    (half: usize, wr: &[f64], wi: &[f64], re: &mut [f64], im: &mut [f64]));
-entry!(encode_pass_wide => super::special_fft::encode_pass,
-    (half: usize, wr: &[f64], wi: &[f64], re: &mut [f64], im: &mut [f64]));

@@ -4,10 +4,10 @@ use std::io::Read;
 
 use zeroize::Zeroizing;
 
-use super::MAX_LIST;
 use super::error::WireError;
 use super::frame::{FrameReader, Object};
 use super::write::{CONJUGATION, FROM_SPARSE, RELIN, ROTATION, TO_SPARSE, limb_bytes};
+use super::{MAX_LIST, SWITCH_KEY_OVERHEAD};
 use crate::ckks::{
     Ciphertext, CkksParams, Context, EvalKeys, KeyName, ParamsLiteral, PublicKey, SecretKey,
     SeededCiphertext, ToyParams,
@@ -92,7 +92,11 @@ pub fn read_public_key(input: impl Read, ctx: &Context) -> Result<PublicKey, Wir
 pub fn read_eval_keys(input: impl Read, ctx: &Context) -> Result<EvalKeys, WireError> {
     let mut f = start(input, Object::EvalKeys, ctx)?;
     let count = f.u32()?;
+    // The smallest keys that many could be: a wrong count is found before anything is allocated.
+    let smallest = SWITCH_KEY_OVERHEAD + limb_bytes(ctx, ctx.extended_basis(0, 1).len());
+    f.need(u64::from(count).saturating_mul(smallest))?;
     let mut keys = EvalKeys::default();
+    let mut last = None;
     for _ in 0..count {
         let (kind, step) = (f.u32()?, i32::from_le_bytes(f.array()?));
         let name = match kind {
@@ -104,13 +108,17 @@ pub fn read_eval_keys(input: impl Read, ctx: &Context) -> Result<EvalKeys, WireE
             _ => return Err(WireError::Corrupt { detail: "impossible key" }),
         };
         let level = level(&mut f, ctx)?;
+        // One order only, which also excludes repetitions.
+        if last.replace((name, level)).is_some_and(|last| last >= (name, level)) {
+            return Err(WireError::Corrupt { detail: "keys repeated or out of order" });
+        }
         let fixed = match name {
             KeyName::ToSparse => level == 0,
             KeyName::FromSparse => level == ctx.max_level(),
             _ => true,
         };
-        if !fixed || keys.contains(name, level) {
-            return Err(WireError::Corrupt { detail: "impossible or repeated key" });
+        if !fixed {
+            return Err(WireError::Corrupt { detail: "impossible key" });
         }
         let seed = f.array()?;
         let gadget = ctx.gadget_of(name, level);
@@ -136,7 +144,7 @@ pub fn read_eval_keys(input: impl Read, ctx: &Context) -> Result<EvalKeys, WireE
 pub fn read_ciphertexts(input: impl Read, ctx: &Context) -> Result<Vec<Ciphertext>, WireError> {
     let mut f = start(input, Object::Ciphertexts, ctx)?;
     let mut list = Vec::new();
-    for _ in 0..count(&mut f)? {
+    for _ in 0..count(&mut f, 12 + limb_bytes(ctx, 2))? {
         let (level, scale) = (level(&mut f, ctx)?, f.scale()?);
         let basis: Vec<usize> = (0..=level).collect();
         let c0 = polynomial(&mut f, ctx, &basis)?;
@@ -154,7 +162,7 @@ pub fn read_ciphertexts(input: impl Read, ctx: &Context) -> Result<Vec<Ciphertex
 pub fn read_seeded_ciphertexts(input: impl Read, ctx: &Context) -> Result<Vec<SeededCiphertext>, WireError> {
     let mut f = start(input, Object::SeededCiphertexts, ctx)?;
     let mut list = Vec::new();
-    for _ in 0..count(&mut f)? {
+    for _ in 0..count(&mut f, 12 + 32 + limb_bytes(ctx, 1))? {
         let (level, scale) = (level(&mut f, ctx)?, f.scale()?);
         let seed = f.array()?;
         let basis: Vec<usize> = (0..=level).collect();
@@ -171,9 +179,14 @@ fn start<R: Read>(input: R, object: Object, ctx: &Context) -> Result<FrameReader
     Ok(f)
 }
 
-fn count<R: Read>(f: &mut FrameReader<R>) -> Result<u32, WireError> {
+/// Length of a list whose elements have at least `smallest` bytes.
+fn count<R: Read>(f: &mut FrameReader<R>, smallest: u64) -> Result<u32, WireError> {
     let count = f.u32()?;
-    if count > MAX_LIST { Err(WireError::Corrupt { detail: "list too long" }) } else { Ok(count) }
+    if count > MAX_LIST {
+        return Err(WireError::Corrupt { detail: "list too long" });
+    }
+    f.need(u64::from(count) * smallest)?;
+    Ok(count)
 }
 
 fn level<R: Read>(f: &mut FrameReader<R>, ctx: &Context) -> Result<usize, WireError> {
