@@ -135,8 +135,8 @@ impl DerefMut for AlignedWords {
 
 /// Buffers kept for reuse, so that operations do not fault in fresh pages. Cloning shares the pool.
 ///
-/// Contents are arbitrary when taken. Nothing secret stays here: buffers for ciphertexts and evaluation keys hold errors only
-/// until the result overwrites them.
+/// Contents are arbitrary when taken. No secret key, mask or error stays here: buffers for ciphertexts and evaluation keys hold
+/// errors only until the result overwrites them. Encoded messages do, as they would in memory given back to the allocator.
 #[derive(Clone, Default)]
 pub struct BufferPool(Arc<Mutex<Free>>);
 
