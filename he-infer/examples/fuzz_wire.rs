@@ -109,6 +109,7 @@ impl Fuzzer {
             relin_level: relin,
             rotations: rotations.to_vec(),
             conjugation_level: conjugation,
+            encapsulation: conjugation.is_some(),
         };
         let full = ctx.eval_keys(&secret, &spec(Some(top), &[(1, top), (-3, 2)], Some(1)), &mut rng)?;
         let mut corpus: [Vec<Vec<u8>>; 6] = Default::default();
@@ -200,13 +201,14 @@ impl Fuzzer {
             3 => {
                 let keys = accepted!(wire::read_eval_keys(input, ctx));
                 let ct = wire::read_ciphertexts(&self.corpus[4][1][..], ctx)?.swap_remove(0);
-                for step in keys.rotations.keys() {
+                let spec = keys.spec();
+                for (step, _) in &spec.rotations {
                     ctx.rotate(&ct, *step, &keys)?;
                 }
-                if keys.relin.is_some() {
+                if spec.relin_level.is_some() {
                     ctx.square(&ct, &keys)?;
                 }
-                if keys.conjugation.is_some() {
+                if spec.conjugation_level.is_some() {
                     ctx.conjugate(&ct, &keys)?;
                 }
                 wire::write_eval_keys(&mut out, ctx, &keys)?;

@@ -137,6 +137,21 @@ impl EvalKeys {
         self.keys.is_empty()
     }
 
+    /// What the set holds, as one would ask for it (of several relinearisation or conjugation keys, the highest).
+    #[must_use]
+    pub fn spec(&self) -> KeySpec {
+        let mut spec = KeySpec::default();
+        for (name, key) in self.iter() {
+            match name {
+                KeyName::Relin => spec.relin_level = spec.relin_level.max(Some(key.level)),
+                KeyName::Conjugation => spec.conjugation_level = spec.conjugation_level.max(Some(key.level)),
+                KeyName::Rotation(step) => spec.rotations.push((step, key.level)),
+                KeyName::ToSparse | KeyName::FromSparse => spec.encapsulation = true,
+            }
+        }
+        spec
+    }
+
     /// The cheapest key of this name for a ciphertext at `level`.
     pub(crate) fn find(
         &self,
