@@ -73,16 +73,31 @@ impl Context {
         Digits { ys, vs, level, tables }
     }
 
-    /// Digit `j` modulo modulus number `t`, transformed. Not for limbs the digit itself consists of.
-    pub(super) fn raise_digit(&self, digits: &Digits<'_>, j: usize, t: usize, out: &mut [u64]) {
+    /// Every digit modulo each modulus number of `group`, transformed: limb `position * count + j` of the result. Limbs that a
+    /// digit itself consists of are left as they are.
+    pub(super) fn raise_group(&self, digits: &Digits<'_>, group: &[usize], mut out: Vec<&mut [u64]>) {
         let alpha = digits.tables.gadget.alpha;
-        let range = j * alpha..((j + 1) * alpha).min(digits.level + 1);
-        let present = range.len();
-        let ys: Vec<&[u64]> = range.map(|i| digits.ys.limb(i)).collect();
-        let converter = digits.tables.raise.get(j).and_then(|c| c.get(present.wrapping_sub(1)));
-        if let (Some(converter), Some(plan)) = (converter, self.plans.get(t)) {
-            converter.convert(self.backend, t, &ys, digits.vs.limb(j), out);
-            plan.forward(out);
+        let count = digits.count();
+        let mut by_digit: Vec<Vec<(usize, &mut [u64])>> = (0..count).map(|_| Vec::new()).collect();
+        for (t, limbs) in group.iter().zip(out.chunks_mut(count.max(1))) {
+            for ((j, limb), list) in limbs.iter_mut().enumerate().zip(&mut by_digit) {
+                if digits.owner(*t) != Some(j) {
+                    list.push((*t, limb));
+                }
+            }
+        }
+        for (j, mut targets) in by_digit.into_iter().enumerate() {
+            let range = j * alpha..((j + 1) * alpha).min(digits.level + 1);
+            let converter = digits.tables.raise.get(j).and_then(|c| c.get(range.len().wrapping_sub(1)));
+            let Some(converter) = converter else { continue };
+            let ys: Vec<&[u64]> = range.map(|i| digits.ys.limb(i)).collect();
+            let outs = targets.iter_mut().map(|(t, out)| (*t, &mut **out)).collect();
+            converter.convert_many(self.backend, outs, &ys, digits.vs.limb(j));
+            for (t, out) in targets {
+                if let Some(plan) = self.plans.get(t) {
+                    plan.forward(out);
+                }
+            }
         }
     }
 
@@ -101,25 +116,26 @@ impl Context {
         let basis = self.extended_basis(digits.level, key.gadget.specials);
         let count = digits.count();
         let (mut u0, mut u1) = (self.scratch_poly(basis.len()), self.scratch_poly(basis.len()));
-        let work: Vec<_> = u0.limbs_mut().into_iter().zip(u1.limbs_mut()).zip(basis).collect();
-        par::for_each(work, |((u0, u1), t)| {
-            let Some(plan) = self.plans.get(t) else { return };
-            let own = digits.owner(t);
-            let mut raised = self.scratch_poly(count);
-            for (j, out) in raised.limbs_mut().into_iter().enumerate() {
-                if Some(j) != own {
-                    self.raise_digit(digits, j, t, out);
-                }
+        let (mut limbs0, mut limbs1) = (u0.limbs_mut().into_iter(), u1.limbs_mut().into_iter());
+        let mut take =
+            |n: usize| -> Vec<_> { limbs0.by_ref().take(n).zip(limbs1.by_ref().take(n)).collect() };
+        let work: Vec<_> = basis.chunks(vector::GROUP).map(|group| (group, take(group.len()))).collect();
+        par::for_each(work, |(group, outs)| {
+            let mut raised = self.scratch_poly(group.len() * count);
+            self.raise_group(digits, group, raised.limbs_mut());
+            for (i, (t, (u0, u1))) in group.iter().zip(outs).enumerate() {
+                let Some(plan) = self.plans.get(*t) else { return };
+                let own = digits.owner(*t);
+                let position = self.key_position(key, *t);
+                let terms: Vec<_> = (0..count)
+                    .map(|j| {
+                        let (b, a) = key.pair(position, j);
+                        let own = (Some(j) == own).then(|| c.get(*t).copied().unwrap_or(&[]));
+                        (own.unwrap_or(raised.limb(i * count + j)), b, a)
+                    })
+                    .collect();
+                vector::dot_pair(self.backend, plan.modulus(), u0, u1, &terms);
             }
-            let position = self.key_position(key, t);
-            let terms: Vec<_> = (0..count)
-                .map(|j| {
-                    let (b, a) = key.pair(position, j);
-                    let x = if Some(j) == own { c.get(t).copied().unwrap_or(&[]) } else { raised.limb(j) };
-                    (x, b, a)
-                })
-                .collect();
-            vector::dot_pair(self.backend, plan.modulus(), u0, u1, &terms);
         });
         (u0, u1)
     }
@@ -149,16 +165,26 @@ impl Context {
         }
         let mut work = Vec::new();
         for (job, (ys, v)) in jobs.into_iter().zip(&lifted) {
-            for (i, (kept, out)) in job.kept.into_iter().zip(job.out).enumerate() {
-                let add = job.add.as_ref().and_then(|a| a.get(i).copied());
-                work.push((i, kept, out, add, ys, v));
+            let mut items = job.kept.into_iter().zip(job.out).enumerate();
+            let add = job.add;
+            loop {
+                let group: Vec<_> = items
+                    .by_ref()
+                    .take(vector::GROUP)
+                    .map(|(i, (kept, out))| (i, kept, out, add.as_ref().and_then(|a| a.get(i).copied())))
+                    .collect();
+                if group.is_empty() {
+                    break;
+                }
+                work.push((group, ys, v));
             }
         }
-        par::for_each(work, |(i, kept, out, add, ys, v)| {
-            let (Some(plan), Some(inverse)) = (self.plans.get(i), divider.inverse.get(i)) else { return };
-            let mut lift = self.scratch_poly(1);
-            for lift in lift.limbs_mut() {
-                divider.convert.convert(self.backend, i, &ys.iter().collect::<Vec<_>>(), v.limb(0), lift);
+        par::for_each(work, |(group, ys, v)| {
+            let mut lifts = self.scratch_poly(group.len());
+            let targets = group.iter().map(|g| g.0).zip(lifts.limbs_mut()).collect();
+            divider.convert.convert_many(self.backend, targets, &ys.iter().collect::<Vec<_>>(), v.limb(0));
+            for ((i, kept, out, add), lift) in group.into_iter().zip(lifts.limbs_mut()) {
+                let (Some(plan), Some(inverse)) = (self.plans.get(i), divider.inverse.get(i)) else { return };
                 plan.forward(lift);
                 vector::sub_mul_add(self.backend, plan.modulus(), out, kept, lift, *inverse, add);
             }

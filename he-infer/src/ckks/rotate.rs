@@ -113,15 +113,9 @@ impl Context {
         let count = digits.count();
         let mut raised = self.scratch_poly(basis.len() * count);
         let mut limbs = raised.limbs_mut().into_iter();
-        let work: Vec<_> =
-            basis.into_iter().map(|t| (t, limbs.by_ref().take(count).collect::<Vec<_>>())).collect();
-        par::for_each(work, |(t, outs)| {
-            for (j, out) in outs.into_iter().enumerate() {
-                if digits.owner(t) != Some(j) {
-                    self.raise_digit(digits, j, t, out);
-                }
-            }
-        });
+        let mut take = |n: usize| -> Vec<_> { limbs.by_ref().take(n).collect() };
+        let work: Vec<_> = basis.chunks(vector::GROUP).map(|g| (g, take(g.len() * count))).collect();
+        par::for_each(work, |(group, outs)| self.raise_group(digits, group, outs));
         raised
     }
 

@@ -205,80 +205,98 @@ impl Context {
         let mut outs: Vec<_> =
             sums.iter_mut().map(|[a, b]| (a.limbs_mut().into_iter(), b.limbs_mut().into_iter())).collect();
         let mut work = Vec::new();
-        for (i, t) in basis.iter().enumerate() {
-            let at: Vec<_> = outs.iter_mut().filter_map(|(a, b)| Some((a.next()?, b.next()?))).collect();
-            work.push((i, *t, at));
-        }
-        par::for_each(work, |(i, t, mut outs)| {
-            let Some(plan) = self.plans.get(t) else { return };
-            let m = plan.modulus();
-            let own = digits.owner(t);
-            let mut raised = self.scratch_poly(digits.count());
-            for (j, out) in raised.limbs_mut().into_iter().enumerate() {
-                if Some(j) != own {
-                    self.raise_digit(&digits, j, t, out);
-                }
-            }
-            let parts: Vec<&[u64]> = (0..digits.count())
-                .map(|j| if Some(j) == own { ct.c1.limb(t) } else { raised.limb(j) })
+        for (g, group) in basis.chunks(vector::GROUP).enumerate() {
+            let at: Vec<Vec<_>> = group
+                .iter()
+                .map(|_| outs.iter_mut().filter_map(|(a, b)| Some((a.next()?, b.next()?))).collect())
                 .collect();
-            // P c, which is zero modulo the special primes: the unrotated input over the extended basis.
-            let mut lifted = self.scratch_poly(2);
-            for (out, c) in lifted.limbs_mut().into_iter().zip([&ct.c0, &ct.c1]) {
-                match tables.p_mod_q.get(t).filter(|_| t <= level) {
-                    Some(p) => vector::mul_const(self.backend, m, out, c.limb(t), *p),
-                    None => out.fill(0),
-                }
-            }
-            let mut turned = self.scratch_poly(2 * keys.len());
-            let mut product = self.scratch_poly(2);
-            let mut limbs = turned.limbs_mut().into_iter();
-            for key in keys {
-                let (Some(out0), Some(out1)) = (limbs.next(), limbs.next()) else { return };
-                let Some(key) = key else {
-                    out0.copy_from_slice(lifted.limb(0));
-                    out1.copy_from_slice(lifted.limb(1));
-                    continue;
-                };
-                let position = self.key_position(key, t);
-                let terms: Vec<_> = parts
-                    .iter()
-                    .enumerate()
-                    .map(|(j, x)| {
-                        let (b, a) = key.pair(position, j);
-                        (*x, b, a)
-                    })
+            work.push((g * vector::GROUP, group, at));
+        }
+        par::for_each(work, |(first, group, outs)| {
+            let mut raised = self.scratch_poly(group.len() * digits.count());
+            self.raise_group(&digits, group, raised.limbs_mut());
+            for (k, (t, outs)) in group.iter().zip(outs).enumerate() {
+                let own = digits.owner(*t);
+                let parts: Vec<&[u64]> = (0..digits.count())
+                    .map(
+                        |j| if Some(j) == own { ct.c1.limb(*t) } else { raised.limb(k * digits.count() + j) },
+                    )
                     .collect();
-                let mut halves = product.limbs_mut().into_iter();
-                let (Some(u0), Some(u1)) = (halves.next(), halves.next()) else { return };
-                vector::dot_pair(self.backend, m, u0, u1, &terms);
-                if t <= level {
-                    vector::add_assign(self.backend, m, u0, lifted.limb(0));
-                }
-                if let Some(p) = &key.permutation {
-                    p.apply(self.backend, out0, u0);
-                    p.apply(self.backend, out1, u1);
-                }
-            }
-            for start in (0..self.n).step_by(TILE) {
-                let range = start..(start + TILE).min(self.n);
-                for ((out0, out1), sum) in outs.iter_mut().zip(&transform.sums) {
-                    let terms: Vec<_> = sum
-                        .iter()
-                        .map(|(b, p)| {
-                            let limb = p.limbs.get(i).map_or(&[][..], |l| l);
-                            let plain = limb.get(start >> p.log_run..).unwrap_or(&[]);
-                            let turned = |k| turned.limb(2 * b + k).get(range.clone()).unwrap_or(&[]);
-                            vector::Spread { plain, log_run: p.log_run, x: turned(0), y: turned(1) }
-                        })
-                        .collect();
-                    if let (Some(o0), Some(o1)) = (out0.get_mut(range.clone()), out1.get_mut(range.clone())) {
-                        vector::dot_spread(self.backend, m, o0, o1, &terms);
-                    }
-                }
+                self.baby_sums_at(transform, ct, keys, tables, (first + k, *t), &parts, outs);
             }
         });
         sums
+    }
+
+    /// The sums at one modulus `(position in the basis, number)`, from the raised digits there.
+    #[expect(clippy::too_many_arguments, reason = "one limb of the method above")]
+    fn baby_sums_at(
+        &self,
+        transform: &LinearTransform,
+        ct: &Ciphertext,
+        keys: &[Option<&SwitchKey>],
+        tables: &GadgetTables,
+        (i, t): (usize, usize),
+        parts: &[&[u64]],
+        mut outs: Vec<(&mut [u64], &mut [u64])>,
+    ) {
+        let Some(plan) = self.plans.get(t) else { return };
+        let (m, level) = (plan.modulus(), ct.level);
+        // P c, which is zero modulo the special primes: the unrotated input over the extended basis.
+        let mut lifted = self.scratch_poly(2);
+        for (out, c) in lifted.limbs_mut().into_iter().zip([&ct.c0, &ct.c1]) {
+            match tables.p_mod_q.get(t).filter(|_| t <= level) {
+                Some(p) => vector::mul_const(self.backend, m, out, c.limb(t), *p),
+                None => out.fill(0),
+            }
+        }
+        let mut turned = self.scratch_poly(2 * keys.len());
+        let mut product = self.scratch_poly(2);
+        let mut limbs = turned.limbs_mut().into_iter();
+        for key in keys {
+            let (Some(out0), Some(out1)) = (limbs.next(), limbs.next()) else { return };
+            let Some(key) = key else {
+                out0.copy_from_slice(lifted.limb(0));
+                out1.copy_from_slice(lifted.limb(1));
+                continue;
+            };
+            let position = self.key_position(key, t);
+            let terms: Vec<_> = parts
+                .iter()
+                .enumerate()
+                .map(|(j, x)| {
+                    let (b, a) = key.pair(position, j);
+                    (*x, b, a)
+                })
+                .collect();
+            let mut halves = product.limbs_mut().into_iter();
+            let (Some(u0), Some(u1)) = (halves.next(), halves.next()) else { return };
+            vector::dot_pair(self.backend, m, u0, u1, &terms);
+            if t <= level {
+                vector::add_assign(self.backend, m, u0, lifted.limb(0));
+            }
+            if let Some(p) = &key.permutation {
+                p.apply(self.backend, out0, u0);
+                p.apply(self.backend, out1, u1);
+            }
+        }
+        for start in (0..self.n).step_by(TILE) {
+            let range = start..(start + TILE).min(self.n);
+            for ((out0, out1), sum) in outs.iter_mut().zip(&transform.sums) {
+                let terms: Vec<_> = sum
+                    .iter()
+                    .map(|(b, p)| {
+                        let limb = p.limbs.get(i).map_or(&[][..], |l| l);
+                        let plain = limb.get(start >> p.log_run..).unwrap_or(&[]);
+                        let turned = |k| turned.limb(2 * b + k).get(range.clone()).unwrap_or(&[]);
+                        vector::Spread { plain, log_run: p.log_run, x: turned(0), y: turned(1) }
+                    })
+                    .collect();
+                if let (Some(o0), Some(o1)) = (out0.get_mut(range.clone()), out1.get_mut(range.clone())) {
+                    vector::dot_spread(self.backend, m, o0, o1, &terms);
+                }
+            }
+        }
     }
 
     /// `sum + rot(acc)` over the extended basis.

@@ -7,7 +7,7 @@
 
 use super::backend::Backend;
 use super::modulus::Modulus;
-use super::vector;
+use super::vector::{self, CombinationRow};
 
 /// Constants for converting from one list of primes to another.
 #[derive(Clone)]
@@ -66,6 +66,23 @@ impl BasisConverter {
             vector::linear_combination(backend, &row.modulus, out, ys, &row.hat, v, row.neg_product);
         }
     }
+
+    /// Residues modulo several targets, `(position, where the result goes)`: the inputs are read once for every four.
+    pub fn convert_many(
+        &self,
+        backend: Backend,
+        targets: Vec<(usize, &mut [u64])>,
+        ys: &[&[u64]],
+        v: &[u64],
+    ) {
+        let known = targets.into_iter().filter_map(|(t, out)| self.rows.get(t).map(|row| (row, out)));
+        let mut rows: Vec<_> = known
+            .map(|(row, out)| CombinationRow { modulus: &row.modulus, c: &row.hat, d: row.neg_product, out })
+            .collect();
+        for group in rows.chunks_mut(vector::GROUP) {
+            vector::linear_combinations(backend, group, ys, v);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -99,10 +116,14 @@ mod tests {
             let ys: Vec<Vec<u64>> = mods.iter().zip(conv.premultipliers())
                 .map(|(m, k)| vec![m.mul((x % u128::from(m.value())) as u64, *k); 9]).collect();
             let ys: Vec<&[u64]> = ys.iter().map(|y| &y[..]).collect();
-            for backend in [Backend::scalar(), Backend::detect()] {
+            for backend in Backend::all() {
                 let mut v = vec![0; 9];
                 conv.correction(backend, &ys, &mut v);
+                let mut together = vec![vec![0; 9]; 2 * to.len()];
+                let targets = together.iter_mut().enumerate().map(|(j, out)| (j % to.len(), &mut out[..])).collect();
+                conv.convert_many(backend, targets, &ys, &v);
                 for (j, m) in to.iter().enumerate() {
+                    prop_assert!(together[j] == together[j + to.len()] && together[j][8] == centred(x, b, *m));
                     let mut out = vec![0; 9];
                     conv.convert(backend, j, &ys, &v, &mut out);
                     prop_assert_eq!(out[0], centred(x, b, *m));

@@ -81,8 +81,9 @@ fn strip(
 ) {
     #[cfg(target_arch = "x86_64")]
     if backend.is_ifma() {
-        super::simd_gemm::strip(m, packed, group, out);
-        return;
+        return super::simd_gemm::strip(m, packed, group, out);
+    } else if backend.is_avx2() {
+        return super::simd_avx2::strip(m, packed, group, out);
     }
     let _ = backend;
     let rows = group.rows.len();
@@ -95,6 +96,49 @@ fn strip(
                 hi += (p >> 52) as u64;
             }
             *o = m.mont_reduce(lo, hi, group.inputs.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{Rng, SeedableRng};
+
+    #[test]
+    fn products_are_exact_on_every_backend() {
+        let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(9);
+        for q in [0x3ffffffdf0001u64, 0x4020001] {
+            let m = Modulus::new(q).unwrap();
+            let mut word = || if rng.next_u64() % 5 == 0 { q - 1 } else { rng.next_u64() % q };
+            let (count, len) = (37usize, TILE + STRIP + 3);
+            let inputs: Vec<Vec<u64>> = (0..count).map(|_| (0..len).map(|_| word()).collect()).collect();
+            let inputs: Vec<&[u64]> = inputs.iter().map(|x| &x[..]).collect();
+            let groups: Vec<RowGroup> = (1..=GROUP_ROWS)
+                .map(|rows| RowGroup {
+                    inputs: (0..count as u32).step_by(rows).collect(),
+                    rows: (0..rows as u32).collect(),
+                    weights: (0..count.div_ceil(rows) * rows).map(|_| word()).collect(),
+                    accumulate: rows > 1,
+                })
+                .collect();
+            let mut want = vec![vec![0; len]; GROUP_ROWS];
+            for group in &groups {
+                for (k, i) in group.inputs.iter().enumerate() {
+                    for (r, want) in want.iter_mut().enumerate().take(group.rows.len()) {
+                        let w = m.from_mont(group.weights[k * group.rows.len() + r]);
+                        want.iter_mut()
+                            .zip(inputs[*i as usize])
+                            .for_each(|(o, x)| *o = m.add(*o, m.mul(*x, w)));
+                    }
+                }
+            }
+            for backend in Backend::all() {
+                let mut out = vec![vec![0; len]; GROUP_ROWS];
+                let mut slices: Vec<&mut [u64]> = out.iter_mut().map(|o| &mut o[..]).collect();
+                multiply(backend, &m, &inputs, &groups, &mut slices, &mut Vec::new());
+                assert!(out == want, "{}", backend.name());
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Arithmetic below CKKS: prime moduli, transforms, base conversion, sampling.
 //!
-//! Nothing here knows about ciphertexts. Every kernel exists twice, as portable scalar code and as AVX-512-IFMA code in
-//! `math::simd`; a [`backend::Backend`] value chosen at run time says which one runs. Both give bit-identical results.
+//! Nothing here knows about ciphertexts. Every kernel exists as portable scalar code, as AVX2 code and as AVX-512-IFMA
+//! code (`math::simd*`); a [`backend::Backend`] value chosen at run time says which one runs. All give bit-identical results.
 //!
 //! Conventions used everywhere: residues are fully reduced to `[0, q)` between kernels, every prime is below `2^50`, and
 //! "Montgomery form" of `w` means `w * 2^52 mod q`, so that a product with one operand in that form needs one reduction.
@@ -20,6 +20,12 @@ pub mod sampling;
 mod simd;
 #[cfg(target_arch = "x86_64")]
 mod simd_aes;
+#[cfg(target_arch = "x86_64")]
+mod simd_avx2;
+#[cfg(target_arch = "x86_64")]
+mod simd_avx2_field;
+#[cfg(target_arch = "x86_64")]
+mod simd_avx2_ntt;
 #[cfg(target_arch = "x86_64")]
 mod simd_chacha;
 #[cfg(target_arch = "x86_64")]

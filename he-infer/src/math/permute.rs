@@ -65,8 +65,9 @@ impl Permutation {
         let (blocks, ids) = (cut(blocks, out.len() / 8), cut(ids, out.len() / 8));
         #[cfg(target_arch = "x86_64")]
         if backend.is_ifma() {
-            super::simd::permute(out, x, blocks, ids, &self.lanes);
-            return;
+            return super::simd::permute(out, x, blocks, ids, &self.lanes);
+        } else if backend.is_avx2() {
+            return super::simd_avx2::permute(out, x, blocks, ids, &self.lanes);
         }
         let _ = backend;
         for ((o, b), id) in out.chunks_exact_mut(8).zip(blocks).zip(ids) {
@@ -105,7 +106,7 @@ mod tests {
             let mut x = a.clone();
             plan.forward(&mut x);
             let p = Permutation::new(n, g).unwrap();
-            for backend in [Backend::detect(), Backend::scalar()] {
+            for backend in Backend::all() {
                 let mut out = vec![0; n];
                 p.apply(backend, &mut out, &x);
                 assert_eq!(out, want);

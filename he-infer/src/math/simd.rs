@@ -8,7 +8,7 @@
 use std::arch::x86_64::*;
 
 use super::modulus::{Modulus, fold_steps};
-use super::vector::{Spread, scalar};
+use super::vector::{CombinationRow, GROUP, Spread, scalar};
 
 /// Reduction constants of one prime in every lane.
 #[derive(Clone, Copy)]
@@ -150,6 +150,8 @@ entry!(dot_spread => dot_spread_v,
 entry!(rounded_weighted_sum => rounded_weighted_sum_v, (v: &mut [u64], ys: &[&[u64]], inverses: &[f64]));
 entry!(linear_combination => linear_combination_v,
     (m: &Modulus, out: &mut [u64], ys: &[&[u64]], c: &[u64], v: &[u64], d: u64));
+entry!(linear_combinations => linear_combinations_v,
+    (rows: &mut [CombinationRow<'_>; GROUP], ys: &[&[u64]], v: &[u64]));
 entry!(permute => permute_v, (out: &mut [u64], x: &[u64], blocks: &[u32], ids: &[u8], lanes: &[[u64; 8]; 8]));
 
 /// Largest multiple of eight not above any of the lengths.
@@ -313,6 +315,41 @@ fn linear_combination_v(m: &Modulus, out: &mut [u64], ys: &[&[u64]], c: &[u64], 
     if n < out.len() {
         let tails: Vec<_> = ys.iter().map(|y| &y[n..]).collect();
         scalar::linear_combination(m, &mut out[n..], &tails, c, &v[n..], d);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+fn linear_combinations_v(rows: &mut [CombinationRow<'_>; GROUP], ys: &[&[u64]], v: &[u64]) {
+    let zero = _mm512_setzero_si512();
+    let lanes: [Lanes; GROUP] = std::array::from_fn(|r| Lanes::new(rows[r].modulus, ys.len() + 1));
+    let counts: [__m512i; GROUP] = std::array::from_fn(|r| splat(rows[r].d));
+    // One line of constants per input, so that the inner loop reads memory in order.
+    let table: Vec<[u64; GROUP]> =
+        (0..ys.len()).map(|i| std::array::from_fn(|r| rows[r].c.get(i).copied().unwrap_or(0))).collect();
+    let n = whole(ys.iter().map(|y| y.len()).chain(rows.iter().map(|r| r.out.len())).chain([v.len()]));
+    for j in (0..n).step_by(8) {
+        let count = load(v, j);
+        let mut lo: [__m512i; GROUP] = std::array::from_fn(|r| _mm512_madd52lo_epu64(zero, count, counts[r]));
+        let mut hi: [__m512i; GROUP] = std::array::from_fn(|r| _mm512_madd52hi_epu64(zero, count, counts[r]));
+        for (y, c) in ys.iter().zip(&table) {
+            prefetch(y, j + AHEAD);
+            let a = load(y, j);
+            for r in 0..GROUP {
+                let b = splat(c[r]);
+                lo[r] = _mm512_madd52lo_epu64(lo[r], a, b);
+                hi[r] = _mm512_madd52hi_epu64(hi[r], a, b);
+            }
+        }
+        for r in 0..GROUP {
+            store(rows[r].out, j, lanes[r].reduce(lo[r], hi[r]));
+        }
+    }
+    if n < v.len() {
+        let tails: Vec<_> = ys.iter().map(|y| &y[n..]).collect();
+        for row in rows {
+            scalar::linear_combination(row.modulus, &mut row.out[n..], &tails, row.c, &v[n..], row.d);
+        }
     }
 }
 

@@ -246,21 +246,27 @@ fn unshuffle(v: Pairs) -> Pairs {
 
 /// Forward transform; the caller has checked the processor through `Backend::detect`.
 pub(super) fn forward(a: &mut [u64], t: Tables<'_>) {
-    assert!(a.len() == t.n && t.w.len() == t.n && t.w_shoup.len() == t.n && t.n >= MIN_LEN);
+    assert!(a.len() == t.n && t.w.len() == t.n && t.companion.len() == t.n && t.n >= MIN_LEN);
     // SAFETY: only reached with a `Backend` from `detect`, so the features exist; lengths are asserted above and every
     // node covers a sub-range of `a` and of the tables.
     unsafe {
-        forward_node(a.as_mut_ptr(), t.n, 1, Tw { w: t.w.as_ptr(), s: t.w_shoup.as_ptr() }, &Consts::new(t.q))
+        forward_node(
+            a.as_mut_ptr(),
+            t.n,
+            1,
+            Tw { w: t.w.as_ptr(), s: t.companion.as_ptr() },
+            &Consts::new(t.modulus.value()),
+        )
     }
 }
 
 /// Inverse transform; the caller has checked the processor through `Backend::detect`.
 pub(super) fn inverse(a: &mut [u64], t: Tables<'_>, last: LastLevel) {
-    assert!(a.len() == t.n && t.w.len() == t.n && t.w_shoup.len() == t.n && t.n >= MIN_LEN);
+    assert!(a.len() == t.n && t.w.len() == t.n && t.companion.len() == t.n && t.n >= MIN_LEN);
     // SAFETY: as for `forward`.
     unsafe {
-        let tw = Tw { w: t.w.as_ptr(), s: t.w_shoup.as_ptr() };
-        inverse_node(a.as_mut_ptr(), t.n, 1, tw, &Consts::new(t.q), &last);
+        let tw = Tw { w: t.w.as_ptr(), s: t.companion.as_ptr() };
+        inverse_node(a.as_mut_ptr(), t.n, 1, tw, &Consts::new(t.modulus.value()), &last);
     }
 }
 
