@@ -82,20 +82,23 @@ impl Context {
         for (t, limbs) in group.iter().zip(out.chunks_mut(count.max(1))) {
             for ((j, limb), list) in limbs.iter_mut().enumerate().zip(&mut by_digit) {
                 if digits.owner(*t) != Some(j) {
-                    list.push((*t, limb));
+                    list.push((*t, &mut **limb));
                 }
             }
         }
-        for (j, mut targets) in by_digit.into_iter().enumerate() {
+        for (j, targets) in by_digit.into_iter().enumerate() {
             let range = j * alpha..((j + 1) * alpha).min(digits.level + 1);
             let converter = digits.tables.raise.get(j).and_then(|c| c.get(range.len().wrapping_sub(1)));
             let Some(converter) = converter else { continue };
             let ys: Vec<&[u64]> = range.map(|i| digits.ys.limb(i)).collect();
-            let outs = targets.iter_mut().map(|(t, out)| (*t, &mut **out)).collect();
-            converter.convert_many(self.backend, outs, &ys, digits.vs.limb(j));
-            for (t, out) in targets {
-                if let Some(plan) = self.plans.get(t) {
-                    plan.forward(out);
+            converter.convert_many(self.backend, targets, &ys, digits.vs.limb(j));
+        }
+        // One modulus after the other, so that its table of roots is read from memory once for all digits.
+        for (t, limbs) in group.iter().zip(out.chunks_mut(count.max(1))) {
+            let Some(plan) = self.plans.get(*t) else { continue };
+            for (j, limb) in limbs.iter_mut().enumerate() {
+                if digits.owner(*t) != Some(j) {
+                    plan.forward(limb);
                 }
             }
         }
@@ -144,18 +147,23 @@ impl Context {
     pub(super) fn divide(&self, divider: &Divider, jobs: Vec<Division<'_>>) {
         let mut lifted: Vec<_> =
             jobs.iter().map(|job| (self.scratch_poly(job.sources.len()), self.scratch_poly(1))).collect();
-        let mut work = Vec::new();
+        // In both rounds all jobs meet at one modulus, so that its table of roots is read from memory once.
+        let mut work: Vec<(usize, u64, Vec<(&[u64], &mut [u64])>)> = Vec::new();
         for (job, (ys, _)) in jobs.iter().zip(&mut lifted) {
-            for (((t, x), y), factor) in
-                job.sources.iter().zip(ys.limbs_mut()).zip(divider.convert.premultipliers())
-            {
-                work.push((*t, *x, y, *factor));
+            let sources = job.sources.iter().zip(ys.limbs_mut()).zip(divider.convert.premultipliers());
+            for (k, (((t, x), y), factor)) in sources.enumerate() {
+                match work.get_mut(k) {
+                    Some((_, _, list)) => list.push((x, y)),
+                    None => work.push((*t, *factor, vec![(x, y)])),
+                }
             }
         }
-        par::for_each(work, |(t, x, y, factor)| {
-            y.copy_from_slice(x);
-            if let Some(plan) = self.plans.get(t) {
-                plan.inverse_scaled(y, factor);
+        par::for_each(work, |(t, factor, list)| {
+            for (x, y) in list {
+                y.copy_from_slice(x);
+                if let Some(plan) = self.plans.get(t) {
+                    plan.inverse_scaled(y, factor);
+                }
             }
         });
         for (ys, v) in &mut lifted {
@@ -163,30 +171,50 @@ impl Context {
                 divider.convert.correction(self.backend, &ys.iter().collect::<Vec<_>>(), v);
             }
         }
-        let mut work = Vec::new();
-        for (job, (ys, v)) in jobs.into_iter().zip(&lifted) {
-            let mut items = job.kept.into_iter().zip(job.out).enumerate();
-            let add = job.add;
-            loop {
-                let group: Vec<_> = items
-                    .by_ref()
-                    .take(vector::GROUP)
-                    .map(|(i, (kept, out))| (i, kept, out, add.as_ref().and_then(|a| a.get(i).copied())))
-                    .collect();
-                if group.is_empty() {
-                    break;
+        type Kept<'k> = (&'k [u64], &'k mut [u64], Option<&'k [u64]>);
+        let mut work: Vec<Vec<Vec<Kept<'_>>>> = Vec::new();
+        for (number, job) in jobs.into_iter().enumerate() {
+            for (i, (kept, out)) in job.kept.into_iter().zip(job.out).enumerate() {
+                let add = job.add.as_ref().and_then(|a| a.get(i).copied());
+                let group = i / vector::GROUP;
+                if work.len() <= group {
+                    work.push(Vec::new());
                 }
-                work.push((group, ys, v));
+                if let Some(group) = work.get_mut(group) {
+                    if group.len() <= number {
+                        group.push(Vec::new());
+                    }
+                    if let Some(list) = group.last_mut() {
+                        list.push((kept, out, add));
+                    }
+                }
             }
         }
-        par::for_each(work, |(group, ys, v)| {
-            let mut lifts = self.scratch_poly(group.len());
-            let targets = group.iter().map(|g| g.0).zip(lifts.limbs_mut()).collect();
-            divider.convert.convert_many(self.backend, targets, &ys.iter().collect::<Vec<_>>(), v.limb(0));
-            for ((i, kept, out, add), lift) in group.into_iter().zip(lifts.limbs_mut()) {
-                let (Some(plan), Some(inverse)) = (self.plans.get(i), divider.inverse.get(i)) else { return };
-                plan.forward(lift);
-                vector::sub_mul_add(self.backend, plan.modulus(), out, kept, lift, *inverse, add);
+        let work: Vec<_> = work.into_iter().enumerate().collect();
+        par::for_each(work, |(group, lists)| {
+            let first = group * vector::GROUP;
+            let mut lifts: Vec<RnsPoly> = lists.iter().map(|list| self.scratch_poly(list.len())).collect();
+            for (lift, (ys, v)) in lifts.iter_mut().zip(&lifted) {
+                let targets = lift.limbs_mut().into_iter().enumerate().map(|(k, out)| (first + k, out));
+                divider.convert.convert_many(
+                    self.backend,
+                    targets,
+                    &ys.iter().collect::<Vec<_>>(),
+                    v.limb(0),
+                );
+            }
+            let mut lists: Vec<_> = lists.into_iter().map(Vec::into_iter).collect();
+            for k in 0..vector::GROUP {
+                let (Some(plan), Some(inverse)) = (self.plans.get(first + k), divider.inverse.get(first + k))
+                else {
+                    return;
+                };
+                for (lift, list) in lifts.iter_mut().zip(&mut lists) {
+                    let Some((kept, out, add)) = list.next() else { continue };
+                    let lift = lift.limb_mut(k);
+                    plan.forward(lift);
+                    vector::sub_mul_add(self.backend, plan.modulus(), out, kept, lift, *inverse, add);
+                }
             }
         });
     }

@@ -10,9 +10,7 @@ pub struct Backend(Kind);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Scalar,
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "made on one architecture only"))]
     Avx2,
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "made on one architecture only"))]
     Ifma,
 }
 

@@ -17,6 +17,7 @@ use super::primes::primitive_root;
 pub struct Plan {
     modulus: Modulus,
     n: usize,
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only one implementation there"))]
     backend: Backend,
     root: u64,
     n_inv: u64,

@@ -8,7 +8,7 @@
 use std::arch::x86_64::*;
 
 use super::modulus::{Modulus, fold_steps};
-use super::vector::{CombinationRow, GROUP, Spread, scalar};
+use super::vector::{Combination, Spread, scalar};
 
 /// Reduction constants of one prime in every lane.
 #[derive(Clone, Copy)]
@@ -150,8 +150,6 @@ entry!(dot_spread => dot_spread_v,
 entry!(rounded_weighted_sum => rounded_weighted_sum_v, (v: &mut [u64], ys: &[&[u64]], inverses: &[f64]));
 entry!(linear_combination => linear_combination_v,
     (m: &Modulus, out: &mut [u64], ys: &[&[u64]], c: &[u64], v: &[u64], d: u64));
-entry!(linear_combinations => linear_combinations_v,
-    (rows: &mut [CombinationRow<'_>; GROUP], ys: &[&[u64]], v: &[u64]));
 entry!(permute => permute_v, (out: &mut [u64], x: &[u64], blocks: &[u32], ids: &[u8], lanes: &[[u64; 8]; 8]));
 
 /// Largest multiple of eight not above any of the lengths.
@@ -318,38 +316,47 @@ fn linear_combination_v(m: &Modulus, out: &mut [u64], ys: &[&[u64]], c: &[u64], 
     }
 }
 
-#[inline]
+pub(super) fn linear_combinations(rows: &mut [Combination<'_>], ys: &[&[u64]], v: &[u64]) {
+    let (fours, rest) = rows.as_chunks_mut::<4>();
+    let (twos, ones) = rest.as_chunks_mut::<2>();
+    // SAFETY: callers hold a `Backend` from `detect` that reported these features.
+    unsafe {
+        fours.iter_mut().for_each(|rows| combine(rows, ys, v));
+        twos.iter_mut().for_each(|rows| combine(rows, ys, v));
+    }
+    for row in ones {
+        linear_combination(row.modulus, row.out, ys, row.c_mont, v, row.d_mont);
+    }
+}
+
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-fn linear_combinations_v(rows: &mut [CombinationRow<'_>; GROUP], ys: &[&[u64]], v: &[u64]) {
+fn combine<const R: usize>(rows: &mut [Combination<'_>; R], ys: &[&[u64]], v: &[u64]) {
     let zero = _mm512_setzero_si512();
-    let lanes: [Lanes; GROUP] = std::array::from_fn(|r| Lanes::new(rows[r].modulus, ys.len() + 1));
-    let counts: [__m512i; GROUP] = std::array::from_fn(|r| splat(rows[r].d));
-    // One line of constants per input, so that the inner loop reads memory in order.
-    let table: Vec<[u64; GROUP]> =
-        (0..ys.len()).map(|i| std::array::from_fn(|r| rows[r].c.get(i).copied().unwrap_or(0))).collect();
-    let n = whole(ys.iter().map(|y| y.len()).chain(rows.iter().map(|r| r.out.len())).chain([v.len()]));
+    let outs = rows.iter().map(|row| row.out.len());
+    let n = whole(ys.iter().map(|y| y.len()).chain([v.len()]).chain(outs));
+    let lanes: [Lanes; R] = std::array::from_fn(|r| Lanes::new(rows[r].modulus, ys.len() + 1));
+    let first: [u64; R] = std::array::from_fn(|r| rows[r].d_mont);
+    let constants: Vec<[u64; R]> =
+        (0..ys.len()).map(|i| std::array::from_fn(|r| rows[r].c_mont[i])).collect();
     for j in (0..n).step_by(8) {
-        let count = load(v, j);
-        let mut lo: [__m512i; GROUP] = std::array::from_fn(|r| _mm512_madd52lo_epu64(zero, count, counts[r]));
-        let mut hi: [__m512i; GROUP] = std::array::from_fn(|r| _mm512_madd52hi_epu64(zero, count, counts[r]));
-        for (y, c) in ys.iter().zip(&table) {
+        let y = load(v, j);
+        let mut lo: [_; R] = std::array::from_fn(|r| _mm512_madd52lo_epu64(zero, y, splat(first[r])));
+        let mut hi: [_; R] = std::array::from_fn(|r| _mm512_madd52hi_epu64(zero, y, splat(first[r])));
+        for (y, c) in ys.iter().zip(&constants) {
             prefetch(y, j + AHEAD);
-            let a = load(y, j);
-            for r in 0..GROUP {
-                let b = splat(c[r]);
-                lo[r] = _mm512_madd52lo_epu64(lo[r], a, b);
-                hi[r] = _mm512_madd52hi_epu64(hi[r], a, b);
+            let y = load(y, j);
+            for r in 0..R {
+                lo[r] = _mm512_madd52lo_epu64(lo[r], y, splat(c[r]));
+                hi[r] = _mm512_madd52hi_epu64(hi[r], y, splat(c[r]));
             }
         }
-        for r in 0..GROUP {
+        for r in 0..R {
             store(rows[r].out, j, lanes[r].reduce(lo[r], hi[r]));
         }
     }
-    if n < v.len() {
-        let tails: Vec<_> = ys.iter().map(|y| &y[n..]).collect();
-        for row in rows {
-            scalar::linear_combination(row.modulus, &mut row.out[n..], &tails, row.c, &v[n..], row.d);
-        }
+    let tails: Vec<_> = ys.iter().map(|y| &y[n..]).collect();
+    for row in rows {
+        scalar::linear_combination(row.modulus, &mut row.out[n..], &tails, row.c_mont, &v[n..], row.d_mont);
     }
 }
 

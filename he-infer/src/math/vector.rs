@@ -5,6 +5,9 @@
 use super::backend::Backend;
 use super::modulus::{MASK52, Modulus};
 
+/// Linear combinations that share one reading of their inputs.
+pub const GROUP: usize = 4;
+
 /// Largest number of products one accumulator may hold: the low halves then stay below `2^64`.
 pub const MAX_LAZY_TERMS: usize = 4095;
 
@@ -16,6 +19,7 @@ macro_rules! dispatch {
         } else if $backend.is_avx2() {
             return super::simd_avx2::$name($($arg),*);
         }
+        let _ = $backend;
         scalar::$name($($arg),*)
     }};
 }
@@ -123,34 +127,31 @@ pub fn linear_combination(
     dispatch!(backend, linear_combination(m, out, ys, c_mont, v, d_mont))
 }
 
-/// Up to [`GROUP`] linear combinations of the same inputs, each to its own prime: the inputs are read once.
+/// One output of [`linear_combinations`]: `out = sum_i y_i c_i + v d` modulo `modulus`.
+pub struct Combination<'a> {
+    /// The prime of this output.
+    pub modulus: &'a Modulus,
+    /// One constant per input, in Montgomery form.
+    pub c_mont: &'a [u64],
+    /// The constant of `v`, in Montgomery form.
+    pub d_mont: u64,
+    /// Where the result goes.
+    pub out: &'a mut [u64],
+}
+
+/// Several outputs of [`linear_combination`] in one pass over the inputs, which then need not come from memory for each.
+/// Works in groups of four, the point from which memory traffic no longer matters.
 ///
-/// Rows are `(modulus, constants of the inputs, constant of v, out)`.
-pub fn linear_combinations(backend: Backend, rows: &mut [CombinationRow<'_>], ys: &[&[u64]], v: &[u64]) {
+/// # Panics
+/// If a row has fewer constants than there are inputs.
+pub fn linear_combinations(backend: Backend, rows: &mut [Combination<'_>], ys: &[&[u64]], v: &[u64]) {
     #[cfg(target_arch = "x86_64")]
-    if backend.is_ifma()
-        && let Ok(rows) = <&mut [CombinationRow<'_>; GROUP]>::try_from(&mut *rows)
-    {
+    if backend.is_ifma() {
         return super::simd::linear_combinations(rows, ys, v);
     }
     for row in rows {
-        linear_combination(backend, row.modulus, row.out, ys, row.c, v, row.d);
+        linear_combination(backend, row.modulus, row.out, ys, row.c_mont, v, row.d_mont);
     }
-}
-
-/// Outputs of one pass of [`linear_combinations`].
-pub const GROUP: usize = 4;
-
-/// One output of [`linear_combinations`], constants in Montgomery form.
-pub struct CombinationRow<'a> {
-    /// Prime of the output.
-    pub modulus: &'a Modulus,
-    /// Constants of the inputs.
-    pub c: &'a [u64],
-    /// Constant of the counts.
-    pub d: u64,
-    /// Where the result goes.
-    pub out: &'a mut [u64],
 }
 
 /// Residues of signed 64-bit integers times the constant `c`, in Montgomery form (pass `m.radix()` for plain residues).
@@ -347,6 +348,24 @@ mod tests {
                     rounded_weighted_sum(b, &mut outs[8], &ys, &vec![1.0 / q as f64; ys.len()]);
                     let v = outs[8].clone();
                     linear_combination(b, &m, &mut outs[9], &ys, &xs[1][..ys.len().min(n)], &v, c);
+                    for count in 1..7 {
+                        let mut many = vec![vec![0; n]; count];
+                        let mut rows: Vec<_> = many
+                            .iter_mut()
+                            .enumerate()
+                            .map(|(r, out)| {
+                                let (c_mont, d_mont) = (&xs[r % terms][..ys.len()], xs[0][r]);
+                                Combination { modulus: &m, c_mont, d_mont, out }
+                            })
+                            .collect();
+                        linear_combinations(b, &mut rows, &ys, &v);
+                        for (r, got) in many.iter().enumerate() {
+                            let mut want = vec![0; n];
+                            let (c_mont, d_mont) = (&xs[r % terms][..ys.len()], xs[0][r]);
+                            linear_combination(b, &m, &mut want, &ys, c_mont, &v, d_mont);
+                            assert!(*got == want, "{} {count}", b.name());
+                        }
+                    }
                     outs
                 };
                 let a = run(Backend::scalar());
