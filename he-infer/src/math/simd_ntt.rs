@@ -20,6 +20,9 @@ use super::ntt::{LastLevel, Tables};
 /// Words of a sub-transform that fits the first-level cache.
 const BLOCK: usize = 4096;
 
+/// Primes below `2^LAZY_BITS` leave room for a whole forward transform without any reduction before the last level.
+const LAZY_BITS: u32 = 45;
+
 /// Shortest transform handled here.
 pub(super) const MIN_LEN: usize = 256;
 
@@ -30,6 +33,8 @@ struct Consts {
     q2: __m512i,
     mask: __m512i,
     two: __m512i,
+    /// `floor(2^52 / q)`.
+    ratio: __m512i,
 }
 
 impl Consts {
@@ -42,6 +47,7 @@ impl Consts {
             q2: _mm512_set1_epi64(2 * q as i64),
             mask: _mm512_set1_epi64((1 << 52) - 1),
             two: _mm512_set1_epi64(2),
+            ratio: _mm512_set1_epi64(((1 << 52) / q) as i64),
         }
     }
 }
@@ -72,17 +78,26 @@ fn fold(x: __m512i, m: __m512i) -> __m512i {
 /// Cooley–Tukey butterflies, inputs and outputs below `4q`. The second inputs may be dirty; outputs are clean in
 /// butterflies below `CLEAN` and dirty in the others.
 ///
+/// With `LAZY` nothing is folded or masked: everything may be dirty, and outputs exceed the larger input by up to `2q`.
+///
 /// The product is accumulated on top of the folded input `u`; the second output is `2u + 2q` minus the first.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn ct<const CLEAN: usize>((x, y): Pairs, w: [Twiddle; 4], c: &Consts) -> Pairs {
+fn ct<const CLEAN: usize, const LAZY: bool>((x, y): Pairs, w: [Twiddle; 4], c: &Consts) -> Pairs {
     let zero = _mm512_setzero_si512();
     let h: [_; 4] = from_fn(|i| _mm512_madd52hi_epu64(zero, y[i], w[i].1));
-    let u: [_; 4] = from_fn(|i| fold(x[i], c.q2));
-    let t: [_; 4] = from_fn(|i| _mm512_madd52lo_epu64(c.q2, u[i], c.two));
+    let u: [_; 4] = from_fn(|i| if LAZY { x[i] } else { fold(x[i], c.q2) });
+    // The multipliers are the bottleneck once nothing is folded, additions before.
+    let t: [_; 4] = from_fn(|i| {
+        if LAZY {
+            _mm512_add_epi64(_mm512_add_epi64(u[i], c.q2), u[i])
+        } else {
+            _mm512_madd52lo_epu64(c.q2, u[i], c.two)
+        }
+    });
     let l: [_; 4] = from_fn(|i| _mm512_madd52lo_epu64(u[i], y[i], w[i].0));
     let l: [_; 4] = from_fn(|i| _mm512_madd52lo_epu64(l[i], h[i], c.neg_q));
-    let x: [_; 4] = from_fn(|i| if i < CLEAN { _mm512_and_si512(l[i], c.mask) } else { l[i] });
+    let x: [_; 4] = from_fn(|i| if i < CLEAN && !LAZY { _mm512_and_si512(l[i], c.mask) } else { l[i] });
     (x, from_fn(|i| _mm512_sub_epi64(t[i], x[i])))
 }
 
@@ -250,13 +265,14 @@ pub(super) fn forward(a: &mut [u64], t: Tables<'_>) {
     // SAFETY: only reached with a `Backend` from `detect`, so the features exist; lengths are asserted above and every
     // node covers a sub-range of `a` and of the tables.
     unsafe {
-        forward_node(
-            a.as_mut_ptr(),
-            t.n,
-            1,
-            Tw { w: t.w.as_ptr(), s: t.companion.as_ptr() },
-            &Consts::new(t.modulus.value()),
-        )
+        let (a, tw) = (a.as_mut_ptr(), Tw { w: t.w.as_ptr(), s: t.companion.as_ptr() });
+        let c = &Consts::new(t.modulus.value());
+        // Values start below 4q and gain 2q a level; twice their bound, 38q, must stay below 2^52.
+        if t.modulus.value() < 1 << LAZY_BITS && t.n <= 1 << 17 {
+            forward_node::<true>(a, t.n, 1, tw, c);
+        } else {
+            forward_node::<false>(a, t.n, 1, tw, c);
+        }
     }
 }
 
@@ -278,14 +294,14 @@ fn levels(len: usize) -> u32 {
 /// # Safety
 /// `a` must be valid for `len` words, `p` must be the node of that range in tables of matching length, features present.
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn forward_node(a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts) {
+unsafe fn forward_node<const LAZY: bool>(a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts) {
     // SAFETY: sub-ranges below partition `a[..len]`; node indices stay inside the subtree of `p`.
     unsafe {
         if len > BLOCK {
             let r = levels(len);
-            forward_pass(r, a, len, p, tw, c);
+            forward_pass::<LAZY>(r, a, len, p, tw, c);
             for i in 0..1 << r {
-                forward_node(a.add(i * (len >> r)), len >> r, (p << r) + i, tw, c);
+                forward_node::<LAZY>(a.add(i * (len >> r)), len >> r, (p << r) + i, tw, c);
             }
             return;
         }
@@ -293,11 +309,11 @@ unsafe fn forward_node(a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts) {
         while cur > 64 {
             let r = levels(cur);
             for b in 0..len / cur {
-                forward_pass(r, a.add(b * cur), cur, p * (len / cur) + b, tw, c);
+                forward_pass::<LAZY>(r, a.add(b * cur), cur, p * (len / cur) + b, tw, c);
             }
             cur >>= r;
         }
-        forward_last(a, len, p * (len / 64), tw, c);
+        forward_last::<LAZY>(a, len, p * (len / 64), tw, c);
     }
 }
 
@@ -307,15 +323,17 @@ unsafe fn forward_node(a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts) {
 /// `a` valid for `len` words, `p << r` at most half the table length, `len >> r` a multiple of 64.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn forward_pass(r: u32, a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts) {
+unsafe fn forward_pass<const LAZY: bool>(r: u32, a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts) {
     // SAFETY: the caller's promise.
-    unsafe { if r == 3 { forward_pass8(a, len, p, tw, c) } else { forward_pass4(a, len, p, tw, c) } }
+    unsafe {
+        if r == 3 { forward_pass8::<LAZY>(a, len, p, tw, c) } else { forward_pass4::<LAZY>(a, len, p, tw, c) }
+    }
 }
 
 /// # Safety
 /// As for [`forward_pass`].
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn forward_pass8(a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts) {
+unsafe fn forward_pass8<const LAZY: bool>(a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts) {
     let s = len / 8;
     for j in (0..s).step_by(16) {
         let p = opaque(p);
@@ -324,12 +342,12 @@ unsafe fn forward_pass8(a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts) {
             let mut v = halves(gather(a.add(j), s));
             let mut o = halves(gather(a.add(j + 8), s));
             let t = [tw.splat(p); 4];
-            (v, o) = (down(ct::<2>(v, t, c)), down(ct::<2>(o, t, c)));
+            (v, o) = (down(ct::<2, LAZY>(v, t, c)), down(ct::<2, LAZY>(o, t, c)));
             let (t0, t1) = (tw.splat(2 * p), tw.splat(2 * p + 1));
             let t = [t0, t1, t0, t1];
-            (v, o) = (down(ct::<2>(v, t, c)), down(ct::<2>(o, t, c)));
+            (v, o) = (down(ct::<2, LAZY>(v, t, c)), down(ct::<2, LAZY>(o, t, c)));
             let t = [tw.splat(4 * p), tw.splat(4 * p + 1), tw.splat(4 * p + 2), tw.splat(4 * p + 3)];
-            (v, o) = (ct::<4>(v, t, c), ct::<4>(o, t, c));
+            (v, o) = (ct::<4, LAZY>(v, t, c), ct::<4, LAZY>(o, t, c));
             scatter(a.add(j), s, flat(v));
             scatter(a.add(j + 8), s, flat(o));
         }
@@ -339,7 +357,7 @@ unsafe fn forward_pass8(a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts) {
 /// # Safety
 /// As for [`forward_pass`].
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn forward_pass4(a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts) {
+unsafe fn forward_pass4<const LAZY: bool>(a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts) {
     let s = len / 4;
     for j in (0..s).step_by(32) {
         let p = opaque(p);
@@ -351,10 +369,10 @@ unsafe fn forward_pass4(a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts) {
             };
             let (mut v, mut o) = (load(j), load(j + 16));
             let t = [tw.splat(p); 4];
-            (v, o) = (down(ct::<2>(v, t, c)), down(ct::<2>(o, t, c)));
+            (v, o) = (down(ct::<2, LAZY>(v, t, c)), down(ct::<2, LAZY>(o, t, c)));
             let (t0, t1) = (tw.splat(2 * p), tw.splat(2 * p + 1));
             let t = [t0, t1, t0, t1];
-            (v, o) = (ct::<4>(v, t, c), ct::<4>(o, t, c));
+            (v, o) = (ct::<4, LAZY>(v, t, c), ct::<4, LAZY>(o, t, c));
             for (j, (x, y)) in [(j, v), (j + 16, o)] {
                 scatter(a.add(j), s, [x[0], y[0], x[1], y[1]]);
                 scatter(a.add(j + 8), s, [x[2], y[2], x[3], y[3]]);
@@ -378,37 +396,49 @@ fn flat((x, y): Pairs) -> [__m512i; 8] {
 /// # Safety
 /// `a` valid for `len` words, a multiple of 128; `32 first + len / 2` at most the table length.
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn forward_last(a: *mut u64, len: usize, first: usize, tw: Tw, c: &Consts) {
+unsafe fn forward_last<const LAZY: bool>(a: *mut u64, len: usize, first: usize, tw: Tw, c: &Consts) {
     for b in (0..len / 64).step_by(2) {
         let (p, q) = (first + b, first + b + 1);
         // SAFETY: 128 words are accessed; twiddle reads end at `32q + 32`.
         unsafe {
             let a = a.add(64 * b);
             let (mut v, mut o) = (halves(gather(a, 8)), halves(gather(a.add(64), 8)));
-            (v, o) = (ct::<2>(v, [tw.splat(p); 4], c), ct::<2>(o, [tw.splat(q); 4], c));
+            (v, o) = (ct::<2, LAZY>(v, [tw.splat(p); 4], c), ct::<2, LAZY>(o, [tw.splat(q); 4], c));
             (v, o) = (down(v), down(o));
             let t = |p: usize| {
                 let (t0, t1) = (tw.splat(p), tw.splat(p + 1));
                 [t0, t1, t0, t1]
             };
-            (v, o) = (ct::<2>(v, t(2 * p), c), ct::<2>(o, t(2 * q), c));
+            (v, o) = (ct::<2, LAZY>(v, t(2 * p), c), ct::<2, LAZY>(o, t(2 * q), c));
             (v, o) = (down(v), down(o));
             let t = |p: usize| [tw.splat(p), tw.splat(p + 1), tw.splat(p + 2), tw.splat(p + 3)];
-            (v, o) = (ct::<4>(v, t(4 * p), c), ct::<4>(o, t(4 * q), c));
+            (v, o) = (ct::<4, LAZY>(v, t(4 * p), c), ct::<4, LAZY>(o, t(4 * q), c));
             (v, o) = (perfect(v), perfect(o));
             let t = |p: usize| [tw.two(p), tw.two(p + 2), tw.two(p + 4), tw.two(p + 6)];
-            (v, o) = (ct::<4>(v, t(8 * p), c), ct::<4>(o, t(8 * q), c));
+            (v, o) = (ct::<4, LAZY>(v, t(8 * p), c), ct::<4, LAZY>(o, t(8 * q), c));
             (v, o) = (perfect(v), perfect(o));
             let t = |p: usize| [tw.four(p), tw.four(p + 4), tw.four(p + 8), tw.four(p + 12)];
-            (v, o) = (ct::<4>(v, t(16 * p), c), ct::<4>(o, t(16 * q), c));
+            (v, o) = (ct::<4, LAZY>(v, t(16 * p), c), ct::<4, LAZY>(o, t(16 * q), c));
             (v, o) = (perfect(v), perfect(o));
             let t = |p: usize| [tw.eight(p), tw.eight(p + 8), tw.eight(p + 16), tw.eight(p + 24)];
-            (v, o) = (ct::<4>(v, t(32 * p), c), ct::<4>(o, t(32 * q), c));
+            if LAZY {
+                (v.0, o.0) = (settle(v.0, c), settle(o.0, c));
+            }
+            (v, o) = (ct::<4, false>(v, t(32 * p), c), ct::<4, false>(o, t(32 * q), c));
             (v, o) = (perfect(reduce(v, c)), perfect(reduce(o, c)));
             scatter(a, 8, flat(v));
             scatter(a.add(64), 8, flat(o));
         }
     }
+}
+
+/// From any dirty value to a clean one below `2q`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn settle(x: [__m512i; 4], c: &Consts) -> [__m512i; 4] {
+    let zero = _mm512_setzero_si512();
+    let h: [_; 4] = from_fn(|i| _mm512_madd52hi_epu64(zero, x[i], c.ratio));
+    from_fn(|i| _mm512_and_si512(_mm512_madd52lo_epu64(x[i], h[i], c.neg_q), c.mask))
 }
 
 /// From below `4q` to below `q`.
