@@ -35,39 +35,50 @@ pub struct Gadget {
 }
 
 impl ParamsLiteral {
-    /// The gadget of a switching key for ciphertexts up to `level`: the cheapest whose digits the special primes cover.
+    /// The gadget of a switching key for ciphertexts up to `level`: the cheapest whose digits the special primes cover and
+    /// whose modulus the security table allows.
     ///
     /// A key for few limbs needs few special primes (level classes): at four limbs, one digit and four special primes make
-    /// two thirds of the work of eight. Prices are nanoseconds per coefficient of a transform, a conversion step and a key
-    /// word from memory, for degree `2^16`; part of the file format, since a key file does not repeat its gadget.
+    /// two thirds of the work of eight. A key for a middle level can afford more of them than one for the top, hence fewer
+    /// digits. Prices are in transforms, for degree `2^16` (a transform, a conversion step, a key limb from memory); they are
+    /// part of the file format, since a key file does not repeat its gadget. Where nothing fits, all special primes are taken,
+    /// which the checks of the parameters then refuse.
     #[must_use]
     pub fn gadget(&self, level: usize) -> Gadget {
-        const NTT: f64 = 1.0;
-        const CONVERT: f64 = 0.05;
-        const KEY: f64 = 0.32;
+        const CONVERT: f64 = 0.075;
+        const KEY: f64 = 0.37;
         // Key-switching noise stays below the rounding noise with this many bits between digit and special primes.
         const SLACK: f64 = 4.0;
-        let bits = |x: &[u64]| x.iter().map(|q| (*q as f64).log2()).sum::<f64>();
         let limbs = (level + 1).min(self.q.len());
         let used = self.q.split_at(limbs).0;
-        let cost = |g: Gadget| {
+        let cost = |g: &Gadget| {
             let (l, k) = (limbs as f64, g.specials as f64);
             let digits = used.chunks(g.alpha).map(|d| d.len() as f64);
-            let raise: f64 = digits.clone().map(|d| (l - d + k) * (NTT + CONVERT * d)).sum();
-            l + raise
-                + 2.0 * (k + l) * NTT
-                + 2.0 * k * l * CONVERT
-                + 2.0 * digits.count() as f64 * (l + k) * KEY
+            let raise: f64 = digits.clone().map(|d| (l - d + k) * (1.0 + CONVERT * d)).sum();
+            l + raise + 2.0 * (k + l) + 2.0 * k * l * CONVERT + 2.0 * digits.count() as f64 * (l + k) * KEY
+        };
+        let all = (1..=self.p.len())
+            .flat_map(|specials| (1..=self.alpha).map(move |alpha| Gadget { alpha, specials }))
+            .filter(|g| self.modulus_allowed(limbs, g.specials));
+        let cheapest = |slack: f64| {
+            let covered = all.clone().filter(move |g| self.digits_covered(limbs, *g, slack));
+            covered.min_by(|a, b| cost(a).total_cmp(&cost(b)))
         };
         let whole = Gadget { alpha: self.alpha, specials: self.p.len() };
-        let fits = |g: &Gadget| {
-            let special = bits(self.p.split_at(g.specials).0);
-            used.chunks(g.alpha).all(|d| bits(d) + SLACK <= special)
-        };
-        let smaller = (1..=self.p.len())
-            .flat_map(|specials| (1..=self.alpha).map(move |alpha| Gadget { alpha, specials }));
-        let all = std::iter::once(whole).chain(smaller.filter(fits));
-        all.min_by(|a, b| cost(*a).total_cmp(&cost(*b))).unwrap_or(whole)
+        cheapest(SLACK).or_else(|| cheapest(0.0)).unwrap_or(whole)
+    }
+
+    /// Whether the security table allows a key over `limbs` ciphertext primes and `specials` special ones. The moduli of toys
+    /// are beyond the table anyway; there the question does not arise.
+    fn modulus_allowed(&self, limbs: usize, specials: usize) -> bool {
+        let limit = max_log_qp(self.log_n).map_or(0.0, f64::from) - error_margin();
+        let (q, p) = (self.q.split_at(limbs).0, self.p.split_at(specials).0);
+        bits(&self.q) > limit || bits(q) + bits(p) <= limit
+    }
+
+    fn digits_covered(&self, limbs: usize, gadget: Gadget, slack: f64) -> bool {
+        let special = bits(self.p.split_at(gadget.specials).0);
+        self.q.split_at(limbs).0.chunks(gadget.alpha).all(|d| bits(d) + slack <= special + 1e-9)
     }
 
     /// Generate primes for a chain: `q_0` of `first_bits`, `levels` primes around `2^scale_bits` (alternating above and
@@ -92,10 +103,13 @@ impl ParamsLiteral {
         Self { log_n, q, p, alpha, default_scale: 2f64.powi(scale_bits as i32) }
     }
 
-    /// `log2` of the whole modulus `QP`.
+    /// `log2` of the largest modulus `QP` that any key uses.
     #[must_use]
     pub fn log_qp(&self) -> f64 {
-        self.q.iter().chain(&self.p).map(|q| (*q as f64).log2()).sum()
+        let at = |level: usize| {
+            bits(self.q.split_at(level + 1).0) + bits(self.p.split_at(self.gadget(level).specials).0)
+        };
+        (0..self.q.len()).map(at).fold(0.0, f64::max)
     }
 
     /// Highest level (number of rescalings a fresh ciphertext allows).
@@ -139,11 +153,13 @@ impl ParamsLiteral {
             };
             return Err(CkksError::BadPrime { prime, problem });
         }
-        let bits = |x: &[u64]| x.iter().map(|q| (*q as f64).log2()).sum::<f64>();
-        let log_p = bits(&self.p);
-        for (digit, primes) in self.q.chunks(self.alpha).enumerate() {
-            if bits(primes) > log_p + 1e-9 {
-                return Err(CkksError::SpecialTooSmall { log_p, digit, log_digit: bits(primes) });
+        for level in 0..self.q.len() {
+            let gadget = self.gadget(level);
+            if !self.digits_covered(level + 1, gadget, 0.0) {
+                let log_p = bits(self.p.split_at(gadget.specials).0);
+                let digits = self.q.split_at(level + 1).0.chunks(gadget.alpha).map(bits).enumerate();
+                let (digit, log_digit) = digits.fold((0, 0.0), |a, b| if b.1 > a.1 { b } else { a });
+                return Err(CkksError::SpecialTooSmall { log_p, digit, log_digit });
             }
         }
         Ok(())
@@ -165,6 +181,15 @@ impl ParamsLiteral {
     }
 }
 
+fn bits(primes: &[u64]) -> f64 {
+    primes.iter().map(|q| (*q as f64).log2()).sum()
+}
+
+/// What counts is the modulus relative to the errors: ours are 0.013 bits smaller than the table's.
+fn error_margin() -> f64 {
+    (TABLE_ERROR_STD / sampling::ERROR_STD).log2()
+}
+
 /// Checked parameters inside the 128-bit security table.
 #[derive(Clone, PartialEq)]
 pub struct CkksParams {
@@ -181,7 +206,7 @@ impl CkksParams {
         literal.check()?;
         let (log_n, log_qp) = (literal.log_n, literal.log_qp());
         let limit = max_log_qp(log_n).unwrap_or(0);
-        if log_qp + (TABLE_ERROR_STD / sampling::ERROR_STD).log2() > f64::from(limit) {
+        if log_qp + error_margin() > f64::from(limit) {
             return Err(CkksError::Insecure { log_n, log_qp, limit });
         }
         Ok(Self { literal })
@@ -292,7 +317,7 @@ mod tests {
         let mut even = base.clone();
         even.q[1] += 1 << 20;
         let mut weak = base.clone();
-        weak.alpha = 3;
+        weak.p = vec![weak.q.remove(1)];
         assert!(matches!(CkksParams::new(twice), Err(CkksError::BadPrime { problem: "appears twice", .. })));
         assert!(matches!(CkksParams::new(even), Err(CkksError::BadPrime { .. })));
         assert!(matches!(CkksParams::new(weak), Err(CkksError::SpecialTooSmall { .. })));

@@ -107,7 +107,7 @@ pub fn d16() -> ParamsLiteral {
         log_n: 16,
         q: [&[D16_Q0], D16_42.as_slice(), &D16_REDUCE, &D16_UP].concat(),
         p: D16_P.to_vec(),
-        alpha: 8,
+        alpha: 16,
         default_scale: 2f64.powi(42),
     }
 }
@@ -146,7 +146,8 @@ const D16_REDUCE: [u64; 9] = [
 ];
 /// The primes of coefficients to slots in [`d16`], levels 26 to 29.
 const D16_UP: [u64; 4] = [0x3_ffff_fe9a_0001, 0x3_ffff_fe94_0001, 0x3_ffff_fe62_0001, 0x3_ffff_fe46_0001];
-const D16_P: [u64; 8] = [
+/// The special primes of [`d16`]; the security table lets keys for the top level use eight of them.
+const D16_P: [u64; 13] = [
     0x3_ffff_fdce_0001,
     0x3_ffff_fd90_0001,
     0x3_ffff_fd7a_0001,
@@ -155,6 +156,11 @@ const D16_P: [u64; 8] = [
     0x3_ffff_fd2a_0001,
     0x3_ffff_fcc4_0001,
     0x3_ffff_fcb4_0001,
+    0x3_ffff_fdd4_0001,
+    0x3_ffff_fc60_0001,
+    0x3_ffff_fc4c_0001,
+    0x3_ffff_fc3c_0001,
+    0x3_ffff_fc2a_0001,
 ];
 
 /// INSECURE small set for tests of bootstrapping: the primes of [`d16`] at ring degree `2^log_n`, with three levels for each
