@@ -330,6 +330,7 @@ impl Context {
                 false,
                 add,
                 [out.c0.limbs_mut(), out.c1.limbs_mut()],
+                None,
             );
             return Ok(out);
         }
@@ -346,7 +347,7 @@ impl Context {
         let ql = self.modulus_at(level).unwrap_or(1) as f64;
         let mut out = self.blank_ct(level - 1, scale / ql);
         let outs = [out.c0.limbs_mut(), out.c1.limbs_mut()];
-        self.divide_by_special([&u0, &u1], level, tables, true, [None, None], outs);
+        self.divide_by_special([&u0, &u1], level, tables, true, [None, None], outs, None);
         Ok(out)
     }
 
@@ -405,7 +406,7 @@ impl Context {
         let job = |poly, out| {
             let mut kept: Vec<&[u64]> = RnsPoly::iter(poly).collect();
             let sources = kept.split_off(a.level).into_iter().map(|x| (a.level, x)).collect();
-            Division { kept, sources, add: None, out }
+            Division { kept, sources, add: None, out, permutation: None }
         };
         let jobs = vec![job(&a.c0, out.c0.limbs_mut()), job(&a.c1, out.c1.limbs_mut())];
         self.divide(divider, jobs);

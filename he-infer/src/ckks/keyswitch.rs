@@ -7,6 +7,7 @@
 use super::context::{Context, Divider, GadgetTables};
 use super::keys::SwitchKey;
 use super::par;
+use crate::math::permute::Permutation;
 use crate::math::poly::RnsPoly;
 use crate::math::vector;
 
@@ -40,6 +41,8 @@ pub(super) struct Division<'a> {
     pub add: Option<Vec<&'a [u64]>>,
     /// Where the result goes.
     pub out: Vec<&'a mut [u64]>,
+    /// Applied to the result.
+    pub permutation: Option<&'a Permutation>,
 }
 
 impl Context {
@@ -172,6 +175,7 @@ impl Context {
             }
         }
         type Kept<'k> = (&'k [u64], &'k mut [u64], Option<&'k [u64]>);
+        let permutations: Vec<_> = jobs.iter().map(|job| job.permutation).collect();
         let mut work: Vec<Vec<Vec<Kept<'_>>>> = Vec::new();
         for (number, job) in jobs.into_iter().enumerate() {
             for (i, (kept, out)) in job.kept.into_iter().zip(job.out).enumerate() {
@@ -209,11 +213,15 @@ impl Context {
                 else {
                     return;
                 };
-                for (lift, list) in lifts.iter_mut().zip(&mut lists) {
+                for ((lift, list), permutation) in lifts.iter_mut().zip(&mut lists).zip(&permutations) {
                     let Some((kept, out, add)) = list.next() else { continue };
                     let lift = lift.limb_mut(k);
                     plan.forward(lift);
-                    vector::sub_mul_add(self.backend, plan.modulus(), out, kept, lift, *inverse, add);
+                    let (b, m) = (self.backend, plan.modulus());
+                    match permutation {
+                        None => vector::sub_mul_add(b, m, out, kept, lift, *inverse, add),
+                        Some(p) => p.scatter_sub_mul_add(b, m, out, (kept, lift), *inverse, add),
+                    }
                 }
             }
         });
@@ -228,6 +236,7 @@ impl Context {
         rescale: bool,
         add: [Option<Vec<&[u64]>>; 2],
         out: [Vec<&mut [u64]>; 2],
+        permutation: Option<&Permutation>,
     ) {
         let keep = if rescale { level } else { level + 1 };
         let divider = if rescale { tables.by_qp.get(level) } else { Some(&tables.by_p) };
@@ -237,7 +246,7 @@ impl Context {
             let mut kept = u.iter().collect::<Vec<_>>();
             let sources = kept.split_off(keep);
             let sources = basis.iter().skip(keep).copied().zip(sources).collect();
-            Division { kept, sources, add, out }
+            Division { kept, sources, add, out, permutation }
         });
         self.divide(divider, jobs.collect());
     }
@@ -254,6 +263,6 @@ impl Context {
         let mut kept = u.iter().collect::<Vec<_>>();
         let sources = kept.split_off(level + 1);
         let sources = basis.iter().skip(level + 1).copied().zip(sources).collect();
-        self.divide(&tables.by_p, vec![Division { kept, sources, add: None, out }]);
+        self.divide(&tables.by_p, vec![Division { kept, sources, add: None, out, permutation: None }]);
     }
 }

@@ -111,7 +111,7 @@ impl Context {
         }
         let mut out = self.blank_ct(level - 1, scale);
         let outs = [out.c0.limbs_mut(), out.c1.limbs_mut()];
-        self.divide_by_special([&u0, &u1], level, tables, true, [None, None], outs);
+        self.divide_by_special([&u0, &u1], level, tables, true, [None, None], outs, None);
         Ok(out)
     }
 

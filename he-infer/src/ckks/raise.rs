@@ -73,7 +73,7 @@ impl Context {
         let jobs = [&u0, &u1].into_iter().zip(adds).zip(&mut out).map(|((u, add), out)| {
             let mut kept: Vec<&[u64]> = u.iter().collect();
             let sources = kept.split_off(level + 1).into_iter().map(|x| (special, x)).collect();
-            Division { kept, sources, add, out: out.limbs_mut() }
+            Division { kept, sources, add, out: out.limbs_mut(), permutation: None }
         });
         self.divide(&self.small.by_p, jobs.collect());
         out

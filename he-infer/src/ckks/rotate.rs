@@ -177,17 +177,11 @@ impl Context {
     /// Divide by `P`, add `c0`, permute.
     fn finish_galois(&self, ct: &Ciphertext, key: &SwitchKey, u0: &RnsPoly, u1: &RnsPoly) -> Ciphertext {
         let level = ct.level;
-        let (mut k0, mut k1) = (self.scratch_poly(level + 1), self.scratch_poly(level + 1));
         let add = [Some(ct.c0.iter().collect()), None];
         let tables = self.tables_of(key.gadget);
-        self.divide_by_special([u0, u1], level, tables, false, add, [k0.limbs_mut(), k1.limbs_mut()]);
         let mut out = self.blank_ct(level, ct.scale);
-        let limbs = out.c0.limbs_mut().into_iter().zip(k0.iter());
-        let work: Vec<_> = limbs.chain(out.c1.limbs_mut().into_iter().zip(k1.iter())).collect();
-        par::for_each(work, |(out, x)| match &key.permutation {
-            Some(p) => p.apply(self.backend, out, x),
-            None => out.copy_from_slice(x),
-        });
+        let outs = [out.c0.limbs_mut(), out.c1.limbs_mut()];
+        self.divide_by_special([u0, u1], level, tables, false, add, outs, key.permutation.as_ref());
         out
     }
 }

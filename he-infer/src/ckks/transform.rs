@@ -184,7 +184,7 @@ impl Context {
         }
         let mut out = self.blank_ct(ct.level - 1, transform.scale_out);
         let outs = [out.c0.limbs_mut(), out.c1.limbs_mut()];
-        self.divide_by_special([&acc[0], &acc[1]], ct.level, tables, true, [None, None], outs);
+        self.divide_by_special([&acc[0], &acc[1]], ct.level, tables, true, [None, None], outs, None);
         Ok(out)
     }
 

@@ -4,12 +4,16 @@
 //! so a table holds one block number and one of at most eight lane patterns per block.
 
 use super::backend::Backend;
+use super::modulus::Modulus;
 use super::ntt::bit_reverse;
+use super::vector;
 
 /// A Galois permutation of transformed residues of one ring degree.
 #[derive(Clone)]
 pub struct Permutation {
     blocks: Vec<u32>,
+    /// The inverse of `blocks`: where each block goes.
+    to: Vec<u32>,
     ids: Vec<u8>,
     lanes: [[u64; 8]; 8],
 }
@@ -49,7 +53,32 @@ impl Permutation {
         for (dst, src) in lanes.iter_mut().zip(patterns) {
             *dst = src;
         }
-        Some(Self { blocks, ids, lanes })
+        let mut to = vec![0; blocks.len()];
+        for (i, b) in blocks.iter().enumerate() {
+            *to.get_mut(*b as usize)? = i as u32;
+        }
+        Some(Self { blocks, to, ids, lanes })
+    }
+
+    /// `out = permuted ((x - y) c + z)` for a constant in Montgomery form: the last step of a rotation, without a pass of its
+    /// own.
+    pub fn scatter_sub_mul_add(
+        &self,
+        backend: Backend,
+        m: &Modulus,
+        out: &mut [u64],
+        (x, y): (&[u64], &[u64]),
+        c_mont: u64,
+        z: Option<&[u64]>,
+    ) {
+        #[cfg(target_arch = "x86_64")]
+        if backend.is_ifma() {
+            let table = (&self.to[..], &self.ids[..], &self.lanes);
+            return super::simd::scatter_sub_mul_add(m, out, x, y, c_mont, z, table);
+        }
+        let mut result = vec![0; out.len()];
+        vector::sub_mul_add(backend, m, &mut result, x, y, c_mont, z);
+        self.apply(backend, out, &result);
     }
 
     /// `out = permuted x`, both of the ring degree the table was made for.

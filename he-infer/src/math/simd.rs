@@ -150,6 +150,8 @@ entry!(dot_spread => dot_spread_v,
 entry!(rounded_weighted_sum => rounded_weighted_sum_v, (v: &mut [u64], ys: &[&[u64]], inverses: &[f64]));
 entry!(linear_combination => linear_combination_v,
     (m: &Modulus, out: &mut [u64], ys: &[&[u64]], c: &[u64], v: &[u64], d: u64));
+entry!(scatter_sub_mul_add => scatter_sub_mul_add_v,
+    (m: &Modulus, out: &mut [u64], x: &[u64], y: &[u64], c: u64, z: Option<&[u64]>, table: Scatter<'_>));
 entry!(permute => permute_v, (out: &mut [u64], x: &[u64], blocks: &[u32], ids: &[u8], lanes: &[[u64; 8]; 8]));
 
 /// Largest multiple of eight not above any of the lengths.
@@ -371,6 +373,35 @@ fn from_signed_v(m: &Modulus, out: &mut [u64], values: &[i64], c: u64) {
         store(out, j, _mm512_mask_blend_epi64(_mm512_movepi64_mask(v), r, l.sub(zero, r)));
     }
     scalar::from_signed(m, &mut out[n..], &values[n..], c);
+}
+
+/// Where each block of eight goes, the lane pattern of each block that arrives, and the patterns.
+type Scatter<'a> = (&'a [u32], &'a [u8], &'a [[u64; 8]; 8]);
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+fn scatter_sub_mul_add_v(
+    m: &Modulus,
+    out: &mut [u64],
+    x: &[u64],
+    y: &[u64],
+    c: u64,
+    z: Option<&[u64]>,
+    (to, ids, lanes): Scatter<'_>,
+) {
+    let (l, k) = (Lanes::new(m, 1), splat(c));
+    let patterns = lanes.map(|l| load(&l, 0));
+    let n = whole([out.len(), x.len(), y.len(), z.map_or(usize::MAX, <[u64]>::len), 8 * to.len()]);
+    for (i, block) in to.iter().enumerate().take(n / 8) {
+        let (src, dst) = (8 * i, 8 * *block as usize);
+        let mut r = l.mul(l.sub(load(x, src), load(y, src)), k);
+        if let Some(z) = z {
+            r = l.add(r, load(z, src));
+        }
+        assert!(dst + 8 <= out.len());
+        let pattern = patterns[usize::from(ids[*block as usize] & 7)];
+        store(out, dst, _mm512_permutexvar_epi64(pattern, r));
+    }
 }
 
 #[inline]

@@ -69,8 +69,7 @@ pub fn plan(graph: Arc<Graph>, options: PlanOptions) -> Result<Program, HeError>
 impl Program {
     /// A cost counter over this program's parameters.
     pub(crate) fn counter(&self) -> CostCounter {
-        let p = self.chain.params.literal();
-        CostCounter::new(self.slots(), &p.q, p.p.len(), p.alpha)
+        CostCounter::of(self.chain.params.literal())
     }
 
     /// The input of a counting run.

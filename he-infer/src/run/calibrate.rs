@@ -35,8 +35,7 @@ fn count(
     context: &Context,
     f: impl Fn(&CostCounter, CostVec) -> Result<(), HeError>,
 ) -> Result<Tally, HeError> {
-    let p = context.literal();
-    let counter = CostCounter::new(context.slots(), &p.q, p.p.len(), p.alpha);
+    let counter = CostCounter::of(context.literal());
     f(&counter, CostVec { level: LEVEL, scale: context.default_scale() })?;
     Ok(counter.tally())
 }

@@ -17,6 +17,7 @@ use std::sync::Mutex;
 
 use super::{Combination, ScalarMatrix, SlotEvaluator, check_combination, same_scale};
 use crate::HeError;
+use crate::ckks::{Gadget, ParamsLiteral};
 
 /// Level and scale of a vector that has no numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,15 +85,26 @@ struct State {
 pub struct CostCounter {
     slots: usize,
     primes: Vec<u64>,
-    special: usize,
-    alpha: usize,
+    gadgets: Vec<Gadget>,
     state: Mutex<State>,
 }
 
 impl CostCounter {
-    /// For vectors of `slots` over `primes` (lowest level first), `special` primes in P and digits of `alpha` primes.
-    pub fn new(slots: usize, primes: &[u64], special: usize, alpha: usize) -> Self {
-        Self { slots, primes: primes.to_vec(), special, alpha, state: Mutex::default() }
+    /// For vectors of `slots` over `primes` (lowest level first), with the gadget of a key for each level. A key that serves
+    /// a range of levels keeps the gadget of its highest; what that costs more at the others is not counted.
+    pub fn new(slots: usize, primes: &[u64], gadgets: Vec<Gadget>) -> Self {
+        Self { slots, primes: primes.to_vec(), gadgets, state: Mutex::default() }
+    }
+
+    /// For the slots, primes and gadgets of a parameter set.
+    pub fn of(params: &ParamsLiteral) -> Self {
+        let gadgets = (0..params.q.len()).map(|level| params.gadget(level)).collect();
+        Self::new(1 << (params.log_n - 1), &params.q, gadgets)
+    }
+
+    fn gadget(&self, level: usize) -> Gadget {
+        let none = Gadget { alpha: 1, specials: 1 };
+        self.gadgets.get(level).or(self.gadgets.last()).copied().unwrap_or(none)
     }
 
     /// What was counted so far.
@@ -120,14 +132,14 @@ impl CostCounter {
     }
 
     fn decompose(&self, level: usize) {
-        let limbs = level + 1;
+        let (limbs, gadget) = (level + 1, self.gadget(level));
         self.count(|t| {
             t.ntts += limbs as u64;
             let mut left = limbs;
             while left > 0 {
-                let digit = left.min(self.alpha);
+                let digit = left.min(gadget.alpha);
                 left -= digit;
-                let new = (limbs - digit + self.special) as u64;
+                let new = (limbs - digit + gadget.specials) as u64;
                 t.ntts += new;
                 t.conversion_macs += digit as u64 * new;
             }
@@ -135,8 +147,9 @@ impl CostCounter {
     }
 
     fn apply_key(&self, level: usize) {
-        let (limbs, special) = (level as u64 + 1, self.special as u64);
-        let digits = limbs.div_ceil(self.alpha as u64);
+        let gadget = self.gadget(level);
+        let (limbs, special) = (level as u64 + 1, gadget.specials as u64);
+        let digits = limbs.div_ceil(gadget.alpha as u64);
         self.count(|t| {
             t.key_macs += 2 * digits * (limbs + special);
             t.ntts += 2 * (special + limbs);

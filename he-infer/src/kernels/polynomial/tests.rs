@@ -5,7 +5,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::ckks::{Context, EvalKeys, KeySpec, NoiseModel, ParamsLiteral, SecretKey, ToyParams};
+use crate::ckks::{Context, EvalKeys, Gadget, KeySpec, NoiseModel, ParamsLiteral, SecretKey, ToyParams};
 use crate::slots::{CkksSlots, ClearSlots, CostCounter, CostVec, Tally};
 
 /// Which coefficients a polynomial has.
@@ -60,7 +60,7 @@ fn check(p: &Polynomial) -> Tally {
         let want = p.eval(*x);
         assert!((y - want).abs() <= 1e-13 * size, "degree {} at {x}: {y}, not {want}", p.degree());
     }
-    let counter = CostCounter::new(slots, &primes, 3, 3);
+    let counter = CostCounter::new(slots, &primes, vec![Gadget { alpha: 3, specials: 3 }]);
     let counted = evaluate(&counter, &CostVec { level: x.level, scale: x.scale }, p, &primes, scale_out);
     assert_eq!((counted.level, counted.scale), (y.level, y.scale));
     counter.tally()
@@ -117,7 +117,7 @@ fn zeros_cost_nothing_and_break_nothing() {
         }
         // Leading zeros take no level.
         let primes = primes();
-        let counter = CostCounter::new(256, &primes, 3, 3);
+        let counter = CostCounter::new(256, &primes, vec![Gadget { alpha: 3, specials: 3 }]);
         let x = CostVec { level: 3, scale: primes[3] as f64 };
         let mut c = vec![0.0; 64];
         c[5] = 1.0;
