@@ -6,6 +6,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use cpu_time::ProcessTime;
 use he_infer::bootstrap::{BootstrapParams, Bootstrapper};
 use he_infer::ckks::{
     Ciphertext, CkksParams, Context, EvalKeys, KeySpec, ParamsLiteral, PrecisionStats, SecretKey, d16, m15,
@@ -14,13 +15,6 @@ use he_infer::ckks::{
 use he_infer::math::{backend::Backend, modulus::Modulus, ntt::Plan, primes};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
-use rustix::time::{ClockId, clock_gettime};
-
-/// CPU time of the process so far.
-fn cpu() -> Duration {
-    let t = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
-}
 
 /// Median CPU and wall milliseconds of at least seven runs and half a second.
 fn measure<T>(mut f: impl FnMut() -> T) -> (f64, f64) {
@@ -28,10 +22,10 @@ fn measure<T>(mut f: impl FnMut() -> T) -> (f64, f64) {
     let (mut busy, mut wall) = (Vec::new(), Vec::new());
     let begun = Instant::now();
     while busy.len() < 7 || begun.elapsed() < Duration::from_millis(500) {
-        let (c, w) = (cpu(), Instant::now());
+        let (c, w) = (ProcessTime::now(), Instant::now());
         black_box(f());
         wall.push(w.elapsed().as_secs_f64() * 1e3);
-        busy.push((cpu() - c).as_secs_f64() * 1e3);
+        busy.push(c.elapsed().as_secs_f64() * 1e3);
     }
     let median = |mut v: Vec<f64>| {
         v.sort_by(f64::total_cmp);
@@ -59,9 +53,9 @@ fn ntt() {
         let batch = (1 << 22) >> log_n;
         for _ in 0..15 {
             let at = |f: &mut dyn FnMut()| {
-                let c = cpu();
+                let c = ProcessTime::now();
                 (0..batch).for_each(|_| f());
-                (cpu() - c).as_secs_f64() * 1e6 / f64::from(batch)
+                c.elapsed().as_secs_f64() * 1e6 / f64::from(batch)
             };
             let x = at(&mut || ours.forward(black_box(&mut a)));
             let y = at(&mut || theirs.fwd(black_box(&mut b)));
@@ -122,22 +116,22 @@ fn bootstrap() {
     let ctx = Context::new(&CkksParams::new(d16()).unwrap()).unwrap();
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let secret = ctx.secret_key(&mut rng);
-    let (c, w) = (cpu(), Instant::now());
+    let (c, w) = (ProcessTime::now(), Instant::now());
     let boot = Bootstrapper::new(&ctx, &BootstrapParams::d16()).unwrap();
     println!("\nD16 bootstrapping, {} levels after it", boot.output_level() - boot.input_level());
     println!(
         "matrices: {:.2} s CPU, {:.2} s, {:.0} MB",
-        (cpu() - c).as_secs_f64(),
+        c.elapsed().as_secs_f64(),
         w.elapsed().as_secs_f64(),
         boot.bytes() as f64 / 1e6
     );
-    let (c, w) = (cpu(), Instant::now());
+    let (c, w) = (ProcessTime::now(), Instant::now());
     let keys: EvalKeys = ctx.eval_keys(&secret, &boot.keys(), &mut rng).unwrap();
     let bytes = ctx.key_bytes(&boot.keys()).unwrap();
     println!(
         "keys: {} of them, {:.2} s CPU, {:.2} s, {:.2} GB in memory, {:.2} GB in a file",
         keys.len(),
-        (cpu() - c).as_secs_f64(),
+        c.elapsed().as_secs_f64(),
         w.elapsed().as_secs_f64(),
         bytes.memory as f64 / 1e9,
         bytes.stored as f64 / 1e9
