@@ -39,6 +39,74 @@ fn encrypt(
     ctx.expand_ciphertext(&ctx.encrypt_symmetric(&plain, secret, rng).unwrap()).unwrap()
 }
 
+/// Runs `x <- 1 - 1.4 x^2`, which stays in [-1, 1] and never dies out, and compares every refresh and every step with the
+/// clear: refreshing after every step, or only when levels run out.
+fn iterate(ctx: &Context, params: &BootstrapParams, steps: usize, always: bool, starts: usize) {
+    let mut rng = ChaCha20Rng::seed_from_u64(11);
+    let secret = ctx.secret_key(&mut rng);
+    let boot = Bootstrapper::new(ctx, params).unwrap();
+    let keys = ctx.eval_keys(&secret, &boot.keys(), &mut rng).unwrap();
+    let (deviation, systematic) = boot.error();
+    let delta = ctx.default_scale();
+    let prime = |level: usize| ctx.modulus_at(level).unwrap() as f64;
+    let worst = |want: &[f64], have: &[f64]| PrecisionStats::new(want, have).max_error;
+    for (name, start) in adversarial(ctx.slots()).into_iter().take(starts) {
+        let mut x = encrypt(ctx, &secret, &start, boot.input_level(), &mut rng);
+        let mut clear = ctx.decrypt(&secret, &x).unwrap();
+        let (mut measured, mut refreshed) = (0f64, 0);
+        for step in 0..steps {
+            // A step takes two levels and must leave those that the next refresh needs.
+            if always || x.level() < boot.input_level() + 2 {
+                x = boot.bootstrap(&x, &keys).unwrap();
+                let fresh = ctx.decrypt(&secret, &x).unwrap();
+                let error = worst(&clear, &fresh);
+                assert!(
+                    error < 6.0 * deviation + systematic,
+                    "{name}, step {step}: {error:e} after a refresh"
+                );
+                (measured, refreshed) = (measured.max(error), refreshed + 1);
+                clear = fresh;
+            }
+            let level = x.level();
+            let scale = delta * prime(level) * prime(level - 1) / (x.scale() * x.scale());
+            let scaled = ctx.rescale(&ctx.mul_const(&x, -1.4, scale).unwrap()).unwrap();
+            let lower = ctx.drop_to_level(&x, level - 1).unwrap();
+            let product = ctx.mul_rescale(&scaled, &lower, &keys).unwrap();
+            x = ctx.add_const(&product, 1.0).unwrap();
+            x.set_exact_scale(delta).unwrap();
+            let want: Vec<f64> = clear.iter().map(|v| 1.0 - 1.4 * v * v).collect();
+            clear = ctx.decrypt(&secret, &x).unwrap();
+            let error = worst(&want, &clear);
+            assert!(error < 2f64.powi(-20), "{name}, step {step}: {error:e} in the step itself");
+        }
+        assert!(
+            refreshed > 0 && measured > 0.25 * (4.0 * deviation + systematic),
+            "the prediction is too loose: {measured:e}"
+        );
+        println!(
+            "{name:>12}: {steps} steps, {refreshed} refreshes, worst error of one {:.1} bits",
+            -measured.log2()
+        );
+    }
+}
+
+#[test]
+fn thirty_steps_of_a_map_that_never_dies_out() {
+    let ctx = toy(10, 5);
+    for always in [true, false] {
+        iterate(&ctx, &BootstrapParams::with_groups(vec![3, 3, 3], vec![3, 3, 3]), 30, always, 3);
+    }
+}
+
+#[test]
+#[ignore = "the secure preset: minutes and gigabytes"]
+fn thirty_steps_at_the_secure_preset() {
+    let ctx = Context::new(&CkksParams::new(d16()).unwrap()).unwrap();
+    for always in [true, false] {
+        iterate(&ctx, &BootstrapParams::d16(), 30, always, 6);
+    }
+}
+
 /// Worst slot over all inputs, in bits.
 fn worst(ctx: &Context, params: &BootstrapParams) -> f64 {
     let mut rng = ChaCha20Rng::seed_from_u64(7);

@@ -12,7 +12,8 @@
 //! thirty times as steeply as on `y` itself would justify, and the rounding noise of `u` would cost three bits of the result
 //! (worst slot at ring degree `2^16` with 50-bit primes throughout: 12.5 bits). So `y` comes at a larger scale, `u` is kept eight
 //! bits above its neighbours, and the next doubling `T_4 = 2 u^2 - 1` is rescaled by two small primes. That takes 16 bits of
-//! modulus in all and one more limb.
+//! modulus in all and one more limb. The second of the small primes is the larger one, since integer constants are rounded
+//! at its level.
 
 use crate::HeError;
 use crate::kernels::chebyshev_given_powers;
@@ -29,6 +30,8 @@ pub(super) struct EvalMod {
     /// Subtracted by the first angle doubling; squared from one to the next.
     constant: f64,
     range: f64,
+    /// Largest error without any noise, relative to the largest fractional part.
+    error: f64,
 }
 
 impl EvalMod {
@@ -54,7 +57,29 @@ impl EvalMod {
         for (c, x) in coefficients.iter_mut().step_by(2).zip(least_squares(rows, degree / 2 + 1)) {
             *c = x;
         }
-        Self { coefficients, doublings, constant: amplitude * amplitude, range: k }
+        let mut made =
+            Self { coefficients, doublings, constant: amplitude * amplitude, range: k, error: 0.0 };
+        let grid = (-top..=top).flat_map(|i| (-32..=32).map(move |z| (f64::from(i), f64::from(z) / 32.0)));
+        made.error = grid.map(|(i, z)| (made.fraction(i + z * eps) / eps - z).abs()).fold(0.0, f64::max);
+        made
+    }
+
+    /// What comes out for `x`, in the clear.
+    fn fraction(&self, x: f64) -> f64 {
+        let angle = ((x - 0.25) / self.range).acos();
+        let mut y: f64 =
+            self.coefficients.iter().enumerate().map(|(j, c)| c * (j as f64 * angle).cos()).sum();
+        let mut constant = self.constant;
+        for _ in 0..self.doublings {
+            y = 2.0 * y * y - constant;
+            constant *= constant;
+        }
+        y
+    }
+
+    /// Largest error without any noise, for full-scale slots.
+    pub(super) fn error(&self) -> f64 {
+        self.error
     }
 
     /// Primes consumed: for `u`, one more by the wide double, for the rest of the polynomial, for the angle doublings.
@@ -149,28 +174,12 @@ fn least_squares(rows: Vec<(Vec<f64>, f64)>, unknowns: usize) -> Vec<f64> {
 mod tests {
     use super::*;
 
-    /// The approximation in the clear.
-    fn fraction(m: &EvalMod, x: f64) -> f64 {
-        let angle = ((x - 0.25) / m.range).acos();
-        let mut y: f64 = m.coefficients.iter().enumerate().map(|(j, c)| c * (j as f64 * angle).cos()).sum();
-        let mut constant = m.constant;
-        for _ in 0..m.doublings {
-            y = 2.0 * y * y - constant;
-            constant *= constant;
-        }
-        y
-    }
-
     #[test]
     fn fractional_parts_are_found_near_every_integer() {
         for (log_ratio, bits) in [(8, 15.2), (10, 18.8), (12, 20.5)] {
             let m = EvalMod::new(16, log_ratio, 30, 3);
             assert_eq!(m.depth(), 9);
-            let eps = 0.5f64.powi(log_ratio as i32);
-            let worst = (-15..=15)
-                .flat_map(|i| (-32..=32).map(move |k| (f64::from(i), f64::from(k) / 32.0)))
-                .map(|(i, z)| (fraction(&m, i + z * eps) / eps - z).abs())
-                .fold(0.0, f64::max);
+            let worst = m.error();
             assert!(-worst.log2() > bits, "ratio 2^{log_ratio}: {} bits", -worst.log2());
         }
     }

@@ -99,8 +99,8 @@ pub fn m15() -> ParamsLiteral {
 }
 
 /// Deep, with bootstrapping: ring degree `2^16`, scale `2^42`. Levels 1 to 3 are for the bootstrapping's slots-to-coefficients
-/// matrices and 4 to 16 for the application (42-bit primes), 17 to 25 for its modular reduction (50 bits, but 33 at levels 23
-/// and 24, see `bootstrap::eval_mod`) and 26 to 29 for its coefficients-to-slots matrices (50 bits).
+/// matrices and 4 to 16 for the application (42-bit primes), 17 to 25 for its modular reduction (50 bits, but 40 at level 23
+/// and 26 at level 24, see `bootstrap::eval_mod`) and 26 to 29 for its coefficients-to-slots matrices (50 bits).
 #[must_use]
 pub fn d16() -> ParamsLiteral {
     ParamsLiteral {
@@ -140,8 +140,8 @@ const D16_REDUCE: [u64; 9] = [
     0x3_ffff_febe_0001,
     0x3_ffff_fea6_0001,
     0x3_ffff_fea4_0001,
-    0x2_0008_0001,
-    0x1_fff6_0001,
+    0x100_0014_0001,
+    0x402_0001,
     0x3_ffff_fe9e_0001,
 ];
 /// The primes of coefficients to slots in [`d16`], levels 26 to 29.
