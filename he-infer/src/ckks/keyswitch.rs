@@ -45,6 +45,16 @@ pub(super) struct Division<'a> {
     pub permutation: Option<&'a Permutation>,
 }
 
+/// Consecutive moduli that are converted to together, each group with the position of its first.
+pub(super) fn grouped(basis: &[usize]) -> impl Iterator<Item = (usize, &[usize])> {
+    let mut at = 0;
+    vector::groups(basis.len()).map(move |size| {
+        let first = at;
+        at += size;
+        (first, basis.get(first..at).unwrap_or(&[]))
+    })
+}
+
 impl Context {
     /// A polynomial with arbitrary contents in recycled memory.
     pub(super) fn scratch_poly(&self, limbs: usize) -> RnsPoly {
@@ -125,7 +135,7 @@ impl Context {
         let (mut limbs0, mut limbs1) = (u0.limbs_mut().into_iter(), u1.limbs_mut().into_iter());
         let mut take =
             |n: usize| -> Vec<_> { limbs0.by_ref().take(n).zip(limbs1.by_ref().take(n)).collect() };
-        let work: Vec<_> = basis.chunks(vector::GROUP).map(|group| (group, take(group.len()))).collect();
+        let work: Vec<_> = grouped(&basis).map(|(_, group)| (group, take(group.len()))).collect();
         par::for_each(work, |(group, outs)| {
             let mut raised = self.scratch_poly(group.len() * count);
             self.raise_group(digits, group, raised.limbs_mut());
@@ -176,27 +186,23 @@ impl Context {
         }
         type Kept<'k> = (&'k [u64], &'k mut [u64], Option<&'k [u64]>);
         let permutations: Vec<_> = jobs.iter().map(|job| job.permutation).collect();
-        let mut work: Vec<Vec<Vec<Kept<'_>>>> = Vec::new();
-        for (number, job) in jobs.into_iter().enumerate() {
-            for (i, (kept, out)) in job.kept.into_iter().zip(job.out).enumerate() {
-                let add = job.add.as_ref().and_then(|a| a.get(i).copied());
-                let group = i / vector::GROUP;
-                if work.len() <= group {
-                    work.push(Vec::new());
-                }
-                if let Some(group) = work.get_mut(group) {
-                    if group.len() <= number {
-                        group.push(Vec::new());
-                    }
-                    if let Some(list) = group.last_mut() {
-                        list.push((kept, out, add));
-                    }
-                }
-            }
+        // First modulus of each group, and for each job its limbs there.
+        let kept = jobs.iter().map(|job| job.kept.len()).max().unwrap_or(0);
+        let mut work: Vec<(usize, Vec<Vec<Kept<'_>>>)> = Vec::new();
+        let mut limbs: Vec<_> = jobs
+            .into_iter()
+            .map(|job| {
+                let add = job.add;
+                let pairs = job.kept.into_iter().zip(job.out).enumerate();
+                pairs.map(move |(i, (kept, out))| (kept, out, add.as_ref().and_then(|a| a.get(i).copied())))
+            })
+            .collect();
+        let mut first = 0;
+        for size in vector::groups(kept) {
+            work.push((first, limbs.iter_mut().map(|l| l.by_ref().take(size).collect()).collect()));
+            first += size;
         }
-        let work: Vec<_> = work.into_iter().enumerate().collect();
-        par::for_each(work, |(group, lists)| {
-            let first = group * vector::GROUP;
+        par::for_each(work, |(first, lists)| {
             let mut lifts: Vec<RnsPoly> = lists.iter().map(|list| self.scratch_poly(list.len())).collect();
             for (lift, (ys, v)) in lifts.iter_mut().zip(&lifted) {
                 let targets = lift.limbs_mut().into_iter().enumerate().map(|(k, out)| (first + k, out));

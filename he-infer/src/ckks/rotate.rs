@@ -7,7 +7,7 @@ use super::ciphertext::Ciphertext;
 use super::context::{Context, GadgetTables};
 use super::error::CkksError;
 use super::keys::{EvalKeys, KeyName, SwitchKey};
-use super::keyswitch::Digits;
+use super::keyswitch::{Digits, grouped};
 use super::par;
 use super::params::Gadget;
 use crate::math::poly::RnsPoly;
@@ -114,7 +114,7 @@ impl Context {
         let mut raised = self.scratch_poly(basis.len() * count);
         let mut limbs = raised.limbs_mut().into_iter();
         let mut take = |n: usize| -> Vec<_> { limbs.by_ref().take(n).collect() };
-        let work: Vec<_> = basis.chunks(vector::GROUP).map(|g| (g, take(g.len() * count))).collect();
+        let work: Vec<_> = grouped(&basis).map(|(_, g)| (g, take(g.len() * count))).collect();
         par::for_each(work, |(group, outs)| self.raise_group(digits, group, outs));
         raised
     }

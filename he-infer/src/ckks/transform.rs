@@ -18,6 +18,7 @@ use super::ciphertext::Ciphertext;
 use super::context::{Context, GadgetTables, check_scales};
 use super::error::CkksError;
 use super::keys::{EvalKeys, KeyName, SwitchKey};
+use super::keyswitch::grouped;
 use super::par;
 use crate::math::poly::RnsPoly;
 use crate::math::vector;
@@ -205,12 +206,12 @@ impl Context {
         let mut outs: Vec<_> =
             sums.iter_mut().map(|[a, b]| (a.limbs_mut().into_iter(), b.limbs_mut().into_iter())).collect();
         let mut work = Vec::new();
-        for (g, group) in basis.chunks(vector::GROUP).enumerate() {
+        for (first, group) in grouped(&basis) {
             let at: Vec<Vec<_>> = group
                 .iter()
                 .map(|_| outs.iter_mut().filter_map(|(a, b)| Some((a.next()?, b.next()?))).collect())
                 .collect();
-            work.push((g * vector::GROUP, group, at));
+            work.push((first, group, at));
         }
         par::for_each(work, |(first, group, outs)| {
             let mut raised = self.scratch_poly(group.len() * digits.count());

@@ -8,7 +8,7 @@
 use std::arch::x86_64::*;
 
 use super::modulus::{Modulus, fold_steps};
-use super::vector::{Combination, Spread, scalar};
+use super::vector::{Combination, Spread, groups, scalar};
 
 /// Reduction constants of one prime in every lane.
 #[derive(Clone, Copy)]
@@ -319,15 +319,22 @@ fn linear_combination_v(m: &Modulus, out: &mut [u64], ys: &[&[u64]], c: &[u64], 
 }
 
 pub(super) fn linear_combinations(rows: &mut [Combination<'_>], ys: &[&[u64]], v: &[u64]) {
-    let (fours, rest) = rows.as_chunks_mut::<4>();
-    let (twos, ones) = rest.as_chunks_mut::<2>();
-    // SAFETY: callers hold a `Backend` from `detect` that reported these features.
-    unsafe {
-        fours.iter_mut().for_each(|rows| combine(rows, ys, v));
-        twos.iter_mut().for_each(|rows| combine(rows, ys, v));
-    }
-    for row in ones {
-        linear_combination(row.modulus, row.out, ys, row.c_mont, v, row.d_mont);
+    let mut rest = rows;
+    for size in groups(rest.len()) {
+        let (group, tail) = rest.split_at_mut(size);
+        // SAFETY: callers hold a `Backend` from `detect` that reported these features.
+        unsafe {
+            if let Ok(group) = <&mut [_; 4]>::try_from(&mut *group) {
+                combine(group, ys, v);
+            } else if let Ok(group) = <&mut [_; 3]>::try_from(&mut *group) {
+                combine(group, ys, v);
+            } else if let Ok(group) = <&mut [_; 2]>::try_from(&mut *group) {
+                combine(group, ys, v);
+            } else if let [row] = group {
+                linear_combination(row.modulus, row.out, ys, row.c_mont, v, row.d_mont);
+            }
+        }
+        rest = tail;
     }
 }
 

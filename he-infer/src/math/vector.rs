@@ -8,6 +8,12 @@ use super::modulus::{MASK52, Modulus};
 /// Linear combinations that share one reading of their inputs.
 pub const GROUP: usize = 4;
 
+/// Sizes that cut `n` into groups of at most [`GROUP`], as equal as possible: nothing is left over alone.
+pub fn groups(n: usize) -> impl Iterator<Item = usize> {
+    let count = n.div_ceil(GROUP);
+    (0..count).map(move |i| n / count + usize::from(i < n % count))
+}
+
 /// Largest number of products one accumulator may hold: the low halves then stay below `2^64`.
 pub const MAX_LAZY_TERMS: usize = 4095;
 
