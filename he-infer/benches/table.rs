@@ -1,7 +1,7 @@
 //! The table of docs/benchmarks.md: medians of CPU time (threads x wall would count waiting), one process, beside `tfhe-ntt`.
 //!
 //! `cargo bench -p he-infer --bench table [-- ntt|ops|bootstrap ...]`; `--threads N` (default 1).
-#![allow(clippy::unwrap_used, reason = "a benchmark may stop")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may stop")]
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -28,7 +28,8 @@ pub struct BootstrapParams {
     pub coefficients_to_slots: Vec<usize>,
     /// `log2(q_0 / scale)` at level 0. Larger means less error from the sine and more from noise.
     pub log_ratio: u32,
-    /// Bound of the integers that raising the modulus adds: 16 for an ephemeral secret of weight 32 (failure below `2^-100`).
+    /// Bound of the integers that raising the modulus adds: 16 for an ephemeral secret of weight 32. They are roundings of a sum
+    /// of 32 uniform numbers; one of `2^16` reaches 16 with probability `2^17 2^-32 / 32! = 2^-132`.
     pub range: usize,
     /// Degree of the cosine's polynomial (even) and the number of angle doublings after it.
     pub degree: usize,
@@ -94,6 +95,11 @@ impl<'a> Bootstrapper<'a> {
             return Err(CkksError::Bootstrap { detail }.into());
         }
         let q0 = context.modulus_at(0).unwrap_or(1) as f64;
+        let p0 = context.literal().p.first().map_or(1.0, |p| *p as f64);
+        if p0 < q0 / 2.0 {
+            let detail = format!("the first special prime ({p0}) must not be below half of q_0 ({q0})");
+            return Err(CkksError::Bootstrap { detail }.into());
+        }
         let delta = context.default_scale();
         let start = q0 / f64::from(params.log_ratio).exp2();
         let mut down = Vec::new();
@@ -135,6 +141,7 @@ impl<'a> Bootstrapper<'a> {
 
     /// Predicted error of a slot: its deviation, and the largest error of the modular reduction itself at full scale.
     ///
+    /// An expectation, not a bound: it must not feed [`crate::ckks::PublicationPolicy`].
     /// The deviation is that of one rounding at the scale of the modular reduction, times `2^r`, times [`GAIN`].
     #[must_use]
     pub fn error(&self) -> (f64, f64) {

@@ -116,7 +116,7 @@ impl Context {
         PublicKey { b, a, seed, id: self.id() }
     }
 
-    /// Generate the evaluation keys `spec` asks for. Repeated rotation steps get one key at the highest level named.
+    /// Generate the evaluation keys `spec` asks for. Each step gets a key for every level it is named with.
     ///
     /// # Errors
     /// [`CkksError::Foreign`] for a secret key of other parameters, [`CkksError::LevelTooHigh`] for a level above the top.
@@ -132,10 +132,11 @@ impl Context {
         let master = Zeroizing::new(sampling::random_seed(rng));
         let ephemeral = if spec.encapsulation { Some(self.sparse_secret(&master)?) } else { None };
         let sparse = ephemeral.as_ref().unwrap_or(secret);
-        let jobs: Vec<_> = wanted.into_iter().enumerate().collect();
-        let made = par::map(jobs, |(index, (name, level))| {
-            let public = sampling::derive_seed(&master, "switch-key-a", index as u64);
-            let errors = Zeroizing::new(sampling::derive_seed(&master, "switch-key-error", index as u64));
+        let made = par::map(wanted, |(name, level)| {
+            // Bound to the key, not to its position: should a generator state ever be used twice, equal seeds mean equal keys.
+            let index = name.code() << 16 | level as u64;
+            let public = sampling::derive_seed(&master, "switch-key-a", index);
+            let errors = Zeroizing::new(sampling::derive_seed(&master, "switch-key-error", index));
             let (s, t) = (&secret.transformed, &sparse.transformed);
             let route = match name {
                 KeyName::Relin => Route { from: Source::Square(s), to: s, galois: None, small: false },

@@ -17,7 +17,7 @@ pub struct SecretKey {
     pub(crate) coefficients: Zeroizing<Vec<i8>>,
     /// Transformed, Montgomery form, over every modulus.
     pub(super) transformed: RnsPoly,
-    pub(super) id: u64,
+    pub(crate) id: u64,
 }
 
 impl Drop for SecretKey {
@@ -75,6 +75,20 @@ pub(crate) enum KeyName {
     ToSparse,
     /// From that secret back to `s` at the top level, for polynomials whose coefficients are below `q_0`.
     FromSparse,
+}
+
+impl KeyName {
+    /// A number for each name.
+    pub(super) fn code(self) -> u64 {
+        let (kind, step) = match self {
+            KeyName::Relin => (0, 0),
+            KeyName::Conjugation => (1, 0),
+            KeyName::Rotation(step) => (2, step as u32),
+            KeyName::ToSparse => (3, 0),
+            KeyName::FromSparse => (4, 0),
+        };
+        kind << 32 | u64::from(step)
+    }
 }
 
 impl fmt::Display for KeyName {

@@ -161,7 +161,8 @@ impl Context {
         let mut lifted: Vec<_> =
             jobs.iter().map(|job| (self.scratch_poly(job.sources.len()), self.scratch_poly(1))).collect();
         // In both rounds all jobs meet at one modulus, so that its table of roots is read from memory once.
-        let mut work: Vec<(usize, u64, Vec<(&[u64], &mut [u64])>)> = Vec::new();
+        type Sources<'k> = Vec<(&'k [u64], &'k mut [u64])>;
+        let mut work: Vec<(usize, u64, Sources<'_>)> = Vec::new();
         for (job, (ys, _)) in jobs.iter().zip(&mut lifted) {
             let sources = job.sources.iter().zip(ys.limbs_mut()).zip(divider.convert.premultipliers());
             for (k, (((t, x), y), factor)) in sources.enumerate() {
@@ -234,6 +235,7 @@ impl Context {
     }
 
     /// Divide two polynomials over `q_0..q_level, p_0..` by `P` (`rescale` false) or by `q_level P` (true).
+    #[expect(clippy::too_many_arguments, reason = "one struct more would not say more")]
     pub(super) fn divide_by_special(
         &self,
         u: [&RnsPoly; 2],

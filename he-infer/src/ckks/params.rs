@@ -41,7 +41,7 @@ impl ParamsLiteral {
     /// A key for few limbs needs few special primes (level classes): at four limbs, one digit and four special primes make
     /// two thirds of the work of eight. A key for a middle level can afford more of them than one for the top, hence fewer
     /// digits. Prices are in transforms, for degree `2^16` (a transform, a conversion step, a key limb from memory); they are
-    /// part of the file format, since a key file does not repeat its gadget. Where nothing fits, all special primes are taken,
+    /// part of what makes two key files compatible. Where nothing fits, all special primes are taken,
     /// which the checks of the parameters then refuse.
     #[must_use]
     pub fn gadget(&self, level: usize) -> Gadget {
@@ -68,8 +68,8 @@ impl ParamsLiteral {
         cheapest(SLACK).or_else(|| cheapest(0.0)).unwrap_or(whole)
     }
 
-    /// Whether the security table allows a key over `limbs` ciphertext primes and `specials` special ones. The moduli of toys
-    /// are beyond the table anyway; there the question does not arise.
+    /// Whether the security table allows a key over `limbs` ciphertext primes and `specials` special ones. Where the
+    /// ciphertext modulus alone is beyond the table, which only toys can have, nothing is limited.
     fn modulus_allowed(&self, limbs: usize, specials: usize) -> bool {
         let limit = max_log_qp(self.log_n).map_or(0.0, f64::from) - error_margin();
         let (q, p) = (self.q.split_at(limbs).0, self.p.split_at(specials).0);

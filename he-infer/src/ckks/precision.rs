@@ -48,14 +48,13 @@ impl fmt::Display for PrecisionStats {
 ///
 /// A coefficient deviation `d` becomes `sqrt(n/2) d / scale`. `h = 2n/3` is the expected weight of the uniform ternary
 /// secret. Combine independent contributions with [`NoiseModel::sum`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct NoiseModel {
     n: f64,
     /// Expected weight of the secret.
     h: f64,
-    /// `log2` of largest digit over P.
-    digit_gap: f64,
-    alpha: usize,
+    /// For keys of each level, the sum over digits of the square of digit over P.
+    digits: Vec<f64>,
 }
 
 impl NoiseModel {
@@ -64,9 +63,14 @@ impl NoiseModel {
     pub fn new(ctx: &Context) -> Self {
         let bits = |x: &[u64]| x.iter().map(|q| (*q as f64).log2()).sum::<f64>();
         let lit = ctx.literal();
-        let largest = lit.q.chunks(lit.alpha).map(bits).fold(0.0, f64::max);
         let n = ctx.n() as f64;
-        Self { n, h: 2.0 * n / 3.0, digit_gap: largest - bits(&lit.p), alpha: lit.alpha }
+        let at = |level: usize| {
+            let gadget = lit.gadget(level);
+            let special = bits(lit.p.get(..gadget.specials).unwrap_or(&lit.p));
+            let used = lit.q.get(..=level).unwrap_or(&lit.q);
+            used.chunks(gadget.alpha).map(|digit| (2.0 * (bits(digit) - special)).exp2()).sum()
+        };
+        Self { n, h: 2.0 * n / 3.0, digits: (0..lit.q.len()).map(at).collect() }
     }
 
     /// Slot deviation from a coefficient variance at `scale`.
@@ -93,12 +97,11 @@ impl NoiseModel {
         self.slots((1.0 + self.h) / 12.0, scale)
     }
 
-    /// One key switch (rotation, relinearisation) at `level` and `scale`.
+    /// One key switch (rotation, relinearisation) with a key made for `level`, at `scale`.
     #[must_use]
     pub fn key_switch(&self, level: usize, scale: f64) -> f64 {
-        let digits = (level + 1).div_ceil(self.alpha) as f64;
-        let gap = 2f64.powf(2.0 * self.digit_gap);
-        let product = digits * self.n * ERROR_STD * ERROR_STD * gap / 12.0;
+        let digits = self.digits.get(level).or(self.digits.last()).copied().unwrap_or(0.0);
+        let product = digits * self.n * ERROR_STD * ERROR_STD / 12.0;
         self.slots(product + (1.0 + self.h) / 12.0, scale)
     }
 

@@ -4,7 +4,7 @@
 //! AES-128 in counter mode, as FrodoKEM does: a public seed needs uniform output, not secrecy, and hardware makes it as fast as
 //! reading memory. Limbs are numbered streams, and every [`TILE`] words of a limb start at a counter of their own, so any part
 //! can be expanded in any order and on any thread. Secrets and errors come from ChaCha20. Seeds for different purposes are
-//! separated by SHA-256 with a label. Nothing branches on secret values: rejection only looks at discarded draws.
+//! separated by SHA-256 with a label. Nothing branches on secret values, except on the positions of the ephemeral sparse secret: rejection only looks at discarded draws.
 
 use aes::Aes128;
 use aes::cipher::{BlockEncrypt, KeyInit};

@@ -36,8 +36,8 @@ pub const FORMAT_VERSION: u16 = 2;
 /// Most ciphertexts in one list.
 pub const MAX_LIST: u32 = 1 << 20;
 
-/// Bytes of one switching key besides its residues: kind, step, level, seed.
-pub(crate) const SWITCH_KEY_OVERHEAD: u64 = 4 + 4 + 4 + 32;
+/// Bytes of one switching key besides its residues: kind, step, level, gadget, seed.
+pub(crate) const SWITCH_KEY_OVERHEAD: u64 = 4 + 4 + 4 + 4 + 32;
 
 /// Bytes of an evaluation-key file besides the keys: frame and count.
 pub(crate) fn eval_keys_overhead() -> u64 {

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::error::WireError;
 use super::frame::{FrameReader, Object};
-use super::write::{CONJUGATION, FROM_SPARSE, RELIN, ROTATION, TO_SPARSE, limb_bytes};
+use super::write::{CONJUGATION, FROM_SPARSE, RELIN, ROTATION, TO_SPARSE, gadget_word, limb_bytes};
 use super::{MAX_LIST, SWITCH_KEY_OVERHEAD};
 use crate::ckks::{
     Ciphertext, CkksParams, Context, EvalKeys, KeyName, ParamsLiteral, PublicKey, SecretKey,
@@ -120,8 +120,12 @@ pub fn read_eval_keys(input: impl Read, ctx: &Context) -> Result<EvalKeys, WireE
         if !fixed {
             return Err(WireError::Corrupt { detail: "impossible key" });
         }
-        let seed = f.array()?;
         let gadget = ctx.gadget_of(name, level);
+        if f.u32()? != gadget_word(gadget) {
+            let detail = "a key cut into other digits than this release uses; make the keys anew";
+            return Err(WireError::Corrupt { detail });
+        }
+        let seed = f.array()?;
         let basis = ctx.extended_basis(level, gadget.specials);
         let digits = (level + 1).div_ceil(gadget.alpha);
         f.need(limb_bytes(ctx, digits * basis.len()))?;

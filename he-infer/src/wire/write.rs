@@ -6,7 +6,7 @@ use super::error::WireError;
 use super::frame::{FrameWriter, Object};
 use super::{MAX_LIST, SWITCH_KEY_OVERHEAD};
 use crate::ckks::{
-    Ciphertext, CkksParams, Context, EvalKeys, KeyName, ParamsLiteral, PublicKey, SecretKey,
+    Ciphertext, CkksParams, Context, EvalKeys, Gadget, KeyName, ParamsLiteral, PublicKey, SecretKey,
     SeededCiphertext, ToyParams,
 };
 
@@ -55,6 +55,7 @@ fn write_literal(
 /// # Errors
 /// [`WireError::Io`].
 pub fn write_secret_key(out: impl Write, ctx: &Context, key: &SecretKey) -> Result<(), WireError> {
+    check(key.id == ctx.id())?;
     let mut f = FrameWriter::start(out, Object::SecretKey, ctx.digest(), key.coefficients.len() as u64)?;
     f.bytes(bytemuck::cast_slice(&key.coefficients))?;
     f.finish()
@@ -96,6 +97,7 @@ pub fn write_eval_keys(out: impl Write, ctx: &Context, keys: &EvalKeys) -> Resul
         f.u32(kind)?;
         f.bytes(&step.to_le_bytes())?;
         f.u32(key.level as u32)?;
+        f.u32(gadget_word(key.gadget))?;
         f.bytes(&key.seed)?;
         for b in key.limbs.iter().step_by(2) {
             f.words(b)?;
@@ -145,6 +147,11 @@ pub fn write_seeded_ciphertexts(
         }
     }
     f.finish()
+}
+
+/// A gadget in one word: a key of another release may have been made with another one.
+pub(super) fn gadget_word(gadget: Gadget) -> u32 {
+    (gadget.alpha as u32) << 16 | gadget.specials as u32
 }
 
 pub(super) fn limb_bytes(ctx: &Context, limbs: usize) -> u64 {
