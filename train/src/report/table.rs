@@ -80,11 +80,23 @@ fn price(summary: &LadderSummary) -> String {
     if summary.encrypted().is_some() {
         let (image, keys, peak) = (seconds(t.image_seconds()), bytes(t.key_bytes), bytes(t.peak_bytes));
         let what = if t.images_per_run > 1 { "encrypted in batches:" } else { "latency" };
-        return format!("  {what} {image}/image · keys {keys} · peak memory {peak}");
+        let with = threads(summary);
+        return format!("  {what} {image}/image {with} · keys {keys} · peak memory {peak}");
     }
     let latency = seconds(t.estimated_seconds / t.images_per_run.max(1) as f64);
     let peak = bytes(t.estimated_peak_bytes);
     format!("  not run encrypted; estimated latency {latency}/image · estimated peak memory {peak}")
+}
+
+/// The threads behind a latency. Images that run beside each other slow each other down, so such a latency is not that of
+/// one image alone.
+fn threads(summary: &LadderSummary) -> String {
+    let beside = summary.timing.images_per_run == 1 && summary.encrypted().is_some_and(|r| r.samples > 1);
+    match summary.threads {
+        1 => "with 1 thread".into(),
+        n if beside => format!("with {n} threads (--threads 1 -o DIR measures one alone)"),
+        n => format!("with {n} threads"),
+    }
 }
 
 /// A column's cells with `words` in the row above row `first`, or in front of all rows.

@@ -128,8 +128,15 @@ fn the_box_is_aligned() {
   │ packed program (clear slots) │  97.50 % │ 100.00 %  │ 4.0e-13             │
   │ encrypted (CKKS)             │  97.50 % │ 100.00 %  │ 3.4e-4  (15.6 bits) │
   └──────────────────────────────┴──────────┴───────────┴─────────────────────┘
-  latency 35.7 ms/image · keys 23.5 MB · peak memory 187 MB";
+  latency 35.7 ms/image with 2 threads (--threads 1 -o DIR measures one alone) · keys 23.5 MB · peak memory 187 MB";
     assert_eq!(box_table(&ladder()), want);
+    // One image had all threads, or one thread had one image: nothing ran beside it.
+    for (threads, samples, words) in [(2, 1, "2 threads"), (1, 360, "1 thread")] {
+        let mut alone = ladder();
+        (alone.threads, alone.rungs[4].samples) = (threads, samples);
+        let text = box_table(&alone);
+        assert!(text.contains(&format!("latency 35.7 ms/image with {words} · keys")), "{text}");
+    }
 }
 
 #[test]
