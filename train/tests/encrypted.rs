@@ -47,16 +47,24 @@ fn ladder(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// Logits of a rung for a sample, from `ladder.jsonl`.
-fn logits(dir: &Dir, rung: &str, sample: u64) -> Vec<f64> {
+/// The record of a sample on a rung, from `ladder.jsonl`.
+fn record(dir: &Dir, rung: &str, sample: u64) -> Value {
     let text = dir.read("runs/small/ladder.jsonl");
-    let record: Value = text
-        .lines()
+    text.lines()
         .skip(1)
         .map(|l| serde_json::from_str::<Value>(l).unwrap())
         .find(|r| r["rung"] == rung && r["sample"] == sample)
-        .unwrap();
+        .unwrap()
+}
+
+fn logits(record: &Value) -> Vec<f64> {
     record["logits"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+}
+
+/// Whether the largest logit is the label's.
+fn correct(record: &Value) -> bool {
+    let (logits, label) = (logits(record), record["label"].as_u64().unwrap() as usize);
+    logits.iter().all(|v| *v <= logits[label])
 }
 
 #[test]
@@ -73,7 +81,13 @@ fn a_config_ends_in_an_accuracy_under_encryption() {
     assert_eq!((rungs[3]["samples"].as_u64(), rungs[4]["samples"].as_u64()), (Some(40), Some(10)));
     assert!(rungs[4]["bits"].as_f64().unwrap() > 12.0, "{}", rungs[4]);
     assert!(summary["divergence"].is_null(), "{}", summary["divergence"]);
+    // The ten encrypted images need not be as hard as all forty, so the clear program is counted on them alone.
+    let clear = (0..10).filter(|&s| correct(&record(dir, "packed", s))).count() as u64;
+    assert_eq!(rungs[4]["correct_before"], clear);
+    let words = format!("on these 10 images the clear program has {clear}0.00 %");
+    assert_eq!(rungs[4]["correct"], clear, "the ten agree, so `too` is right");
     let page = dir.read("runs/small/report.html");
+    assert!(page.contains(&format!("{words} too.")), "{page}");
     assert!(
         page.contains("encrypted (CKKS)") && !page.contains("src=\"http") && !page.contains("href=\"http")
     );
@@ -125,7 +139,7 @@ fn client_and_server_are_separate_processes_and_agree() {
     run(&["infer", "--keys", "server", "--input", "image.ct", "-o", "result.ct"]);
     let ran = run(&["decrypt", "--keys", "client", "--input", "result.ct", "--json"]);
     let got: Vec<Vec<f64>> = serde_json::from_str(&ran.stdout).unwrap();
-    let want = logits(dir, "graph", 3);
+    let want = logits(&record(dir, "graph", 3));
     let range = want.iter().fold(0.0f64, |m, v| m.max(v.abs()));
     assert!(got[0].iter().zip(&want).all(|(a, b)| (a - b).abs() < range / 4096.0), "{got:?} {want:?}");
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use super::number;
+use super::{html::percent, number};
 use crate::run_dir::write_atomic;
 
 /// Name of the file in a run folder.
@@ -51,6 +51,8 @@ pub struct RungSummary {
     pub correct: usize,
     /// Images classified as on the rung before.
     pub agree: Option<usize>,
+    /// Those of these images that the rung before, which may have run more, classified correctly.
+    pub correct_before: Option<usize>,
     /// Largest absolute difference of a logit to the rung before.
     #[serde(with = "number::option")]
     pub max_logit_error: Option<f64>,
@@ -146,6 +148,21 @@ impl LadderSummary {
     /// The rung computed on ciphertexts, if it was run.
     pub fn encrypted(&self) -> Option<&RungSummary> {
         self.rungs.iter().find(|r| r.rung == "encrypted" && r.samples > 0)
+    }
+
+    /// What the clear program has on the encrypted images, in words, where it ran more than those: its own row is then of
+    /// other images, and a difference to it is not what encryption costs.
+    pub fn same_images(&self) -> Option<String> {
+        let encrypted = self.encrypted()?;
+        let clear = self.rungs.iter().take_while(|r| r.rung != "encrypted").last()?;
+        let correct = encrypted.correct_before.filter(|_| clear.samples > encrypted.samples)?;
+        let these = match encrypted.samples {
+            1 => "this 1 image".to_string(),
+            n => format!("these {n} images"),
+        };
+        let accuracy = percent(share(correct, encrypted.samples)?);
+        let too = if correct == encrypted.correct { " too" } else { "" };
+        Some(format!("on {these} the clear program has {accuracy}{too}"))
     }
 }
 

@@ -105,7 +105,10 @@ pub fn ladder(files: &RunFiles) -> Result<String, ExportError> {
     let foot = "<p class=\"note\">Each rung computes the same network on the same images and is compared with the rung \
                 above it. Bits: precision of the logits, relative to their range. Excursions: values that left the \
                 interval of their polynomial.</p>";
-    Ok(format!("{notes}{}{foot}", table(&head, 1, &rows)))
+    let same = ladder.same_images().map_or_else(String::new, |words| {
+        format!("<p class=\"note\">Not every image was run encrypted: {}.</p>", escape(&words))
+    });
+    Ok(format!("{notes}{}{same}{foot}", table(&head, 1, &rows)))
 }
 
 /// Phases with the network each kept.

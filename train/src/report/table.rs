@@ -6,7 +6,7 @@ use super::ladder::LadderSummary;
 /// Heading of the whole table, in its upper edge.
 const HEADING: &str = "accuracy ladder";
 
-/// The ladder as a box of text with latency, key and memory figures below. The last line has no line end, so that a caller
+/// The ladder as a box of text with accuracy on equal images, latency, key and memory figures below. The last line has no line end, so that a caller
 /// can append to it.
 ///
 /// Two columns explain themselves: their words stand in the row above the first value.
@@ -65,6 +65,9 @@ pub fn box_table(summary: &LadderSummary) -> String {
             "  warning: {} {values} left their interval in: {}\n",
             rung.excursions, rung.title
         ));
+    }
+    if let Some(words) = summary.same_images() {
+        out.push_str(&format!("  {words}\n"));
     }
     out.push_str(&price(summary));
     out

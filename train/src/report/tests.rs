@@ -14,6 +14,7 @@ fn rung(rung: &str, title: &str, correct: usize) -> RungSummary {
         samples: 360,
         correct,
         agree: None,
+        correct_before: None,
         max_logit_error: None,
         bits: None,
         excursions: 0,
@@ -147,6 +148,7 @@ fn the_box_tells_of_what_went_wrong() {
     bad.rungs[4].samples = 100;
     bad.rungs[4].correct = 9;
     bad.rungs[4].agree = Some(9);
+    bad.rungs[4].correct_before = Some(98);
     bad.rungs[4].max_logit_error = Some(f64::NAN);
     bad.rungs[4].excursions = 1;
     let text = box_table(&bad);
@@ -154,6 +156,8 @@ fn the_box_tells_of_what_went_wrong() {
         text.contains("│ encrypted (CKKS), 100 images │   9.00 % │   9.00 %  │ NaN  (15.6 bits)"),
         "{text}"
     );
+    assert!(text.contains("┘\n  warning: "), "{text}");
+    assert!(text.contains("\n  on these 100 images the clear program has 98.00 %\n  latency"), "{text}");
     assert!(text.contains("\n  warning: 1 value left their interval in: encrypted (CKKS)\n"), "{text}");
     assert!(text.contains("│ 100.00 % │ agree     │ max |Δlogit|        │\n"), "{text}");
     assert!(text.contains("│ 100.00 %  │ 0                   │\n"), "{text}");

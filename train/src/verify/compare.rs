@@ -37,6 +37,7 @@ fn rung_summary(ladder: &Ladder, rung: Rung, before: Option<Rung>) -> Option<Run
         samples: records.len(),
         correct: records.iter().filter(|r| r.correct()).count(),
         agree: None,
+        correct_before: None,
         max_logit_error: None,
         bits: None,
         excursions: records.iter().map(|r| r.excursions).sum(),
@@ -44,6 +45,8 @@ fn rung_summary(ladder: &Ladder, rung: Rung, before: Option<Rung>) -> Option<Run
     if let Some(before) = before {
         let pairs: Vec<(f64, bool)> =
             records.iter().filter_map(|r| Some(difference(r, ladder.get(before, r.sample)?))).collect();
+        let correct = |r: &&&Record| ladder.get(before, r.sample).is_some_and(Record::correct);
+        summary.correct_before = Some(records.iter().filter(correct).count());
         let worst = pairs.iter().map(|p| p.0).fold(0.0, f64::max);
         // An excursion makes whatever comes out worthless, so such an image counts as a disagreement.
         let left = |r: &Record| ladder.get(Rung::Graph, r.sample).is_some_and(|g| g.excursions > 0);
