@@ -125,6 +125,31 @@ fn a_killed_verification_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn times_that_are_kept_stay_with_their_estimate_and_machine() {
+    let dir = copy(|_| {});
+    let args = ["verify-encrypted", "--model", "model.hemodel", "--samples", "2", "--clear-samples", "2"];
+    dir.succeeds(&args);
+    // As another machine, or this one before its clock was measured anew, would have written it.
+    let mut before = ladder(&dir.join("ladder.json"));
+    before["machine"] = "another machine".into();
+    before["timing"]["estimated_seconds"] = 700.0.into();
+    for node in before["nodes"].as_array_mut().unwrap() {
+        node["seconds_estimated"] = 70.0.into();
+    }
+    dir.write("ladder.json", &before.to_string());
+    dir.succeeds(&args);
+    assert_eq!(ladder(&dir.join("ladder.json")), before, "nothing was measured");
+    // Where something is measured, all of it is of this machine and of one estimate.
+    dir.succeeds(&[&args[..3], &["--samples", "3", "--clear-samples", "3"]].concat());
+    let after = ladder(&dir.join("ladder.json"));
+    let sum: f64 =
+        after["nodes"].as_array().unwrap().iter().map(|n| n["seconds_estimated"].as_f64().unwrap()).sum();
+    let whole = after["timing"]["estimated_seconds"].as_f64().unwrap();
+    assert!((sum - whole).abs() < 1e-9 * whole && whole < 700.0, "{sum} {whole}");
+    assert_ne!(after["machine"], before["machine"]);
+}
+
+#[test]
 fn client_and_server_are_separate_processes_and_agree() {
     let dir = trained();
     let model = ["--model", "small"];

@@ -61,7 +61,7 @@ fn rung_summary(ladder: &Ladder, rung: Rung, before: Option<Rung>) -> Option<Run
     Some(summary)
 }
 
-/// The whole ladder with the plan's price beside what was measured now, or in an `earlier` verification.
+/// The whole ladder with what was measured now beside the plan's price, or both as an `earlier` verification wrote them.
 pub(super) fn summary(
     job: &Job<'_>,
     ladder: &Ladder,
@@ -78,17 +78,17 @@ pub(super) fn summary(
         }
     }
     let e = &job.estimate;
-    let fresh = measured.is_some_and(|m| m.runs > 0);
-    // Times belong to the threads they were measured with.
-    let threads = earlier.as_ref().filter(|_| !fresh).map_or(job.threads, |e| e.threads);
-    let (old_nodes, old_timing) = earlier.map(|e| (e.nodes, e.timing)).unzip();
-    let old_nodes = old_nodes.unwrap_or_default();
+    let fresh = measured.filter(|m| m.runs > 0);
+    // What was measured on nodes of another plan says nothing about these.
+    let earlier = earlier.filter(|old| old.nodes.iter().map(|n| &n.name).eq(e.nodes.iter().map(|n| &n.name)));
+    // Times that are kept stay with everything they belong to: machine, threads, and the estimate they were set beside.
+    let kept = earlier.as_ref().filter(|e| fresh.is_none() && e.timing.infer_seconds > 0.0);
     let nodes = e
         .nodes
         .iter()
         .enumerate()
         .map(|(i, n)| {
-            let old = old_nodes.get(i).filter(|o| o.name == n.name);
+            let old = earlier.as_ref().and_then(|e| e.nodes.get(i));
             NodeSummary {
                 name: n.name.clone(),
                 op: n.op.into(),
@@ -96,9 +96,10 @@ pub(super) fn summary(
                 level_out: n.level_out,
                 ciphertexts: n.ciphertexts,
                 rotations: n.rotations,
-                seconds_estimated: n.seconds,
-                seconds_measured: measured
-                    .filter(|m| m.runs > 0)
+                seconds_estimated: kept
+                    .and_then(|e| e.nodes.get(i))
+                    .map_or(n.seconds, |o| o.seconds_estimated),
+                seconds_measured: fresh
                     .and_then(|m| m.node_seconds.get(i).copied())
                     .or(old.and_then(|o| o.seconds_measured)),
                 bits_predicted: n.bits,
@@ -108,25 +109,22 @@ pub(super) fn summary(
             }
         })
         .collect();
-    let timing = match (measured.filter(|m| m.runs > 0), old_timing) {
-        (None, Some(old)) => old,
-        (m, _) => {
-            let m = m.cloned().unwrap_or_default();
-            TimingSummary {
-                key_seconds: m.key_seconds,
-                weights_seconds: m.weights_seconds,
-                encode_encrypt_seconds: m.encrypt_seconds,
-                infer_seconds: m.infer_seconds,
-                decrypt_seconds: m.decrypt_seconds,
-                seconds_per_image: m.seconds_per_image,
-                images_per_run: e.images_per_run,
-                key_bytes: e.key_bytes,
-                peak_bytes: m.peak_bytes.unwrap_or(0),
-                estimated_seconds: e.seconds,
-                estimated_peak_bytes: if m.runs > 0 { m.estimated_peak_bytes } else { e.peak_bytes },
-            }
+    let timing = kept.map(|e| e.timing.clone()).unwrap_or_else(|| {
+        let m = fresh.cloned().unwrap_or_default();
+        TimingSummary {
+            key_seconds: m.key_seconds,
+            weights_seconds: m.weights_seconds,
+            encode_encrypt_seconds: m.encrypt_seconds,
+            infer_seconds: m.infer_seconds,
+            decrypt_seconds: m.decrypt_seconds,
+            seconds_per_image: m.seconds_per_image,
+            images_per_run: e.images_per_run,
+            key_bytes: e.key_bytes,
+            peak_bytes: m.peak_bytes.unwrap_or(0),
+            estimated_seconds: e.seconds,
+            estimated_peak_bytes: if m.runs > 0 { m.estimated_peak_bytes } else { e.peak_bytes },
         }
-    };
+    });
     let provenance = &job.artifact.provenance;
     Ok(LadderSummary {
         model: if provenance.run.is_empty() {
@@ -136,8 +134,8 @@ pub(super) fn summary(
         },
         model_digest: job.artifact.digest()?,
         data: job.data.clone(),
-        machine: machine::describe(),
-        threads,
+        machine: kept.map_or_else(machine::describe, |e| e.machine.clone()),
+        threads: kept.map_or(job.threads, |e| e.threads),
         rungs,
         parameters: ParametersSummary {
             log_n: e.log_n,
