@@ -184,7 +184,7 @@ impl RunDir {
 }
 
 /// Whether two paths lead to one folder; not when either does not exist.
-fn same_folder(a: &Path, b: &Path) -> bool {
+pub fn same_folder(a: &Path, b: &Path) -> bool {
     let real = |path: &Path| if path.as_os_str().is_empty() { Path::new(".") } else { path }.canonicalize();
     matches!((real(a), real(b)), (Ok(a), Ok(b)) if a == b)
 }

@@ -10,6 +10,7 @@ mod util;
 
 use std::{fs, path::Path, sync::OnceLock};
 
+use hetrain_export::{Artifact, RangeStats};
 use serde_json::Value;
 use util::{Dir, SMALL, wait_for};
 
@@ -147,6 +148,38 @@ fn times_that_are_kept_stay_with_their_estimate_and_machine() {
     let whole = after["timing"]["estimated_seconds"].as_f64().unwrap();
     assert!((sum - whole).abs() < 1e-9 * whole && whole < 700.0, "{sum} {whole}");
     assert_ne!(after["machine"], before["machine"]);
+}
+
+#[test]
+fn results_of_another_model_are_not_replaced_by_the_way() {
+    let dir = copy(|_| {});
+    // Another model: one whose ranges were measured on other data.
+    let mut other = Artifact::read(&dir.join("model.hemodel")).unwrap();
+    let ranges = other.graph.nodes().iter().map(|n| n.range.clone().unwrap());
+    let ranges = ranges.map(|range| RangeStats { data_digest: "other".into(), ..range }).collect();
+    other.graph.set_ranges(ranges);
+    other.write(&dir.join("other.hemodel")).unwrap();
+    let verify = |model: &'static str, more: &[&'static str]| {
+        let args = ["verify-encrypted", "--model", model, "--samples", "1", "--clear-samples", "1"];
+        [&args[..], more].concat()
+    };
+    dir.succeeds(&verify("model.hemodel", &["-o", "there"]));
+    dir.succeeds(&verify("model.hemodel", &[]));
+    let before = (dir.read("there/ladder.jsonl"), dir.read("there/ladder.json"));
+    let [mine, theirs] = ["there/ladder.jsonl", "ladder.jsonl"].map(|file| {
+        let header =
+            dir.read(file).lines().next().map(|l| serde_json::from_str::<Value>(l).unwrap()).unwrap();
+        format!("found {} (small)", header["model_digest"].as_str().unwrap())
+    });
+    assert_eq!(mine, theirs);
+    let parts =
+        ["there/ladder.jsonl: holds results of another model", "(other.hemodel)", &mine, "help:", "-o DIR"];
+    dir.fails(&verify("other.hemodel", &["-o", "there"]), &parts);
+    // Beside the model, where several may lie, it is the same.
+    dir.fails(&verify("other.hemodel", &[]), &["ladder.jsonl: holds results of another model", &mine]);
+    assert!(before == (dir.read("there/ladder.jsonl"), dir.read("there/ladder.json")));
+    dir.succeeds(&verify("model.hemodel", &["-o", "there"]));
+    dir.succeeds(&verify("other.hemodel", &["-o", "elsewhere"]));
 }
 
 #[test]

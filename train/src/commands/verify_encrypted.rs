@@ -19,9 +19,9 @@ use crate::{
     loss::to_host,
     progress::say,
     report,
-    run_dir::RunDir,
+    run_dir::{RunDir, same_folder},
     trainer::Trainer,
-    verify::{BurnLogits, BurnRungs, Job, climb},
+    verify::{BurnLogits, BurnRungs, Job, climb, header},
 };
 
 /// Run the command.
@@ -36,6 +36,7 @@ pub fn run(context: &Context, args: &VerifyArgs) -> anyhow::Result<()> {
         Some(folder) => folder.clone(),
         None => planned.path.parent().map(Path::to_path_buf).unwrap_or_default(),
     };
+    refuse_other_model(&planned, &folder)?;
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     match config {
         // The run's own folder has the networks of the first two rungs, its data and normalisation.
@@ -82,6 +83,29 @@ pub fn after_training(
         output: None,
     };
     in_run(context, &planned, run, config, data, device, &args, run.path())
+}
+
+/// Results of another model must not be lost by the way. Those in a run's own folder go with the model that was there, which
+/// the run itself replaced.
+fn refuse_other_model(planned: &Planned, folder: &Path) -> anyhow::Result<()> {
+    let own = planned.path.parent().unwrap_or(Path::new(""));
+    let of_run = planned.path.ends_with("model.hemodel") && run_config(&planned.path)?.is_some();
+    if of_run && same_folder(folder, own) {
+        return Ok(());
+    }
+    let file = folder.join("ladder.jsonl");
+    let digest = planned.artifact.digest()?;
+    let Some(found) = header(&file)?.map(|h| h.model_digest).filter(|found| *found != digest) else {
+        return Ok(());
+    };
+    // The name stands in the summary only, which may be missing, damaged or older.
+    let named = report::read_ladder(folder).ok().flatten().filter(|l| l.model_digest == found);
+    anyhow::bail!(
+        "{}: holds results of another model\n  needs model {digest} ({})\n  found {found}{}\n  help: name another folder with `-o DIR`, or remove this file to lose them",
+        file.display(),
+        planned.path.display(),
+        named.map_or_else(String::new, |l| format!(" ({})", l.model)),
+    )
 }
 
 #[expect(clippy::too_many_arguments, reason = "a run with all its parts")]

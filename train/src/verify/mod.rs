@@ -24,7 +24,7 @@ use hetrain_datasets::ImageSet;
 use hetrain_export::Artifact;
 
 pub use machine::{available_memory, describe as describe_machine, resident_memory};
-pub use records::{Header, Ladder, Record, Rung};
+pub use records::{Header, Ladder, Record, Rung, header};
 
 use crate::{
     progress::say,

@@ -69,6 +69,20 @@ pub struct Header {
     pub precision_bits: u32,
 }
 
+/// The header of the results in `path`; `None` where there are none.
+///
+/// # Errors
+/// I/O.
+pub fn header(path: &Path) -> anyhow::Result<Option<Header>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let named = || path.display().to_string();
+    let mut line = String::new();
+    BufReader::new(File::open(path).with_context(named)?).read_line(&mut line).with_context(named)?;
+    Ok(serde_json::from_str(&line).ok())
+}
+
 /// One rung's result for one sample.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
