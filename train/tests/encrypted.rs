@@ -121,6 +121,7 @@ fn a_killed_verification_goes_on_where_it_stopped() {
     fs::write(&file, torn).unwrap();
     let ran = dir.succeeds(&args);
     assert!(ran.stdout.contains("results of an earlier verification are kept"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("more than"), "{}", ran.stdout);
     assert_eq!(done(), 24, "no image twice, none missing");
     assert_eq!(ladder(&dir.join("ladder.json"))["rungs"][2]["agree"], 24);
 }
@@ -140,6 +141,13 @@ fn times_that_are_kept_stay_with_their_estimate_and_machine() {
     dir.write("ladder.json", &before.to_string());
     dir.succeeds(&args);
     assert_eq!(ladder(&dir.join("ladder.json")), before, "nothing was measured");
+    let ran = dir.succeeds(&[&args[..3], &["--samples", "1", "--clear-samples", "2"]].concat());
+    for part in [
+        "6 results of an earlier verification are kept, over 3 rungs\n",
+        "2 encrypted results are already there, more than the 1 asked for; -o DIR measures anew\n",
+    ] {
+        assert!(ran.stdout.contains(part), "`{part}` is not in {}", ran.stdout);
+    }
     // Where something is measured, all of it is of this machine and of one estimate.
     dir.succeeds(&[&args[..3], &["--samples", "3", "--clear-samples", "3"]].concat());
     let after = ladder(&dir.join("ladder.json"));

@@ -99,7 +99,18 @@ pub fn climb(job: &Job<'_>, burn: &BurnRungs<'_>) -> anyhow::Result<LadderSummar
     let mut ladder = Ladder::open(&job.folder.join("ladder.jsonl"), &header)?;
     let known = ladder.len();
     if known > 0 {
-        say(&format!("  {known} results of an earlier verification are kept"));
+        let rungs = match Rung::ALL.iter().filter(|r| ladder.rung(**r, usize::MAX).next().is_some()).count() {
+            1 => "1 rung".to_string(),
+            n => format!("{n} rungs"),
+        };
+        say(&format!("  {known} results of an earlier verification are kept, over {rungs}"));
+    }
+    let encrypted = ladder.rung(Rung::Encrypted, usize::MAX).count();
+    if encrypted > job.encrypted {
+        say(&format!(
+            "  {encrypted} encrypted results are already there, more than the {} asked for; -o DIR measures anew",
+            job.encrypted
+        ));
     }
     for (rung, logits) in [(Rung::Original, &burn.original), (Rung::Polynomial, &burn.polynomial)] {
         if let Some(logits) = logits {
