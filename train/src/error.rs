@@ -53,12 +53,12 @@ pub enum RunError {
         path: PathBuf,
     },
     /// There is no such run.
-    #[error("no run `{}`\n  looked at: {}\n  help: runs are the folders that `hetrain train` makes below `runs/`; `--runs DIR` looks elsewhere", name.display(), looked.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "))]
+    #[error("no run `{}`\n{seen}\n  help: runs are the folders that `hetrain train` makes below `runs/`, each with its config.yaml; `--runs DIR` looks elsewhere", name.display())]
     NoRun {
         /// What was asked for.
         name: PathBuf,
-        /// Folders looked at.
-        looked: Vec<PathBuf>,
+        /// Where it was looked for, and what is there.
+        seen: Seen,
     },
     /// A checkpoint cannot be understood.
     #[error("{}: checkpoint is damaged: {why}\n  help: remove the run's `checkpoints/latest` to train the run again from the start", path.display())]
@@ -158,6 +158,23 @@ pub enum RunError {
         /// Name of the run.
         run: String,
     },
+}
+
+/// Where a run was looked for, and the runs there are instead.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Full paths that were looked at.
+    pub looked: Vec<PathBuf>,
+    /// Names of the runs.
+    pub known: Vec<String>,
+}
+
+impl std::fmt::Display for Seen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let looked: Vec<String> = self.looked.iter().map(|p| p.display().to_string()).collect();
+        let known = if self.known.is_empty() { "none".into() } else { self.known.join(", ") };
+        write!(f, "  looked at: {}\n  runs here: {known}", looked.join(", "))
+    }
 }
 
 /// What can be done about an I/O error.

@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     config::RunConfig,
-    error::{RunError, io},
+    error::{RunError, Seen, io},
 };
 
 /// A run's folder, locked as long as the value lives: for the one process that writes, or for those that only read.
@@ -107,12 +107,20 @@ impl RunDir {
     /// # Errors
     /// [`RunError::NoRun`].
     pub fn find(runs: &Path, name: &Path) -> Result<PathBuf, RunError> {
-        let looked = vec![runs.join(name), name.to_path_buf()];
-        looked
-            .iter()
-            .find(|p| p.join("config.yaml").is_file())
-            .cloned()
-            .ok_or(RunError::NoRun { name: name.into(), looked })
+        let places = [runs.join(name), name.to_path_buf()];
+        if let Some(found) = places.iter().find(|p| is_run(p)) {
+            return Ok(found.clone());
+        }
+        let looked = places.into_iter().map(|p| std::path::absolute(&p).unwrap_or(p)).collect();
+        let mut known: Vec<String> = fs::read_dir(runs)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|e| is_run(&e.path()))
+            .map(|e| e.file_name().to_string_lossy().into_owned())
+            .collect();
+        known.sort();
+        Err(RunError::NoRun { name: name.into(), seen: Seen { looked, known } })
     }
 
     fn lock(path: PathBuf) -> Result<Self, RunError> {
@@ -181,6 +189,10 @@ impl RunDir {
     pub fn model(&self) -> PathBuf {
         self.path.join("model.hemodel")
     }
+}
+
+fn is_run(folder: &Path) -> bool {
+    folder.join("config.yaml").is_file()
 }
 
 /// Whether two paths lead to one folder; not when either does not exist.

@@ -104,7 +104,33 @@ fn a_finished_run_is_not_trained_again() {
     assert!(fs::read(dir.join("copy.hemodel")).unwrap() == before[3]);
     let checked = dir.succeeds(&["check", "--model", "copy.hemodel"]);
     assert!(checked.stdout.contains("5 levels"), "{}", checked.stdout);
-    dir.fails(&["export", "smal"], &["no run `smal`", "looked at: runs/smal"]);
+}
+
+#[test]
+fn an_unknown_run_is_answered_with_full_paths_and_the_runs_there_are() {
+    let dir = Dir::new();
+    for name in ["two", "one"] {
+        dir.write(&format!("runs/{name}/config.yaml"), SMALL);
+    }
+    // Neither is a run: a file, and a folder of results that were verified elsewhere.
+    dir.write("runs/notes.txt", "");
+    dir.write("runs/verified/ladder.json", "{}");
+    dir.write("run.yaml", SMALL);
+    let here = dir.path().canonicalize().unwrap().display().to_string();
+    let looked = format!("\n  looked at: {here}/runs/smal, {here}/smal\n  runs here: one, two\n  help: ");
+    for (args, what) in [
+        (&["export", "smal"][..], "no run `smal`"),
+        (&["train", "--resume", "smal"], "no run `smal`"),
+        (&["report", "smal"], "no run `smal`"),
+        (&["estimate", "--model", "smal"], "smal: no such artifact or run"),
+        (
+            &["distill", "--config", "run.yaml", "--teacher", "smal"],
+            "--teacher smal: neither a file nor a run",
+        ),
+    ] {
+        dir.fails(args, &[what, &looked]);
+    }
+    dir.fails(&["report", "smal", "--runs", "no"], &[&format!("{here}/no/smal, "), "runs here: none\n"]);
 }
 
 #[test]

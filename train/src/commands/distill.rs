@@ -10,6 +10,7 @@ use crate::{
     cli::DistillArgs,
     config::{self, PhaseKind, RunConfig, TeacherSettings},
     data::TrainingData,
+    error::RunError,
     evaluate::evaluate,
     progress::say,
     run_dir::RunDir,
@@ -24,14 +25,15 @@ pub fn run(context: &Context, args: &DistillArgs) -> anyhow::Result<()> {
     let mut config = RunConfig::load(&config::find(&args.config)?, &args.set)?;
     let source = if Path::new(&args.teacher).is_file() {
         TeacherSettings::File(args.teacher.clone())
-    } else if RunDir::find(&context.global.runs, Path::new(&args.teacher)).is_ok() {
-        TeacherSettings::Run(args.teacher.clone())
     } else {
-        bail!(
-            "--teacher {}: neither a file nor a run\n  looked for a file of this name, and for a run in {}\n  help: name weights (.safetensors, .pth, .th), or a run that `hetrain train` made",
-            args.teacher,
-            context.global.runs.display()
-        );
+        match RunDir::find(&context.global.runs, Path::new(&args.teacher)) {
+            Ok(_) => TeacherSettings::Run(args.teacher.clone()),
+            Err(RunError::NoRun { seen, .. }) => bail!(
+                "--teacher {}: neither a file nor a run\n{seen}\n  help: name weights (.safetensors, .pth, .th), or a run that `hetrain train` made",
+                args.teacher
+            ),
+            Err(other) => return Err(other.into()),
+        }
     };
     config.phases.retain(|p| p.kind != PhaseKind::Pretrain);
     if config.phases.is_empty() {

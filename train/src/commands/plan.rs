@@ -14,6 +14,7 @@ use super::{Context, bench};
 use crate::{
     cli::{LayoutName, PlanArgs},
     config::{LayoutKind, RunConfig},
+    error::RunError,
     run_dir::RunDir,
     verify::{available_memory, resident_memory},
 };
@@ -139,17 +140,18 @@ fn find_model(context: &Context, model: &Path) -> anyhow::Result<PathBuf> {
         return Ok(model.to_path_buf());
     }
     let name = model.display();
-    if let Ok(folder) = RunDir::find(&context.global.runs, model) {
-        let path = folder.join("model.hemodel");
-        if path.is_file() {
-            return Ok(path);
-        }
-        anyhow::bail!("{}: the run has no artifact yet\n  help: `hetrain export {name}`", folder.display());
+    let folder = match RunDir::find(&context.global.runs, model) {
+        Ok(folder) => folder,
+        Err(RunError::NoRun { seen, .. }) => anyhow::bail!(
+            "{name}: no such artifact or run\n{seen}\n  help: `hetrain train` writes runs/NAME/model.hemodel"
+        ),
+        Err(other) => return Err(other.into()),
+    };
+    let path = folder.join("model.hemodel");
+    if path.is_file() {
+        return Ok(path);
     }
-    anyhow::bail!(
-        "{name}: no such artifact or run\n  looked for a file of this name, and for a run in {}\n  help: `hetrain train` writes runs/NAME/model.hemodel",
-        context.global.runs.display()
-    )
+    anyhow::bail!("{}: the run has no artifact yet\n  help: `hetrain export {name}`", folder.display())
 }
 
 /// The configuration of the run an artifact lies in, if it lies in one.
