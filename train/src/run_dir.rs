@@ -111,7 +111,10 @@ impl RunDir {
         if let Some(found) = places.iter().find(|p| is_run(p)) {
             return Ok(found.clone());
         }
-        let looked = places.into_iter().map(|p| std::path::absolute(&p).unwrap_or(p)).collect();
+        let mut looked: Vec<PathBuf> =
+            places.into_iter().map(|p| std::path::absolute(&p).unwrap_or(p)).collect();
+        // A full path is the same below any folder.
+        looked.dedup();
         let mut known: Vec<String> = fs::read_dir(runs)
             .into_iter()
             .flatten()

@@ -130,6 +130,9 @@ fn an_unknown_run_is_answered_with_full_paths_and_the_runs_there_are() {
     ] {
         dir.fails(args, &[what, &looked]);
     }
+    // A full path is looked at once, wherever runs are.
+    let verified = format!("{here}/runs/verified");
+    dir.fails(&["report", &verified], &[&format!("\n  looked at: {verified}\n  runs here: one, two\n")]);
     dir.fails(&["report", "smal", "--runs", "no"], &[&format!("{here}/no/smal, "), "runs here: none\n"]);
 }
 
