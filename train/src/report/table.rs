@@ -12,8 +12,10 @@ const HEADING: &str = "accuracy ladder";
 /// Two columns explain themselves: their words stand in the row above the first value.
 pub fn box_table(summary: &LadderSummary) -> String {
     let samples = summary.rungs.first().map_or(0, |r| r.samples);
-    let titles = summary.rungs.iter().map(|r| {
-        if r.samples == samples { r.title.clone() } else { format!("{}, {} images", r.title, r.samples) }
+    let titles = summary.rungs.iter().map(|r| match r.samples {
+        n if n == samples => r.title.clone(),
+        1 => format!("{}, 1 image", r.title),
+        n => format!("{}, {n} images", r.title),
     });
     let accuracy = summary.rungs.iter().map(|r| r.accuracy().map(percent));
     let agree: Vec<_> = summary.rungs.iter().map(|r| r.agreement().map(percent)).collect();

@@ -137,6 +137,7 @@ fn the_box_is_aligned() {
         (alone.threads, alone.rungs[4].samples) = (threads, samples);
         let text = box_table(&alone);
         assert!(text.contains(&format!("latency 35.7 ms/image with {words} · keys")), "{text}");
+        assert_eq!(text.contains("(CKKS), 1 image "), samples == 1, "{text}");
     }
 }
 
