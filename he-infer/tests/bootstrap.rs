@@ -3,6 +3,8 @@
 
 use he_infer::bootstrap::{BootstrapParams, Bootstrapper};
 use he_infer::ckks::{Ciphertext, CkksParams, Context, PrecisionStats, SecretKey, ToyParams, d16, toy_deep};
+use he_infer::math::backend::Backend;
+use he_infer::wire;
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
@@ -87,6 +89,39 @@ fn iterate(ctx: &Context, params: &BootstrapParams, steps: usize, always: bool, 
             "{name:>12}: {steps} steps, {refreshed} refreshes, worst error of one {:.1} bits",
             -measured.log2()
         );
+    }
+}
+
+#[test]
+fn every_kernel_and_any_number_of_threads_give_the_same_bytes() {
+    let base = toy(10, 4);
+    let params = BootstrapParams::with_groups(vec![3, 3, 3], vec![3, 3, 3]);
+    let mut results = Vec::new();
+    for backend in Backend::all() {
+        for threads in [1, 2] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let bytes = pool.install(|| {
+                let ctx = base.on_backend(backend).unwrap();
+                let mut rng = ChaCha20Rng::seed_from_u64(5);
+                let secret = ctx.secret_key(&mut rng);
+                let boot = Bootstrapper::new(&ctx, &params).unwrap();
+                let keys = ctx.eval_keys(&secret, &boot.keys(), &mut rng).unwrap();
+                let public = ctx.public_key(&secret, &mut rng).unwrap();
+                let plain = ctx.encode(&[0.25, -0.75], boot.input_level(), ctx.default_scale()).unwrap();
+                let sent = ctx.encrypt_public(&plain, &public, &mut rng).unwrap();
+                let fresh = boot.bootstrap(&sent, &keys).unwrap();
+                let squared = ctx.mul_rescale(&fresh, &fresh, &keys).unwrap();
+                let mut bytes = Vec::new();
+                wire::write_ciphertexts(&mut bytes, &ctx, &[sent, fresh, squared]).unwrap();
+                wire::write_eval_keys(&mut bytes, &ctx, &keys).unwrap();
+                bytes
+            });
+            results.push((backend.name(), threads, bytes));
+        }
+    }
+    let (name, _, first) = &results[0];
+    for (other, threads, bytes) in &results {
+        assert!(bytes == first, "{other} with {threads} threads differs from {name} with one");
     }
 }
 

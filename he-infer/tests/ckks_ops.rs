@@ -5,6 +5,7 @@ use he_infer::ckks::{
     CkksParams, Combination, Context, EvalKeys, KeySpec, NoiseModel, PrecisionStats, SecretKey, ToyParams,
     s13d, toy,
 };
+use he_infer::math::backend::Backend;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
@@ -134,7 +135,7 @@ fn combinations_add_products_and_multiples_before_one_rescaling() {
         terms: vec![(&cz, -0.7), (&cy, 0.3)],
         constant: 0.25,
     };
-    let scalar = b.ctx.force_scalar().unwrap();
+    let scalar = b.ctx.on_backend(Backend::scalar()).unwrap();
     for products in [2, 1, 0] {
         sum.products.truncate(products);
         let want: Vec<f64> = (0..x.len())
@@ -236,7 +237,7 @@ fn portable_kernels_give_the_same_bits() {
     let mut b = setup(&spec);
     let v = b.values();
     let ct = b.encrypt(&v, 5);
-    let slow = b.ctx.force_scalar().unwrap();
+    let slow = b.ctx.on_backend(Backend::scalar()).unwrap();
     for f in [
         |c: &Context, ct: &_, k: &_| c.rotate(ct, 3, k).unwrap(),
         |c: &Context, ct: &_, k: &_| c.square_rescale(ct, k).unwrap(),

@@ -108,12 +108,12 @@ impl Context {
         Self::build(params.literal(), params.digest(), false, Backend::detect())
     }
 
-    /// The same context on the portable kernels; results are bit-identical. For tests.
+    /// The same context on other kernels; results are bit-identical. For tests and comparisons.
     ///
     /// # Errors
     /// As for [`Context::new`].
-    pub fn force_scalar(&self) -> Result<Self, CkksError> {
-        Self::build(&self.literal, self.digest, self.secure, Backend::scalar())
+    pub fn on_backend(&self, backend: Backend) -> Result<Self, CkksError> {
+        Self::build(&self.literal, self.digest, self.secure, backend)
     }
 
     fn build(

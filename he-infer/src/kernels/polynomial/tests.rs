@@ -99,6 +99,38 @@ fn every_degree_meets_the_reference_at_minimal_depth_with_few_products() {
     }
 }
 
+/// Series evaluated by numpy (`tests/vectors/make.py`).
+#[derive(serde::Deserialize)]
+struct Series {
+    coefficients: Vec<f64>,
+    x: Vec<f64>,
+    values: Vec<f64>,
+}
+
+#[derive(serde::Deserialize)]
+struct Answers {
+    series: Vec<Series>,
+}
+
+#[test]
+fn chebyshev_series_have_the_values_another_library_finds() {
+    let answers: Answers =
+        serde_json::from_str(include_str!("../../../tests/vectors/known_answers.json")).unwrap();
+    let primes = primes();
+    for case in answers.series {
+        let clear = ClearSlots::new(case.x.len(), &primes);
+        let x = clear.fresh(case.x, LEVELS, primes[LEVELS] as f64);
+        let y = chebyshev(&clear, &x, &case.coefficients, &primes, 2f64.powi(48)).unwrap();
+        for (have, want) in y.slots.iter().zip(&case.values) {
+            assert!(
+                (have - want).abs() < 1e-11,
+                "degree {}: {have}, not {want}",
+                case.coefficients.len() - 1
+            );
+        }
+    }
+}
+
 #[test]
 fn zeros_cost_nothing_and_break_nothing() {
     for basis in [Basis::Chebyshev, Basis::Monomial] {
