@@ -139,7 +139,7 @@ impl<'a> Bootstrapper<'a> {
         KeySpec { relin_level: level, conjugation_level: level, rotations, encapsulation: true }
     }
 
-    /// Predicted error of a slot: its deviation, and the largest error of the modular reduction itself at full scale.
+    /// Predicted error of a slot: its deviation (for the integer where it is largest), and the largest error of the modular reduction itself at full scale.
     ///
     /// An expectation, not a bound: it must not feed [`crate::ckks::PublicationPolicy`].
     /// The deviation is that of one rounding at the scale of the modular reduction, times `2^r`, times [`GAIN`].
@@ -222,9 +222,9 @@ impl<'a> Bootstrapper<'a> {
 }
 
 /// How much of the rounding noise inside the modular reduction reaches its result: the root of the sum of squares of the
-/// derivatives with respect to everything that is rounded, 66 for `T_4`, 17 for `T_8`, 25 for sums of the polynomial and less for
-/// the angle doublings, for the integer 0, where most slots are (74 together; 84 measured at `2^16`).
-const GAIN: f64 = 84.0;
+/// derivatives with respect to everything that is rounded. For the integer 0, where most slots are, that is about 84 (66 for `T_4`,
+/// 25 for sums of the polynomial, 17 for `T_8`, and the angle doublings); for the worst integer 125, both as measured at `2^16`.
+const GAIN: f64 = 125.0;
 
 /// Baby steps for a matrix of this many diagonals: hoisted babies cost a third of a giant.
 fn babies(diagonals: usize) -> usize {
