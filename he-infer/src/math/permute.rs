@@ -78,7 +78,14 @@ impl Permutation {
         }
         let mut result = vec![0; out.len()];
         vector::sub_mul_add(backend, m, &mut result, x, y, c_mont, z);
-        self.apply(backend, out, &result);
+        for (src, to) in result.chunks_exact(8).zip(&self.to) {
+            let id = self.ids.get(*to as usize).copied().unwrap_or(0);
+            let lanes = self.lanes.get(usize::from(id)).copied().unwrap_or_default();
+            let dst = out.get_mut(8 * *to as usize..).unwrap_or(&mut []);
+            for (o, lane) in dst.iter_mut().zip(lanes) {
+                *o = src.get(lane as usize).copied().unwrap_or(0);
+            }
+        }
     }
 
     /// `out = permuted x`, both of the ring degree the table was made for.
