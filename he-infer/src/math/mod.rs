@@ -27,6 +27,8 @@ mod simd_avx2_field;
 #[cfg(target_arch = "x86_64")]
 mod simd_avx2_ntt;
 #[cfg(target_arch = "x86_64")]
+mod simd_butterfly;
+#[cfg(target_arch = "x86_64")]
 mod simd_chacha;
 #[cfg(target_arch = "x86_64")]
 mod simd_fft;

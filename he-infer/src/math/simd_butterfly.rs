@@ -1,0 +1,247 @@
+//! Butterflies of the AVX-512-IFMA transforms, four at a time on eight registers, and the shuffles between them.
+//!
+//! What limits the speed is the small window of the vector schedulers, not the number of instructions: independent
+//! butterflies are therefore written stage by stage, and twiddles are memory operands so that sixteen vectors of data stay
+//! in registers.
+//!
+//! A value is *dirty* if it is wrong by a multiple of `2^52`. The multiplier reads the low 52 bits only, so a factor may be
+//! dirty; whatever is compared (in a conditional subtraction) or stored may not.
+#![expect(unsafe_code, reason = "vector loads, stores and target features")]
+#![expect(clippy::indexing_slicing, reason = "constant indices into arrays of registers")]
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+use std::array::from_fn;
+
+#[derive(Clone, Copy)]
+pub(super) struct Consts {
+    pub(super) neg_q: __m512i,
+    pub(super) q: __m512i,
+    pub(super) q2: __m512i,
+    pub(super) mask: __m512i,
+    pub(super) two: __m512i,
+    /// `floor(2^52 / q)`.
+    pub(super) ratio: __m512i,
+}
+
+impl Consts {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn new(q: u64) -> Self {
+        Self {
+            neg_q: _mm512_set1_epi64(((1 << 52) - q) as i64),
+            q: _mm512_set1_epi64(q as i64),
+            q2: _mm512_set1_epi64(2 * q as i64),
+            mask: _mm512_set1_epi64((1 << 52) - 1),
+            two: _mm512_set1_epi64(2),
+            ratio: _mm512_set1_epi64(((1 << 52) / q) as i64),
+        }
+    }
+}
+
+/// A vector of twiddles and their Shoup companions.
+pub(super) type Twiddle = (__m512i, __m512i);
+
+/// Eight vectors as the first and second inputs of four butterflies.
+pub(super) type Pairs = ([__m512i; 4], [__m512i; 4]);
+
+/// `x w mod q` in `[0, 2q)`, dirty; so may be `x`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+pub(super) fn shoup(x: [__m512i; 4], w: [Twiddle; 4], c: &Consts) -> [__m512i; 4] {
+    let zero = _mm512_setzero_si512();
+    let h: [_; 4] = from_fn(|i| _mm512_madd52hi_epu64(zero, x[i], w[i].1));
+    let l: [_; 4] = from_fn(|i| _mm512_madd52lo_epu64(zero, x[i], w[i].0));
+    from_fn(|i| _mm512_madd52lo_epu64(l[i], h[i], c.neg_q))
+}
+
+/// `min(x, x - m)`: one conditional subtraction.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn fold(x: __m512i, m: __m512i) -> __m512i {
+    _mm512_min_epu64(x, _mm512_sub_epi64(x, m))
+}
+
+/// Cooley–Tukey butterflies, inputs and outputs below `4q`. The second inputs may be dirty; outputs are clean in
+/// butterflies below `CLEAN` and dirty in the others.
+///
+/// With `LAZY` nothing is folded or masked: everything may be dirty, and outputs exceed the larger input by up to `2q`.
+///
+/// The product is accumulated on top of the folded input `u`; the second output is `2u + 2q` minus the first.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+pub(super) fn ct<const CLEAN: usize, const LAZY: bool>((x, y): Pairs, w: [Twiddle; 4], c: &Consts) -> Pairs {
+    let zero = _mm512_setzero_si512();
+    let h: [_; 4] = from_fn(|i| _mm512_madd52hi_epu64(zero, y[i], w[i].1));
+    let u: [_; 4] = from_fn(|i| if LAZY { x[i] } else { fold(x[i], c.q2) });
+    // The multipliers are the bottleneck once nothing is folded, additions before.
+    let t: [_; 4] = from_fn(|i| {
+        if LAZY {
+            _mm512_add_epi64(_mm512_add_epi64(u[i], c.q2), u[i])
+        } else {
+            _mm512_madd52lo_epu64(c.q2, u[i], c.two)
+        }
+    });
+    let l: [_; 4] = from_fn(|i| _mm512_madd52lo_epu64(u[i], y[i], w[i].0));
+    let l: [_; 4] = from_fn(|i| _mm512_madd52lo_epu64(l[i], h[i], c.neg_q));
+    let x: [_; 4] = from_fn(|i| if i < CLEAN && !LAZY { _mm512_and_si512(l[i], c.mask) } else { l[i] });
+    (x, from_fn(|i| _mm512_sub_epi64(t[i], x[i])))
+}
+
+/// Gentleman–Sande butterflies with the negated twiddles of mirrored nodes, inputs and outputs below `2q`. The inputs may be
+/// dirty in butterflies from `CLEAN` on; sums are clean and products dirty.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+pub(super) fn gs<const CLEAN: usize>((x, y): Pairs, w: [Twiddle; 4], c: &Consts) -> Pairs {
+    let t: [_; 4] = from_fn(|i| _mm512_add_epi64(y[i], c.q2));
+    let s: [_; 4] = from_fn(|i| _mm512_add_epi64(x[i], y[i]));
+    let d: [_; 4] = from_fn(|i| _mm512_sub_epi64(t[i], x[i]));
+    let s: [_; 4] = from_fn(|i| if i < CLEAN { s[i] } else { _mm512_and_si512(s[i], c.mask) });
+    let s: [_; 4] = from_fn(|i| fold(s[i], c.q2));
+    (s, shoup(d, w, c))
+}
+
+/// Last inverse butterflies: both outputs multiplied by a constant and fully reduced. The inputs may be dirty.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+pub(super) fn gs_final((x, y): Pairs, sum: Twiddle, diff: Twiddle, c: &Consts) -> Pairs {
+    let s: [_; 4] = from_fn(|i| _mm512_add_epi64(x[i], y[i]));
+    let d: [_; 4] = from_fn(|i| _mm512_sub_epi64(_mm512_add_epi64(y[i], c.q2), x[i]));
+    let (s, d) = clean((shoup(s, [sum; 4], c), shoup(d, [diff; 4], c)), c);
+    (from_fn(|i| fold(s[i], c.q)), from_fn(|i| fold(d[i], c.q)))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn clean((x, y): Pairs, c: &Consts) -> Pairs {
+    (from_fn(|i| _mm512_and_si512(x[i], c.mask)), from_fn(|i| _mm512_and_si512(y[i], c.mask)))
+}
+
+/// From butterflies `(i, i + 4)` of eight vectors to `(i, i + 2)`, or from those to `(i, i + 1)`. Keeps a clean half of the
+/// first inputs in front.
+#[inline]
+pub(super) fn down((x, y): Pairs) -> Pairs {
+    ([x[0], y[0], x[1], y[1]], [x[2], y[2], x[3], y[3]])
+}
+
+/// The way back; products become the last two butterflies.
+#[inline]
+pub(super) fn up((x, y): Pairs) -> Pairs {
+    ([x[0], x[2], y[0], y[2]], [x[1], x[3], y[1], y[3]])
+}
+
+/// `p`, of which the compiler learns nothing: it then reads the twiddles of that node where they are used, as memory
+/// operands, instead of keeping them all in registers across a loop and spilling data.
+#[inline]
+pub(super) fn opaque(mut p: usize) -> usize {
+    // SAFETY: no instruction is executed.
+    unsafe { asm!("/* {0} */", inout(reg) p, options(nomem, nostack, preserves_flags)) };
+    p
+}
+
+/// Both tables as raw pointers; indices below `n` are valid.
+#[derive(Clone, Copy)]
+pub(super) struct Tw {
+    pub(super) w: *const u64,
+    pub(super) s: *const u64,
+}
+
+impl Tw {
+    /// One twiddle in every lane.
+    ///
+    /// # Safety
+    /// `p` must be below the table length.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn splat(self, p: usize) -> Twiddle {
+        // SAFETY: the caller guarantees that `p` lies inside both tables.
+        unsafe { (_mm512_set1_epi64(*self.w.add(p) as i64), _mm512_set1_epi64(*self.s.add(p) as i64)) }
+    }
+
+    /// Two consecutive twiddles, alternating over the lanes.
+    ///
+    /// # Safety
+    /// `p + 2` must not exceed the table length.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq")]
+    pub(super) unsafe fn two(self, p: usize) -> Twiddle {
+        // SAFETY: the caller guarantees two readable words at `p`.
+        unsafe {
+            let read = |t: *const u64| _mm512_broadcast_i64x2(_mm_loadu_si128(t.add(p).cast()));
+            (read(self.w), read(self.s))
+        }
+    }
+
+    /// Four consecutive twiddles, twice.
+    ///
+    /// # Safety
+    /// `p + 4` must not exceed the table length.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq")]
+    pub(super) unsafe fn four(self, p: usize) -> Twiddle {
+        // SAFETY: the caller guarantees four readable words at `p`.
+        unsafe {
+            let read = |t: *const u64| _mm512_broadcast_i64x4(_mm256_loadu_si256(t.add(p).cast()));
+            (read(self.w), read(self.s))
+        }
+    }
+
+    /// Eight consecutive twiddles.
+    ///
+    /// # Safety
+    /// `p + 8` must not exceed the table length.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn eight(self, p: usize) -> Twiddle {
+        // SAFETY: the caller guarantees eight readable words at `p`.
+        unsafe { (_mm512_loadu_si512(self.w.add(p).cast()), _mm512_loadu_si512(self.s.add(p).cast())) }
+    }
+}
+
+/// `R` vectors starting at `a`, `stride` words apart.
+///
+/// # Safety
+/// All of them must be readable.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn gather<const R: usize>(a: *const u64, stride: usize) -> [__m512i; R] {
+    // SAFETY: the caller's promise.
+    unsafe { from_fn(|k| _mm512_loadu_si512(a.add(k * stride).cast())) }
+}
+
+/// # Safety
+/// As for [`gather`], writable.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn scatter<const R: usize>(a: *mut u64, stride: usize, x: [__m512i; R]) {
+    for (k, v) in x.into_iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_storeu_si512(a.add(k * stride).cast(), v) }
+    }
+}
+
+/// Each pair of vectors rearranged by two lists of lanes (0 to 7 of the first, 8 to 15 of the second).
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn shuffle((x, y): Pairs, first: [i64; 8], second: [i64; 8]) -> Pairs {
+    let lanes = |l: [i64; 8]| _mm512_setr_epi64(l[0], l[1], l[2], l[3], l[4], l[5], l[6], l[7]);
+    let (first, second) = (lanes(first), lanes(second));
+    let r = from_fn(|k| _mm512_permutex2var_epi64(x[k], first, y[k]));
+    (r, from_fn(|k| _mm512_permutex2var_epi64(x[k], second, y[k])))
+}
+
+/// Perfect shuffle of the sixteen words of each pair: position `b3 b2 b1 b0` goes to `b2 b1 b0 b3`. Four of them, with a
+/// level after each of the first three, visit strides 4, 2, 1 and restore the order; before each level the node number of a
+/// lane is its lane number modulo the number of nodes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn perfect(v: Pairs) -> Pairs {
+    shuffle(v, [0, 8, 1, 9, 2, 10, 3, 11], [4, 12, 5, 13, 6, 14, 7, 15])
+}
+
+/// The inverse of [`perfect`] with both halves exchanged, which reverses the order of nodes over the lanes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn unshuffle(v: Pairs) -> Pairs {
+    shuffle(v, [1, 3, 5, 7, 9, 11, 13, 15], [0, 2, 4, 6, 8, 10, 12, 14])
+}
