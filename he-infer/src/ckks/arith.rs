@@ -5,10 +5,11 @@
 
 use super::ciphertext::Ciphertext;
 use super::context::{Context, Divider, check_scale, check_scales};
+use super::divide::Division;
 use super::encoder::{Plaintext, PlaintextMul};
 use super::error::CkksError;
 use super::keys::{EvalKeys, KeyName};
-use super::keyswitch::Division;
+use super::keyswitch::Switch;
 use super::par;
 use crate::math::modulus::Modulus;
 use crate::math::poly::RnsPoly;
@@ -316,43 +317,18 @@ impl Context {
         let key = keys.find(operation, KeyName::Relin, level)?;
         self.check_id(operation, "relinearisation key", key.id)?;
         let tables = self.tables_of(key.gadget);
-        let mut d = self.tensor(pairs, level);
-        let d2 = d[2].iter().collect::<Vec<_>>();
+        let factors = rescale.then(|| self.rescale_factors(level, tables));
+        let [d0, d1, d2] = self.tensor(pairs, level, factors.as_deref());
+        let scale = if rescale { scale / self.modulus_at(level).unwrap_or(1) as f64 } else { scale };
+        let mut out = self.blank_ct(level - usize::from(rescale), scale);
         let digits = self.digits_of(&d2, level, tables);
-        let (mut u0, mut u1) = self.inner_product(&digits, &d2, key);
-        if !rescale {
-            let mut out = self.blank_ct(level, scale);
-            let add = [Some(d[0].iter().collect()), Some(d[1].iter().collect())];
-            self.divide_by_special(
-                [&u0, &u1],
-                level,
-                tables,
-                false,
-                add,
-                [out.c0.limbs_mut(), out.c1.limbs_mut()],
-                None,
-            );
-            return Ok(out);
-        }
-        // (d + u / P) / q_l = (P d + u) / (P q_l).
-        let [d0, d1, _] = &mut d;
-        for (u, d) in [(&mut u0, d0), (&mut u1, d1)] {
-            for (((u, d), plan), p) in
-                u.limbs_mut().into_iter().zip(d.limbs_mut()).zip(&self.plans).zip(&tables.p_mod_q)
-            {
-                vector::mul_const_assign(self.backend, plan.modulus(), d, *p);
-                vector::add_assign(self.backend, plan.modulus(), u, d);
-            }
-        }
-        let ql = self.modulus_at(level).unwrap_or(1) as f64;
-        let mut out = self.blank_ct(level - 1, scale / ql);
-        let outs = [out.c0.limbs_mut(), out.c1.limbs_mut()];
-        self.divide_by_special([&u0, &u1], level, tables, true, [None, None], outs, None);
+        self.switch(&digits, rescale, &[Switch { key, add: [Some(&d0), Some(&d1)] }], vec![&mut out]);
         Ok(out)
     }
 
-    /// Degree-2 products `(sum a0 b0, sum a0 b1 + a1 b0, sum a1 b1)`, accumulated lazily.
-    fn tensor(&self, pairs: &Pairs<'_>, level: usize) -> [RnsPoly; 3] {
+    /// Degree-2 products `(sum a0 b0, sum a0 b1 + a1 b0, sum a1 b1)`, accumulated lazily; the first two times `factors`, one for
+    /// each prime.
+    fn tensor(&self, pairs: &Pairs<'_>, level: usize, factors: Option<&[u64]>) -> [RnsPoly; 3] {
         let mut d = [0; 3].map(|_| self.scratch_poly(level + 1));
         let [d0, d1, d2] = &mut d;
         let limbs = d0.limbs_mut().into_iter().zip(d1.limbs_mut()).zip(d2.limbs_mut());
@@ -360,29 +336,30 @@ impl Context {
         par::for_each(work, |(i, (((d0, d1), d2), plan))| {
             let m = plan.modulus();
             let mut terms: Vec<(&[u64], &[u64])> = Vec::with_capacity(2 * pairs.len());
-            let mut accumulate = |out: &mut [u64], select: &dyn Fn(&mut Vec<_>, usize)| {
+            let factor = factors.and_then(|f| f.get(i)).copied().unwrap_or(1);
+            let mut accumulate = |out: &mut [u64], factor: u64, select: &dyn Fn(&mut Vec<_>, usize)| {
                 let mut extra = self.scratch_poly(1);
                 let step = vector::MAX_LAZY_TERMS / 2;
                 for (round, start) in (0..pairs.len()).step_by(step).enumerate() {
                     terms.clear();
                     (start..(start + step).min(pairs.len())).for_each(|t| select(&mut terms, t));
                     if round == 0 {
-                        vector::dot(self.backend, m, out, &terms, true);
+                        vector::dot(self.backend, m, out, &terms, Some(factor));
                         continue;
                     }
                     for extra in extra.limbs_mut() {
-                        vector::dot(self.backend, m, extra, &terms, true);
+                        vector::dot(self.backend, m, extra, &terms, Some(factor));
                         vector::add_assign(self.backend, m, out, extra);
                     }
                 }
             };
             let pair = |t: usize| pairs.get(t).map(|(a, b)| (*a, *b));
-            accumulate(d0, &|v, t| v.extend(pair(t).map(|(a, b)| (a.c0.limb(i), b.c0.limb(i)))));
-            accumulate(d1, &|v, t| {
+            accumulate(d0, factor, &|v, t| v.extend(pair(t).map(|(a, b)| (a.c0.limb(i), b.c0.limb(i)))));
+            accumulate(d1, factor, &|v, t| {
                 v.extend(pair(t).map(|(a, b)| (a.c0.limb(i), b.c1.limb(i))));
                 v.extend(pair(t).map(|(a, b)| (a.c1.limb(i), b.c0.limb(i))));
             });
-            accumulate(d2, &|v, t| v.extend(pair(t).map(|(a, b)| (a.c1.limb(i), b.c1.limb(i)))));
+            accumulate(d2, 1, &|v, t| v.extend(pair(t).map(|(a, b)| (a.c1.limb(i), b.c1.limb(i)))));
         });
         d
     }
@@ -406,7 +383,7 @@ impl Context {
         let job = |poly, out| {
             let mut kept: Vec<&[u64]> = RnsPoly::iter(poly).collect();
             let sources = kept.split_off(a.level).into_iter().map(|x| (a.level, x)).collect();
-            Division { kept, sources, add: None, out, permutation: None }
+            Division { kept, sources, add: None, out }
         };
         let jobs = vec![job(&a.c0, out.c0.limbs_mut()), job(&a.c1, out.c1.limbs_mut())];
         self.divide(divider, jobs);

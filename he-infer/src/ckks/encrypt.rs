@@ -119,7 +119,7 @@ impl Context {
         masking::lift_small(self.backend, m, &mut mask, v, m.radix());
         p0.forward(&mut mask);
         let mut lift = |key: &RnsPoly, e: &[i8]| {
-            vector::dot(self.backend, m, &mut rest, &[(&mask, key.limb(special))], false);
+            vector::dot(self.backend, m, &mut rest, &[(&mask, key.limb(special))], None);
             p0.inverse(&mut rest);
             let mut wide = Zeroizing::new(vec![0; self.n]);
             masking::lift_small(self.backend, m, &mut wide, e, m.radix());
@@ -182,7 +182,7 @@ impl Context {
         let work: Vec<_> = message.limbs_mut().into_iter().zip(&self.plans).enumerate().collect();
         par::for_each(work, |(t, (limb, plan))| {
             let m = plan.modulus();
-            vector::dot(self.backend, m, limb, &[(ct.c1.limb(t), secret.transformed.limb(t))], false);
+            vector::dot(self.backend, m, limb, &[(ct.c1.limb(t), secret.transformed.limb(t))], None);
             vector::add_assign(self.backend, m, limb, ct.c0.limb(t));
         });
         Ok(self.centred_coefficients(message))

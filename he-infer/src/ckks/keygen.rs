@@ -287,7 +287,7 @@ impl Context {
                         match route.from {
                             Source::Plain(u) => source.copy_from_slice(part(u)),
                             Source::Square(u) => {
-                                vector::dot(self.backend, m, source, &[(part(u), part(u))], false);
+                                vector::dot(self.backend, m, source, &[(part(u), part(u))], None);
                             }
                         }
                         vector::mul_const_assign(self.backend, m, source, p);

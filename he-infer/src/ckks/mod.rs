@@ -11,6 +11,8 @@
 mod arith;
 mod ciphertext;
 mod context;
+mod digits;
+mod divide;
 mod encoder;
 mod encrypt;
 mod error;

@@ -2,6 +2,15 @@
 
 use rayon::prelude::*;
 
+use crate::math::vector;
+
+/// Sizes that cut `n` moduli into groups which are converted to together: as few as the kernels take, but a multiple of the
+/// threads, so that none has less to do.
+pub(super) fn groups(n: usize) -> impl Iterator<Item = usize> {
+    let count = n.div_ceil(vector::GROUP).next_multiple_of(rayon::current_num_threads());
+    vector::shares(n, count.min(n))
+}
+
 /// Run `f` on every item, in parallel when the current pool has more than one thread.
 pub(super) fn for_each<T: Send>(items: Vec<T>, f: impl Fn(T) + Sync + Send) {
     if items.len() < 2 || rayon::current_num_threads() < 2 {

@@ -1,9 +1,10 @@
 //! The step of polynomial evaluation: products and constant multiples of ciphertexts in one sum.
 
 use super::ciphertext::Ciphertext;
-use super::context::{Context, GadgetTables, check_scale, check_scales};
+use super::context::{Context, check_scale, check_scales};
 use super::error::CkksError;
 use super::keys::{EvalKeys, KeyName};
+use super::keyswitch::Switch;
 use super::par;
 use crate::math::modulus::Modulus;
 use crate::math::poly::RnsPoly;
@@ -99,19 +100,15 @@ impl Context {
         };
         let mut d2 = self.scratch_poly(level + 1);
         self.add_up(&square, None, &mut d2);
-        let d2 = d2.iter().collect::<Vec<_>>();
-        let (mut u0, mut u1) = self.inner_product(&self.digits_of(&d2, level, tables), &d2, key);
-        // (d + u / P) / q_l = (P d + u) / (P q_l).
-        let mut d = self.scratch_poly(level + 1);
-        for (part, u) in [(&lower, &mut u0), (&upper, &mut u1)] {
-            self.add_up(part, Some(tables), &mut d);
-            for ((u, d), plan) in u.iter_mut().zip(d.iter()).zip(&self.plans) {
-                vector::add_assign(self.backend, plan.modulus(), u, d);
-            }
+        let factors = self.rescale_factors(level, tables);
+        let mut d = [0; 2].map(|_| self.scratch_poly(level + 1));
+        for (part, d) in [&lower, &upper].into_iter().zip(&mut d) {
+            self.add_up(part, Some(&factors), d);
         }
+        let [d0, d1] = &d;
         let mut out = self.blank_ct(level - 1, scale);
-        let outs = [out.c0.limbs_mut(), out.c1.limbs_mut()];
-        self.divide_by_special([&u0, &u1], level, tables, true, [None, None], outs, None);
+        let digits = self.digits_of(&d2, level, tables);
+        self.switch(&digits, true, &[Switch { key, add: [Some(d0), Some(d1)] }], vec![&mut out]);
         Ok(out)
     }
 
@@ -135,13 +132,13 @@ impl Context {
         Ok(c * scale)
     }
 
-    /// One part of the sum in every limb of `out`, multiplied by the `P` of `special` if given.
-    fn add_up(&self, part: &Part<'_>, special: Option<&GadgetTables>, out: &mut RnsPoly) {
+    /// One part of the sum in every limb of `out`, times that limb's of `factors` if given.
+    fn add_up(&self, part: &Part<'_>, factors: Option<&[u64]>, out: &mut RnsPoly) {
         let work: Vec<_> = out.limbs_mut().into_iter().zip(&self.plans).enumerate().collect();
         par::for_each(work, |(i, (out, plan))| {
             let m = plan.modulus();
-            let special = special.and_then(|tables| tables.p_mod_q.get(i));
-            let factor = |x: u64| special.map_or(m.to_mont(x), |p| m.mont_mul(m.to_mont(x), *p));
+            let all = factors.and_then(|f| f.get(i)).copied().unwrap_or(1);
+            let factor = |x: u64| m.to_mont(m.mul(x, all));
             self.limb_of(part, i, m, &factor, out);
             if part.constant != 0.0 {
                 let c = m.from_mont(factor(m.from_f64_rounded(part.constant)));
@@ -166,9 +163,9 @@ impl Context {
             for (round, chunk) in part.products.chunks(vector::MAX_LAZY_TERMS).enumerate() {
                 let pairs: Vec<_> = chunk.iter().map(|(a, b)| (a.limb(i), b.limb(i))).collect();
                 if round == 0 {
-                    vector::dot(self.backend, m, sum, &pairs, true);
+                    vector::dot(self.backend, m, sum, &pairs, Some(1));
                 } else {
-                    vector::dot(self.backend, m, extra, &pairs, true);
+                    vector::dot(self.backend, m, extra, &pairs, Some(1));
                     vector::add_assign(self.backend, m, sum, extra);
                 }
             }

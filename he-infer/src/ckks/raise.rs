@@ -6,9 +6,9 @@
 
 use super::ciphertext::Ciphertext;
 use super::context::Context;
+use super::divide::Division;
 use super::error::CkksError;
 use super::keys::{EvalKeys, KeyName, SwitchKey};
-use super::keyswitch::Division;
 use super::par;
 use crate::math::poly::RnsPoly;
 use crate::math::vector;
@@ -73,7 +73,7 @@ impl Context {
         let jobs = [&u0, &u1].into_iter().zip(adds).zip(&mut out).map(|((u, add), out)| {
             let mut kept: Vec<&[u64]> = u.iter().collect();
             let sources = kept.split_off(level + 1).into_iter().map(|x| (special, x)).collect();
-            Division { kept, sources, add, out: out.limbs_mut(), permutation: None }
+            Division { kept, sources, add, out: out.limbs_mut() }
         });
         self.divide(&self.small.by_p, jobs.collect());
         out

@@ -16,9 +16,9 @@
 
 use super::ciphertext::Ciphertext;
 use super::context::{Context, GadgetTables, check_scales};
+use super::digits::grouped;
 use super::error::CkksError;
 use super::keys::{EvalKeys, KeyName, SwitchKey};
-use super::keyswitch::grouped;
 use super::par;
 use crate::math::poly::RnsPoly;
 use crate::math::vector;
@@ -184,8 +184,8 @@ impl Context {
             }
         }
         let mut out = self.blank_ct(ct.level - 1, transform.scale_out);
-        let outs = [out.c0.limbs_mut(), out.c1.limbs_mut()];
-        self.divide_by_special([&acc[0], &acc[1]], ct.level, tables, true, [None, None], outs, None);
+        let outs = [&mut out.c0, &mut out.c1];
+        self.divide_by_special(acc.iter().zip(outs), ct.level, tables, true);
         Ok(out)
     }
 
@@ -198,8 +198,7 @@ impl Context {
         tables: &GadgetTables,
     ) -> Vec<[RnsPoly; 2]> {
         let level = ct.level;
-        let c1: Vec<&[u64]> = ct.c1.iter().collect();
-        let digits = self.digits_of(&c1, level, tables);
+        let digits = self.digits_of(&ct.c1, level, tables);
         let basis = self.extended_basis(level, tables.gadget.specials);
         let blank = || self.scratch_poly(basis.len());
         let mut sums: Vec<[RnsPoly; 2]> = transform.sums.iter().map(|_| [blank(), blank()]).collect();
@@ -214,15 +213,9 @@ impl Context {
             work.push((first, group, at));
         }
         par::for_each(work, |(first, group, outs)| {
-            let mut raised = self.scratch_poly(group.len() * digits.count());
-            self.raise_group(&digits, group, raised.limbs_mut());
+            let raised = self.raise_group(&digits, group);
             for (k, (t, outs)) in group.iter().zip(outs).enumerate() {
-                let own = digits.owner(*t);
-                let parts: Vec<&[u64]> = (0..digits.count())
-                    .map(
-                        |j| if Some(j) == own { ct.c1.limb(*t) } else { raised.limb(k * digits.count() + j) },
-                    )
-                    .collect();
+                let parts = self.digits_at(&digits, &raised, (first + k, k, *t));
                 self.baby_sums_at(transform, ct, keys, tables, (first + k, *t), &parts, outs);
             }
         });
@@ -261,15 +254,7 @@ impl Context {
                 out1.copy_from_slice(lifted.limb(1));
                 continue;
             };
-            let position = self.key_position(key, t);
-            let terms: Vec<_> = parts
-                .iter()
-                .enumerate()
-                .map(|(j, x)| {
-                    let (b, a) = key.pair(position, j);
-                    (*x, b, a)
-                })
-                .collect();
+            let terms = self.terms(parts, key, t);
             let mut halves = product.limbs_mut().into_iter();
             let (Some(u0), Some(u1)) = (halves.next(), halves.next()) else { return };
             vector::dot_pair(self.backend, m, u0, u1, &terms);
@@ -311,10 +296,9 @@ impl Context {
     ) -> [RnsPoly; 2] {
         let [a0, a1] = &acc;
         let mut c1 = self.scratch_poly(level + 1);
-        self.divide_one_by_special(a1, level, tables, c1.limbs_mut());
-        let c1: Vec<&[u64]> = c1.iter().collect();
+        self.divide_by_special([(a1, &mut c1)], level, tables, false);
         let digits = self.digits_of(&c1, level, tables);
-        let (mut u0, u1) = self.inner_product(&digits, &c1, key);
+        let (mut u0, u1) = self.inner_product(&digits, key);
         let basis = self.extended_basis(level, tables.gadget.specials);
         let (mut out0, mut out1) = (self.scratch_poly(basis.len()), self.scratch_poly(basis.len()));
         let halves = u0.limbs_mut().into_iter().zip(u1.iter()).zip(a0.iter());

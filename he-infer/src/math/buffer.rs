@@ -97,6 +97,14 @@ impl AlignedWords {
         Self { lines: Lines::zeroed(len.div_ceil(8)), len, home: None }
     }
 
+    /// A copy of the first `len` words that belongs to no pool.
+    #[must_use]
+    pub fn head(&self, len: usize) -> Self {
+        let mut head = Self::zeroed(len);
+        head.iter_mut().zip(self.iter()).for_each(|(to, from)| *to = *from);
+        head
+    }
+
     /// `len` words from the same pool, with arbitrary contents; zeros if this buffer belongs to none.
     #[must_use]
     pub fn sibling(&self, len: usize) -> Self {

@@ -9,6 +9,7 @@ macro_rules! dispatch {
         if $backend.is_ifma() {
             return super::simd_masking::$name($($arg),*);
         }
+        let _ = $backend;
         scalar::$name($($arg),*)
     }};
 }

@@ -27,6 +27,9 @@ pub struct Plan {
     w: AlignedWords,
     /// Shoup companions of `w`, or quotients by `q` as doubles.
     companion: AlignedWords,
+    /// The roots of the last levels in the order in which the AVX-512 code reads them, which then needs only few of the others.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only one implementation there"))]
+    blocks: AlignedWords,
 }
 
 /// Borrowed view of a plan for the SIMD code.
@@ -37,6 +40,7 @@ pub(super) struct Tables<'a> {
     pub n: usize,
     pub w: &'a [u64],
     pub companion: &'a [u64],
+    pub blocks: &'a [u64],
 }
 
 /// The two constants of the last inverse level: `(f, f')` for sums and `(f W[1], ...)` for differences.
@@ -64,7 +68,17 @@ impl Plan {
             power = modulus.mul(power, root);
         }
         let w1 = w[1];
-        let mut companion = AlignedWords::zeroed(n);
+        #[cfg(not(target_arch = "x86_64"))]
+        let blocks = AlignedWords::zeroed(0);
+        #[cfg(target_arch = "x86_64")]
+        let blocks = if backend.is_ifma() {
+            let blocks = super::simd_ntt::last_levels(&modulus, &w);
+            w = w.head(n / super::simd_ntt::WORDS);
+            blocks
+        } else {
+            AlignedWords::zeroed(0)
+        };
+        let mut companion = AlignedWords::zeroed(w.len());
         for (x, c) in w.iter_mut().zip(companion.iter_mut()) {
             #[cfg(target_arch = "x86_64")]
             if backend.is_avx2() {
@@ -74,7 +88,7 @@ impl Plan {
             *c = modulus.shoup(*x);
         }
         let n_inv = modulus.inv(n as u64 % modulus.value());
-        Some(Self { modulus, n, backend, root, n_inv, w1, w, companion })
+        Some(Self { modulus, n, backend, root, n_inv, w1, w, companion, blocks })
     }
 
     /// The prime.
@@ -124,10 +138,7 @@ impl Plan {
     /// If `a` does not hold exactly `n` words.
     pub fn inverse_scaled(&self, a: &mut [u64], factor: u64) {
         assert_eq!(a.len(), self.n, "transform length");
-        let q = &self.modulus;
-        let f = q.mul(self.n_inv, factor);
-        let d = q.mul(f, self.w1);
-        let last = LastLevel { sum: (f, q.shoup(f)), diff: (d, q.shoup(d)) };
+        let last = self.last_level(factor);
         #[cfg(target_arch = "x86_64")]
         if self.backend.is_ifma() {
             return super::simd_ntt::inverse(a, self.tables(), last);
@@ -137,9 +148,36 @@ impl Plan {
         self.inverse_scalar(a, last);
     }
 
+    fn last_level(&self, factor: u64) -> LastLevel {
+        let q = &self.modulus;
+        let f = q.mul(self.n_inv, factor);
+        let d = q.mul(f, self.w1);
+        LastLevel { sum: (f, q.shoup(f)), diff: (d, q.shoup(d)) }
+    }
+
+    /// The same from `src` into `out`, without a copy first.
+    ///
+    /// # Panics
+    /// If either does not hold exactly `n` words.
+    pub fn inverse_from(&self, out: &mut [u64], src: &[u64], factor: u64) {
+        assert!(out.len() == self.n && src.len() == self.n, "transform length");
+        #[cfg(target_arch = "x86_64")]
+        if self.backend.is_ifma() {
+            return super::simd_ntt::inverse_from(out, src, self.tables(), self.last_level(factor));
+        }
+        out.copy_from_slice(src);
+        self.inverse_scaled(out, factor);
+    }
+
     #[cfg(target_arch = "x86_64")]
     fn tables(&self) -> Tables<'_> {
-        Tables { modulus: &self.modulus, n: self.n, w: &self.w, companion: &self.companion }
+        Tables {
+            modulus: &self.modulus,
+            n: self.n,
+            w: &self.w,
+            companion: &self.companion,
+            blocks: &self.blocks,
+        }
     }
 
     fn forward_scalar(&self, a: &mut [u64]) {

@@ -15,7 +15,6 @@ use super::vector::{Combination, Spread, groups, scalar};
 pub(super) struct Lanes {
     pub q: __m512i,
     pub q_inv: __m512i,
-    pub r2: __m512i,
     folds: u32,
 }
 
@@ -23,12 +22,7 @@ impl Lanes {
     #[inline]
     #[target_feature(enable = "avx512f")]
     pub(super) fn new(m: &Modulus, terms: usize) -> Self {
-        Self {
-            q: splat(m.value()),
-            q_inv: splat(m.inverse_mod_radix()),
-            r2: splat(m.radix_squared()),
-            folds: fold_steps(terms),
-        }
+        Self { q: splat(m.value()), q_inv: splat(m.inverse_mod_radix()), folds: fold_steps(terms) }
     }
 
     /// Montgomery reduction of lazily accumulated halves, fully reduced.
@@ -142,7 +136,7 @@ entry!(mul_const_assign => mul_const_assign_v, (m: &Modulus, a: &mut [u64], c: u
 entry!(mul_const => mul_const_v, (m: &Modulus, out: &mut [u64], a: &[u64], c: u64));
 entry!(sub_mul_add => sub_mul_add_v,
     (m: &Modulus, out: &mut [u64], x: &[u64], y: &[u64], c: u64, z: Option<&[u64]>));
-entry!(dot => dot_v, (m: &Modulus, out: &mut [u64], terms: &[(&[u64], &[u64])], plain: bool));
+entry!(dot => dot_v, (m: &Modulus, out: &mut [u64], terms: &[(&[u64], &[u64])], last: Option<u64>));
 entry!(dot_pair => dot_pair_v,
     (m: &Modulus, out0: &mut [u64], out1: &mut [u64], terms: &[(&[u64], &[u64], &[u64])]));
 entry!(dot_spread => dot_spread_v,
@@ -199,13 +193,13 @@ fn sub_mul_add_v(m: &Modulus, out: &mut [u64], x: &[u64], y: &[u64], c: u64, z: 
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-fn dot_v(m: &Modulus, out: &mut [u64], terms: &[(&[u64], &[u64])], plain: bool) {
+fn dot_v(m: &Modulus, out: &mut [u64], terms: &[(&[u64], &[u64])], last: Option<u64>) {
     let l = Lanes::new(m, terms.len());
     let zero = _mm512_setzero_si512();
     let n = whole(terms.iter().map(|(x, y)| x.len().min(y.len())).chain([out.len()]));
     let finish = |lo, hi| {
         let r = l.reduce(lo, hi);
-        if plain { l.mul(r, l.r2) } else { r }
+        last.map_or(r, |c| l.mul(r, splat(c)))
     };
     let pairs = n & !15;
     for j in (0..pairs).step_by(16) {
@@ -222,7 +216,7 @@ fn dot_v(m: &Modulus, out: &mut [u64], terms: &[(&[u64], &[u64])], plain: bool) 
     }
     if pairs < out.len() {
         let tails: Vec<_> = terms.iter().map(|(x, y)| (&x[pairs..], &y[pairs..])).collect();
-        scalar::dot(m, &mut out[pairs..], &tails, plain);
+        scalar::dot(m, &mut out[pairs..], &tails, last);
     }
 }
 
@@ -324,7 +318,13 @@ pub(super) fn linear_combinations(rows: &mut [Combination<'_>], ys: &[&[u64]], v
         let (group, tail) = rest.split_at_mut(size);
         // SAFETY: callers hold a `Backend` from `detect` that reported these features.
         unsafe {
-            if let Ok(group) = <&mut [_; 4]>::try_from(&mut *group) {
+            if let Ok(group) = <&mut [_; 7]>::try_from(&mut *group) {
+                combine(group, ys, v);
+            } else if let Ok(group) = <&mut [_; 6]>::try_from(&mut *group) {
+                combine(group, ys, v);
+            } else if let Ok(group) = <&mut [_; 5]>::try_from(&mut *group) {
+                combine(group, ys, v);
+            } else if let Ok(group) = <&mut [_; 4]>::try_from(&mut *group) {
                 combine(group, ys, v);
             } else if let Ok(group) = <&mut [_; 3]>::try_from(&mut *group) {
                 combine(group, ys, v);

@@ -37,7 +37,7 @@ entry!(mul_const_assign => mul_const_assign_v, (m: &Modulus, a: &mut [u64], c: u
 entry!(mul_const => mul_const_v, (m: &Modulus, out: &mut [u64], a: &[u64], c: u64));
 entry!(sub_mul_add => sub_mul_add_v,
     (m: &Modulus, out: &mut [u64], x: &[u64], y: &[u64], c: u64, z: Option<&[u64]>));
-entry!(dot => dot_v, (m: &Modulus, out: &mut [u64], terms: &[(&[u64], &[u64])], plain: bool));
+entry!(dot => dot_v, (m: &Modulus, out: &mut [u64], terms: &[(&[u64], &[u64])], last: Option<u64>));
 entry!(dot_pair => dot_pair_v,
     (m: &Modulus, out0: &mut [u64], out1: &mut [u64], terms: &[(&[u64], &[u64], &[u64])]));
 entry!(rounded_weighted_sum => rounded_weighted_sum_v, (v: &mut [u64], ys: &[&[u64]], inverses: &[f64]));
@@ -124,9 +124,10 @@ fn sub_mul_add_v(m: &Modulus, out: &mut [u64], x: &[u64], y: &[u64], c: u64, z: 
 
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn dot_v(m: &Modulus, out: &mut [u64], terms: &[(&[u64], &[u64])], plain: bool) {
+fn dot_v(m: &Modulus, out: &mut [u64], terms: &[(&[u64], &[u64])], last: Option<u64>) {
     let f = Field::new(m);
-    let k = factor(&f, m, 1);
+    // The products leave out the 2^-52 of a Montgomery reduction.
+    let k = factor(&f, m, last.map_or(1, |c| m.from_mont(c)));
     let n = whole(terms.iter().map(|(x, y)| x.len().min(y.len())).chain([out.len()]));
     for j in (0..n).step_by(4) {
         let mut sum = _mm256_setzero_pd();
@@ -136,11 +137,11 @@ fn dot_v(m: &Modulus, out: &mut [u64], terms: &[(&[u64], &[u64])], plain: bool) 
             }
             sum = f.centre(sum);
         }
-        store4(out, j, f.canonical(if plain { sum } else { f.mul(sum, k) }));
+        store4(out, j, f.canonical(f.mul(sum, k)));
     }
     if n < out.len() {
         let tails: Vec<_> = terms.iter().map(|(x, y)| (&x[n..], &y[n..])).collect();
-        scalar::dot(m, &mut out[n..], &tails, plain);
+        scalar::dot(m, &mut out[n..], &tails, last);
     }
 }
 

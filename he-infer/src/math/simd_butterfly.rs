@@ -13,6 +13,8 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::array::from_fn;
 
+use super::modulus::Modulus;
+
 #[derive(Clone, Copy)]
 pub(super) struct Consts {
     pub(super) neg_q: __m512i,
@@ -22,13 +24,17 @@ pub(super) struct Consts {
     pub(super) two: __m512i,
     /// `floor(2^52 / q)`.
     pub(super) ratio: __m512i,
+    /// `q^-1 mod 2^52`.
+    pub(super) q_inv: __m512i,
 }
 
 impl Consts {
     #[inline]
     #[target_feature(enable = "avx512f")]
-    pub(super) fn new(q: u64) -> Self {
+    pub(super) fn new(m: &Modulus) -> Self {
+        let q = m.value();
         Self {
+            q_inv: _mm512_set1_epi64(m.inverse_mod_radix() as i64),
             neg_q: _mm512_set1_epi64(((1 << 52) - q) as i64),
             q: _mm512_set1_epi64(q as i64),
             q2: _mm512_set1_epi64(2 * q as i64),
@@ -101,6 +107,39 @@ pub(super) fn gs<const CLEAN: usize>((x, y): Pairs, w: [Twiddle; 4], c: &Consts)
     (s, shoup(d, w, c))
 }
 
+/// `x w 2^-52 + q - hi(...)`: the Montgomery product of `x` and twiddles in Montgomery form plus `add`, in `add + (0, 2q)`, clean if
+/// `add` is; `x` may be dirty.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn montgomery(add: [__m512i; 4], x: [__m512i; 4], w: [__m512i; 4], c: &Consts) -> [__m512i; 4] {
+    let zero = _mm512_setzero_si512();
+    let l: [_; 4] = from_fn(|i| _mm512_madd52lo_epu64(zero, x[i], w[i]));
+    let m: [_; 4] = from_fn(|i| _mm512_madd52lo_epu64(zero, l[i], c.q_inv));
+    let h: [_; 4] = from_fn(|i| _mm512_madd52hi_epu64(_mm512_add_epi64(add[i], c.q), x[i], w[i]));
+    from_fn(|i| _mm512_sub_epi64(h[i], _mm512_madd52hi_epu64(zero, m[i], c.q)))
+}
+
+/// [`ct`] with twiddles in Montgomery form, which take one multiplication more and half the memory. Outputs are clean unless
+/// `LAZY`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+pub(super) fn ct_short<const LAZY: bool>((x, y): Pairs, w: [__m512i; 4], c: &Consts) -> Pairs {
+    let u: [_; 4] = from_fn(|i| if LAZY { x[i] } else { fold(x[i], c.q2) });
+    let t: [_; 4] = from_fn(|i| _mm512_add_epi64(_mm512_add_epi64(u[i], c.q2), u[i]));
+    let x = montgomery(u, y, w, c);
+    (x, from_fn(|i| _mm512_sub_epi64(t[i], x[i])))
+}
+
+/// [`gs`] with twiddles in Montgomery form. Inputs must be clean; outputs are.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+pub(super) fn gs_short((x, y): Pairs, w: [__m512i; 4], c: &Consts) -> Pairs {
+    let t: [_; 4] = from_fn(|i| _mm512_add_epi64(y[i], c.q2));
+    let d: [_; 4] = from_fn(|i| _mm512_sub_epi64(t[i], x[i]));
+    let s: [_; 4] = from_fn(|i| fold(_mm512_add_epi64(x[i], y[i]), c.q2));
+    (s, montgomery([_mm512_setzero_si512(); 4], d, w, c))
+}
+
 /// Last inverse butterflies: both outputs multiplied by a constant and fully reduced. The inputs may be dirty.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
@@ -157,44 +196,71 @@ impl Tw {
         // SAFETY: the caller guarantees that `p` lies inside both tables.
         unsafe { (_mm512_set1_epi64(*self.w.add(p) as i64), _mm512_set1_epi64(*self.s.add(p) as i64)) }
     }
+}
 
-    /// Two consecutive twiddles, alternating over the lanes.
+/// The twiddles of the last six levels of one block of 64 words.
+#[derive(Clone, Copy)]
+pub(super) struct Block(pub(super) *const u64);
+
+/// Words of a [`Block`]: twiddles with companions of the first three levels, then 8, 16 and 32 in Montgomery form.
+pub(super) const BLOCK_WORDS: usize = 72;
+
+impl Block {
+    /// Twiddle `i` of level `level < 3`, in every lane.
     ///
     /// # Safety
-    /// `p + 2` must not exceed the table length.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512dq")]
-    pub(super) unsafe fn two(self, p: usize) -> Twiddle {
-        // SAFETY: the caller guarantees two readable words at `p`.
-        unsafe {
-            let read = |t: *const u64| _mm512_broadcast_i64x2(_mm_loadu_si128(t.add(p).cast()));
-            (read(self.w), read(self.s))
-        }
-    }
-
-    /// Four consecutive twiddles, twice.
-    ///
-    /// # Safety
-    /// `p + 4` must not exceed the table length.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512dq")]
-    pub(super) unsafe fn four(self, p: usize) -> Twiddle {
-        // SAFETY: the caller guarantees four readable words at `p`.
-        unsafe {
-            let read = |t: *const u64| _mm512_broadcast_i64x4(_mm256_loadu_si256(t.add(p).cast()));
-            (read(self.w), read(self.s))
-        }
-    }
-
-    /// Eight consecutive twiddles.
-    ///
-    /// # Safety
-    /// `p + 8` must not exceed the table length.
+    /// The block must be readable and `i < 2^level`.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    pub(super) unsafe fn eight(self, p: usize) -> Twiddle {
-        // SAFETY: the caller guarantees eight readable words at `p`.
-        unsafe { (_mm512_loadu_si512(self.w.add(p).cast()), _mm512_loadu_si512(self.s.add(p).cast())) }
+    pub(super) unsafe fn splat(self, level: usize, i: usize) -> Twiddle {
+        let at = if level == 2 { 8 } else { 2 * level } + i;
+        // SAFETY: the caller's promise.
+        unsafe {
+            let read = |at: usize| _mm512_set1_epi64(*self.0.add(at) as i64);
+            (read(at), read(at + (1 << level)))
+        }
+    }
+
+    /// Two twiddles of the fourth level, from the even number `i`, alternating over the lanes.
+    ///
+    /// # Safety
+    /// The block must be readable and `i < 8`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq")]
+    pub(super) unsafe fn two(self, i: usize) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_broadcast_i64x2(_mm_loadu_si128(self.0.add(16 + i).cast())) }
+    }
+
+    /// Four twiddles of the fifth level, from number `i`, twice.
+    ///
+    /// # Safety
+    /// The block must be readable and `i <= 12`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq")]
+    pub(super) unsafe fn four(self, i: usize) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_broadcast_i64x4(_mm256_loadu_si256(self.0.add(24 + i).cast())) }
+    }
+
+    /// Eight twiddles of the last level, from number `i`.
+    ///
+    /// # Safety
+    /// The block must be readable and `i <= 24`.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn eight(self, i: usize) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_loadu_si512(self.0.add(40 + i).cast()) }
+    }
+
+    /// Hint that the block, which need not exist, will be read soon.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn prefetch(self) {
+        for line in 0..BLOCK_WORDS / 8 {
+            _mm_prefetch::<_MM_HINT_T0>(self.0.wrapping_add(8 * line).cast());
+        }
     }
 }
 

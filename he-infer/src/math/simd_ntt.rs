@@ -7,6 +7,8 @@
 use std::arch::x86_64::*;
 use std::array::from_fn;
 
+use super::buffer::AlignedWords;
+use super::modulus::Modulus;
 use super::ntt::{LastLevel, Tables};
 use super::simd_butterfly::*;
 
@@ -19,30 +21,99 @@ const LAZY_BITS: u32 = 45;
 /// Shortest transform handled here.
 pub(super) const MIN_LEN: usize = 256;
 
+/// Blocks between the use of twiddles and the hint that they will be used: without it a table that comes from memory costs forward
+/// transforms a third of their time at `n = 2^16`. (The inverse, which walks the table downwards, gains nothing.)
+const AHEAD: usize = 6;
+
+/// Words whose last six levels are done in registers.
+pub(super) const WORDS: usize = 64;
+
+/// The twiddles `w` of the last six levels as the kernels read them: all that belong to 64 words beside each other. They are most of
+/// the table, and transforms of many primes read it from memory: one stream, and no companions for the last three levels.
+pub(super) fn last_levels(m: &Modulus, w: &[u64]) -> AlignedWords {
+    let blocks = w.len() / WORDS;
+    let mut out = AlignedWords::zeroed(blocks * BLOCK_WORDS);
+    for (b, out) in out.chunks_exact_mut(BLOCK_WORDS).enumerate() {
+        let mut at = 0;
+        for level in 0..6 {
+            let count = 1 << level;
+            let first = (blocks + b) << level;
+            let roots = &w[first..first + count];
+            at = match level {
+                0..=2 => {
+                    // The fourteen words of the first levels leave a gap of two, so that vectors start on cache lines.
+                    let at = if level == 2 { 8 } else { at };
+                    for (i, w) in roots.iter().enumerate() {
+                        (out[at + i], out[at + count + i]) = (*w, m.shoup(*w));
+                    }
+                    at + 2 * count
+                }
+                _ => {
+                    roots.iter().enumerate().for_each(|(i, w)| out[at + i] = m.to_mont(*w));
+                    at + count
+                }
+            };
+        }
+    }
+    out
+}
+
+/// Raw pointers to the tables of one transform.
+#[derive(Clone, Copy)]
+struct Roots {
+    tw: Tw,
+    blocks: *const u64,
+    /// Number of blocks, which is the number of the first one's node.
+    count: usize,
+}
+
+impl Roots {
+    fn new(t: &Tables<'_>) -> Self {
+        let count = t.n / WORDS;
+        assert!(t.w.len() == count && t.companion.len() == count && t.blocks.len() == count * BLOCK_WORDS);
+        Self { tw: Tw { w: t.w.as_ptr(), s: t.companion.as_ptr() }, blocks: t.blocks.as_ptr(), count }
+    }
+
+    /// Twiddles below node `p`; to be read only if that is one of the blocks.
+    fn block(self, p: usize) -> Block {
+        Block(self.blocks.wrapping_add(p.wrapping_sub(self.count).wrapping_mul(BLOCK_WORDS)))
+    }
+}
+
 /// Forward transform; the caller has checked the processor through `Backend::detect`.
 pub(super) fn forward(a: &mut [u64], t: Tables<'_>) {
-    assert!(a.len() == t.n && t.w.len() == t.n && t.companion.len() == t.n && t.n >= MIN_LEN);
+    assert!(a.len() == t.n && t.n >= MIN_LEN);
+    let roots = Roots::new(&t);
     // SAFETY: only reached with a `Backend` from `detect`, so the features exist; lengths are asserted above and every
     // node covers a sub-range of `a` and of the tables.
     unsafe {
-        let (a, tw) = (a.as_mut_ptr(), Tw { w: t.w.as_ptr(), s: t.companion.as_ptr() });
-        let c = &Consts::new(t.modulus.value());
+        let (a, c) = (a.as_mut_ptr(), &Consts::new(t.modulus));
         // Values start below 4q and gain 2q a level; twice their bound, 38q, must stay below 2^52.
         if t.modulus.value() < 1 << LAZY_BITS && t.n <= 1 << 17 {
-            forward_node::<true>(a, t.n, 1, tw, c);
+            forward_node::<true>(a, t.n, 1, roots, c);
         } else {
-            forward_node::<false>(a, t.n, 1, tw, c);
+            forward_node::<false>(a, t.n, 1, roots, c);
         }
     }
 }
 
 /// Inverse transform; the caller has checked the processor through `Backend::detect`.
 pub(super) fn inverse(a: &mut [u64], t: Tables<'_>, last: LastLevel) {
-    assert!(a.len() == t.n && t.w.len() == t.n && t.companion.len() == t.n && t.n >= MIN_LEN);
+    assert!(a.len() == t.n && t.n >= MIN_LEN);
     // SAFETY: as for `forward`.
     unsafe {
-        let tw = Tw { w: t.w.as_ptr(), s: t.companion.as_ptr() };
-        inverse_node(a.as_mut_ptr(), t.n, 1, tw, &Consts::new(t.modulus.value()), &last);
+        let a = a.as_mut_ptr();
+        inverse_node((a, a), t.n, 1, Roots::new(&t), &Consts::new(t.modulus), &last);
+    }
+}
+
+/// Inverse transform of `src` into `a`; the caller has checked the processor through `Backend::detect`.
+pub(super) fn inverse_from(a: &mut [u64], src: &[u64], t: Tables<'_>, last: LastLevel) {
+    assert!(a.len() == t.n && src.len() == t.n && t.n >= MIN_LEN);
+    // SAFETY: as for `forward`; `src` is as long as `a`.
+    unsafe {
+        let c = &Consts::new(t.modulus);
+        inverse_node((a.as_mut_ptr(), src.as_ptr()), t.n, 1, Roots::new(&t), c, &last);
     }
 }
 
@@ -54,26 +125,26 @@ fn levels(len: usize) -> u32 {
 /// # Safety
 /// `a` must be valid for `len` words, `p` must be the node of that range in tables of matching length, features present.
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn forward_node<const LAZY: bool>(a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts) {
+unsafe fn forward_node<const LAZY: bool>(a: *mut u64, len: usize, p: usize, roots: Roots, c: &Consts) {
     // SAFETY: sub-ranges below partition `a[..len]`; node indices stay inside the subtree of `p`.
     unsafe {
         if len > BLOCK {
             let r = levels(len);
-            forward_pass::<LAZY>(r, a, len, p, tw, c);
+            forward_pass::<LAZY>(r, a, len, p, roots.tw, c);
             for i in 0..1 << r {
-                forward_node::<LAZY>(a.add(i * (len >> r)), len >> r, (p << r) + i, tw, c);
+                forward_node::<LAZY>(a.add(i * (len >> r)), len >> r, (p << r) + i, roots, c);
             }
             return;
         }
         let mut cur = len;
-        while cur > 64 {
+        while cur > WORDS {
             let r = levels(cur);
             for b in 0..len / cur {
-                forward_pass::<LAZY>(r, a.add(b * cur), cur, p * (len / cur) + b, tw, c);
+                forward_pass::<LAZY>(r, a.add(b * cur), cur, p * (len / cur) + b, roots.tw, c);
             }
             cur >>= r;
         }
-        forward_last::<LAZY>(a, len, p * (len / 64), tw, c);
+        forward_last::<LAZY>(a, len, p * (len / WORDS), roots, c);
     }
 }
 
@@ -154,40 +225,42 @@ fn flat((x, y): Pairs) -> [__m512i; 8] {
 /// The last six levels of every 64 words, then full reduction. `first` is the node of the first 64.
 ///
 /// # Safety
-/// `a` valid for `len` words, a multiple of 128; `32 first + len / 2` at most the table length.
+/// `a` valid for `len` words, a multiple of 128; the nodes must be blocks of `roots`.
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn forward_last<const LAZY: bool>(a: *mut u64, len: usize, first: usize, tw: Tw, c: &Consts) {
-    for b in (0..len / 64).step_by(2) {
-        let (p, q) = (first + b, first + b + 1);
-        // SAFETY: 128 words are accessed; twiddle reads end at `32q + 32`.
+unsafe fn forward_last<const LAZY: bool>(a: *mut u64, len: usize, first: usize, roots: Roots, c: &Consts) {
+    for b in (0..len / WORDS).step_by(2) {
+        let (p, q) = (roots.block(first + b), roots.block(first + b + 1));
+        roots.block(first + b + AHEAD).prefetch();
+        roots.block(first + b + 1 + AHEAD).prefetch();
+        // SAFETY: 128 words and two blocks of twiddles are accessed.
         unsafe {
-            let a = a.add(64 * b);
-            let (mut v, mut o) = (halves(gather(a, 8)), halves(gather(a.add(64), 8)));
-            (v, o) = (ct::<2, LAZY>(v, [tw.splat(p); 4], c), ct::<2, LAZY>(o, [tw.splat(q); 4], c));
+            let a = a.add(WORDS * b);
+            let (mut v, mut o) = (halves(gather(a, 8)), halves(gather(a.add(WORDS), 8)));
+            (v, o) = (ct::<2, LAZY>(v, [p.splat(0, 0); 4], c), ct::<2, LAZY>(o, [q.splat(0, 0); 4], c));
             (v, o) = (down(v), down(o));
-            let t = |p: usize| {
-                let (t0, t1) = (tw.splat(p), tw.splat(p + 1));
+            let t = |p: Block| {
+                let (t0, t1) = (p.splat(1, 0), p.splat(1, 1));
                 [t0, t1, t0, t1]
             };
-            (v, o) = (ct::<2, LAZY>(v, t(2 * p), c), ct::<2, LAZY>(o, t(2 * q), c));
+            (v, o) = (ct::<2, LAZY>(v, t(p), c), ct::<2, LAZY>(o, t(q), c));
             (v, o) = (down(v), down(o));
-            let t = |p: usize| [tw.splat(p), tw.splat(p + 1), tw.splat(p + 2), tw.splat(p + 3)];
-            (v, o) = (ct::<4, LAZY>(v, t(4 * p), c), ct::<4, LAZY>(o, t(4 * q), c));
+            let t = |p: Block| [p.splat(2, 0), p.splat(2, 1), p.splat(2, 2), p.splat(2, 3)];
+            (v, o) = (ct::<4, LAZY>(v, t(p), c), ct::<4, LAZY>(o, t(q), c));
             (v, o) = (perfect(v), perfect(o));
-            let t = |p: usize| [tw.two(p), tw.two(p + 2), tw.two(p + 4), tw.two(p + 6)];
-            (v, o) = (ct::<4, LAZY>(v, t(8 * p), c), ct::<4, LAZY>(o, t(8 * q), c));
+            let t = |p: Block| [p.two(0), p.two(2), p.two(4), p.two(6)];
+            (v, o) = (ct_short::<LAZY>(v, t(p), c), ct_short::<LAZY>(o, t(q), c));
             (v, o) = (perfect(v), perfect(o));
-            let t = |p: usize| [tw.four(p), tw.four(p + 4), tw.four(p + 8), tw.four(p + 12)];
-            (v, o) = (ct::<4, LAZY>(v, t(16 * p), c), ct::<4, LAZY>(o, t(16 * q), c));
+            let t = |p: Block| [p.four(0), p.four(4), p.four(8), p.four(12)];
+            (v, o) = (ct_short::<LAZY>(v, t(p), c), ct_short::<LAZY>(o, t(q), c));
             (v, o) = (perfect(v), perfect(o));
-            let t = |p: usize| [tw.eight(p), tw.eight(p + 8), tw.eight(p + 16), tw.eight(p + 24)];
+            let t = |p: Block| [p.eight(0), p.eight(8), p.eight(16), p.eight(24)];
             if LAZY {
                 (v.0, o.0) = (settle(v.0, c), settle(o.0, c));
             }
-            (v, o) = (ct::<4, false>(v, t(32 * p), c), ct::<4, false>(o, t(32 * q), c));
+            (v, o) = (ct_short::<false>(v, t(p), c), ct_short::<false>(o, t(q), c));
             (v, o) = (perfect(reduce(v, c)), perfect(reduce(o, c)));
             scatter(a, 8, flat(v));
-            scatter(a.add(64), 8, flat(o));
+            scatter(a.add(WORDS), 8, flat(o));
         }
     }
 }
@@ -215,28 +288,38 @@ fn mirror(p: usize) -> usize {
     p ^ ((1 << p.ilog2()) - 1)
 }
 
+/// From `src` into `a`, which may be the same.
+///
 /// # Safety
-/// As for [`forward_node`].
+/// As for [`forward_node`]; `src` must be readable for `len` words.
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn inverse_node(a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts, last: &LastLevel) {
+unsafe fn inverse_node(
+    (a, src): (*mut u64, *const u64),
+    len: usize,
+    p: usize,
+    roots: Roots,
+    c: &Consts,
+    last: &LastLevel,
+) {
     // SAFETY: sub-ranges below partition `a[..len]`; node indices stay inside the subtree of `p`.
     unsafe {
         if len > BLOCK {
             let r = levels(len);
             for i in 0..1 << r {
-                inverse_node(a.add(i * (len >> r)), len >> r, (p << r) + i, tw, c, last);
+                let at = i * (len >> r);
+                inverse_node((a.add(at), src.add(at)), len >> r, (p << r) + i, roots, c, last);
             }
-            inverse_pass(r, a, len, p, tw, c, last);
+            inverse_pass(r, a, len, p, roots.tw, c, last);
             return;
         }
-        inverse_first(a, len, p * (len / 64), tw, c);
+        inverse_first((a, src), len, p * (len / WORDS), roots, c);
         // The passes of the forward direction in reverse order.
-        let mut cur = 64;
+        let mut cur = WORDS;
         while cur < len {
             let r = if matches!((len / cur).ilog2(), 2 | 4) { 2 } else { 3 };
             cur <<= r;
             for b in 0..len / cur {
-                inverse_pass(r, a.add(b * cur), cur, p * (len / cur) + b, tw, c, last);
+                inverse_pass(r, a.add(b * cur), cur, p * (len / cur) + b, roots.tw, c, last);
             }
         }
     }
@@ -348,39 +431,45 @@ fn neighbours(v: [__m512i; 8]) -> Pairs {
 /// The first six inverse levels of every 64 words. `first` is the node of the first 64.
 ///
 /// # Safety
-/// As for [`forward_last`].
+/// As for [`forward_last`]; `src` must be readable for `len` words.
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn inverse_first(a: *mut u64, len: usize, first: usize, tw: Tw, c: &Consts) {
-    for b in (0..len / 64).step_by(2) {
+unsafe fn inverse_first(
+    (a, src): (*mut u64, *const u64),
+    len: usize,
+    first: usize,
+    roots: Roots,
+    c: &Consts,
+) {
+    for b in (0..len / WORDS).step_by(2) {
         // The mirror of the next node is one less.
-        let p = mirror(first + b);
-        let q = p - 1;
-        // SAFETY: 128 words are accessed; mirrored nodes lie in the same level, so twiddle reads stay inside the tables.
+        let node = mirror(first + b);
+        let (p, q) = (roots.block(node), roots.block(node - 1));
+        // SAFETY: 128 words are accessed; mirrored nodes lie in the same level, so they are blocks too.
         unsafe {
-            let a = a.add(64 * b);
-            let (mut v, mut o) = (neighbours(gather(a, 8)), neighbours(gather(a.add(64), 8)));
+            let (a, src) = (a.add(WORDS * b), src.add(WORDS * b));
+            let (mut v, mut o) = (neighbours(gather(src, 8)), neighbours(gather(src.add(WORDS), 8)));
             let (even, odd) = ([14, 12, 10, 8, 6, 4, 2, 0], [15, 13, 11, 9, 7, 5, 3, 1]);
             (v, o) = (shuffle(v, even, odd), shuffle(o, even, odd));
-            let t = |p: usize| [tw.eight(p + 24), tw.eight(p + 16), tw.eight(p + 8), tw.eight(p)];
-            (v, o) = (gs::<4>(v, t(32 * p), c), gs::<4>(o, t(32 * q), c));
+            let t = |p: Block| [p.eight(24), p.eight(16), p.eight(8), p.eight(0)];
+            (v, o) = (gs_short(v, t(p), c), gs_short(o, t(q), c));
             (v, o) = (unshuffle(v), unshuffle(o));
-            let t = |p: usize| [tw.four(p + 12), tw.four(p + 8), tw.four(p + 4), tw.four(p)];
-            (v, o) = (gs::<0>(v, t(16 * p), c), gs::<0>(o, t(16 * q), c));
+            let t = |p: Block| [p.four(12), p.four(8), p.four(4), p.four(0)];
+            (v, o) = (gs_short(v, t(p), c), gs_short(o, t(q), c));
             (v, o) = (unshuffle(v), unshuffle(o));
-            let t = |p: usize| [tw.two(p + 6), tw.two(p + 4), tw.two(p + 2), tw.two(p)];
-            (v, o) = (gs::<0>(v, t(8 * p), c), gs::<0>(o, t(8 * q), c));
+            let t = |p: Block| [p.two(6), p.two(4), p.two(2), p.two(0)];
+            (v, o) = (gs_short(v, t(p), c), gs_short(o, t(q), c));
             (v, o) = (unshuffle(v), unshuffle(o));
-            let t = |p: usize| [tw.splat(p + 3), tw.splat(p + 2), tw.splat(p + 1), tw.splat(p)];
-            (v, o) = (gs::<0>(v, t(4 * p), c), gs::<0>(o, t(4 * q), c));
+            let t = |p: Block| [p.splat(2, 3), p.splat(2, 2), p.splat(2, 1), p.splat(2, 0)];
+            (v, o) = (gs::<4>(v, t(p), c), gs::<4>(o, t(q), c));
             (v, o) = (up(v), up(o));
-            let t = |p: usize| {
-                let (t0, t1) = (tw.splat(p + 1), tw.splat(p));
+            let t = |p: Block| {
+                let (t0, t1) = (p.splat(1, 1), p.splat(1, 0));
                 [t0, t1, t0, t1]
             };
-            (v, o) = (gs::<2>(v, t(2 * p), c), gs::<2>(o, t(2 * q), c));
+            (v, o) = (gs::<2>(v, t(p), c), gs::<2>(o, t(q), c));
             (v, o) = (up(v), up(o));
-            (v, o) = (gs::<2>(v, [tw.splat(p); 4], c), gs::<2>(o, [tw.splat(q); 4], c));
-            for (a, (x, y)) in [(a, v), (a.add(64), o)] {
+            (v, o) = (gs::<2>(v, [p.splat(0, 0); 4], c), gs::<2>(o, [q.splat(0, 0); 4], c));
+            for (a, (x, y)) in [(a, v), (a.add(WORDS), o)] {
                 scatter(a, 8, x);
                 scatter(a.add(32), 8, from_fn::<_, 4, _>(|i| _mm512_and_si512(y[i], c.mask)));
             }

@@ -6,11 +6,15 @@ use super::backend::Backend;
 use super::modulus::{MASK52, Modulus};
 
 /// Linear combinations that share one reading of their inputs.
-pub const GROUP: usize = 4;
+pub const GROUP: usize = 7;
 
 /// Sizes that cut `n` into groups of at most [`GROUP`], as equal as possible: nothing is left over alone.
 pub fn groups(n: usize) -> impl Iterator<Item = usize> {
-    let count = n.div_ceil(GROUP);
+    shares(n, n.div_ceil(GROUP))
+}
+
+/// `count` sizes, as equal as possible, that add up to `n`.
+pub fn shares(n: usize, count: usize) -> impl Iterator<Item = usize> {
     (0..count).map(move |i| n / count + usize::from(i < n % count))
 }
 
@@ -75,11 +79,13 @@ pub fn sub_mul_add(
 
 /// `out = sum_t x_t y_t 2^-52`, all products accumulated before one reduction.
 ///
-/// With one side in Montgomery form this is the plain inner product. With `plain`, a further factor `2^52` is applied at
-/// the end instead, for two sides in normal form. At most [`MAX_LAZY_TERMS`] terms.
-pub fn dot(backend: Backend, m: &Modulus, out: &mut [u64], terms: &[(&[u64], &[u64])], plain: bool) {
+/// With one side in Montgomery form this is the plain inner product. For two sides in normal form give a `factor` (in normal
+/// form, reduced) by which the sum is multiplied; 1 costs as much as any other. At most [`MAX_LAZY_TERMS`] terms.
+pub fn dot(backend: Backend, m: &Modulus, out: &mut [u64], terms: &[(&[u64], &[u64])], factor: Option<u64>) {
     debug_assert!(terms.len() <= MAX_LAZY_TERMS);
-    dispatch!(backend, dot(m, out, terms, plain))
+    // The Montgomery reduction of the products leaves 2^-52, that of the last product too.
+    let last = factor.map(|f| m.to_mont(m.to_mont(f)));
+    dispatch!(backend, dot(m, out, terms, last))
 }
 
 /// Two inner products with a shared left side: `out0 = sum x_t y_t`, `out1 = sum x_t z_t` for terms `(x, y, z)` with `y`, `z`
@@ -264,14 +270,14 @@ pub(super) mod scalar {
         *hi += (p >> 52) as u64;
     }
 
-    pub fn dot(m: &Modulus, out: &mut [u64], terms: &[(&[u64], &[u64])], plain: bool) {
+    pub fn dot(m: &Modulus, out: &mut [u64], terms: &[(&[u64], &[u64])], last: Option<u64>) {
         for (j, o) in out.iter_mut().enumerate() {
             let (mut lo, mut hi) = (0, 0);
             for (x, y) in terms {
                 accumulate(&mut lo, &mut hi, x[j], y[j]);
             }
             let r = m.mont_reduce(lo, hi, terms.len());
-            *o = if plain { m.to_mont(r) } else { r };
+            *o = last.map_or(r, |c| m.mont_mul(r, c));
         }
     }
 
@@ -332,8 +338,8 @@ mod tests {
                 let c = xs[0][1];
                 let run = |b: Backend| {
                     let mut outs = vec![vec![0; n]; 10];
-                    dot(b, &m, &mut outs[0], &pairs, false);
-                    dot(b, &m, &mut outs[1], &pairs, true);
+                    dot(b, &m, &mut outs[0], &pairs, None);
+                    dot(b, &m, &mut outs[1], &pairs, Some(3));
                     let (l, r) = outs.split_at_mut(3);
                     dot_pair(b, &m, &mut l[2], &mut r[0], &triples);
                     sub_mul_add(b, &m, &mut outs[4], &xs[0], &xs[1], c, None);
@@ -354,7 +360,7 @@ mod tests {
                     rounded_weighted_sum(b, &mut outs[8], &ys, &vec![1.0 / q as f64; ys.len()]);
                     let v = outs[8].clone();
                     linear_combination(b, &m, &mut outs[9], &ys, &xs[1][..ys.len().min(n)], &v, c);
-                    for count in 1..7 {
+                    for count in 1..=GROUP + 1 {
                         let mut many = vec![vec![0; n]; count];
                         let mut rows: Vec<_> = many
                             .iter_mut()
@@ -379,7 +385,7 @@ mod tests {
                     assert!(run(backend) == a, "{}", backend.name());
                 }
                 let sum = pairs.iter().fold(0, |s, (x, y)| m.add(s, m.mul(x[5], y[5])));
-                assert_eq!(a[1][5], sum);
+                assert_eq!(a[1][5], m.mul(3, sum));
             }
         }
     }

@@ -1,0 +1,189 @@
+//! The first half of a key switch: a polynomial is cut into digits, and the digits are raised to `Q_l P`.
+
+use super::context::{Context, GadgetTables};
+use super::keys::SwitchKey;
+use super::par;
+use crate::math::poly::RnsPoly;
+
+/// A polynomial cut into digits: premultiplied coefficients and the correction counts of base conversion.
+pub(super) struct Digits<'a> {
+    /// The polynomial itself, transformed: what its digits are modulo their own primes.
+    own: Vec<&'a [u64]>,
+    ys: RnsPoly,
+    vs: RnsPoly,
+    pub level: usize,
+    pub tables: &'a GadgetTables,
+    /// All digits at all moduli, if many products share them: limb `position * count + j`.
+    raised: Option<RnsPoly>,
+}
+
+impl Digits<'_> {
+    /// Number of digits.
+    pub fn count(&self) -> usize {
+        self.vs.limbs()
+    }
+
+    /// Whether modulus number `t` is one of those that digit `j` consists of.
+    fn owns(&self, j: usize, t: usize) -> bool {
+        t <= self.level && t / self.tables.gadget.alpha == j
+    }
+
+    /// What digits other than `t`'s own are to be raised into at the moduli of `group`, unless they are there already.
+    fn blank<'s>(&'s self, context: &Context, group: &[usize]) -> Raised<'s> {
+        match &self.raised {
+            Some(all) => Raised::Shared(all),
+            None => Raised::Here(context.scratch_poly(group.len() * self.count())),
+        }
+    }
+}
+
+/// Raised digits at a group of moduli.
+pub(super) enum Raised<'a> {
+    /// Limb `k * count + j` is digit `j` at the group's modulus `k`.
+    Here(RnsPoly),
+    /// The same for all positions of the basis.
+    Shared(&'a RnsPoly),
+}
+
+/// Consecutive moduli that are converted to together, each group with the position of its first.
+pub(super) fn grouped(basis: &[usize]) -> impl Iterator<Item = (usize, &[usize])> {
+    let mut at = 0;
+    par::groups(basis.len()).map(move |size| {
+        let first = at;
+        at += size;
+        (first, basis.get(first..at).unwrap_or(&[]))
+    })
+}
+
+impl Context {
+    /// A polynomial with arbitrary contents in recycled memory.
+    pub(super) fn scratch_poly(&self, limbs: usize) -> RnsPoly {
+        RnsPoly::recycled(self.n, limbs, &self.scratch)
+    }
+
+    /// Cut the transformed polynomial `c` (limbs `q_0..q_level`) into digits as keys with these tables expect.
+    pub(super) fn digits_of<'a>(&self, c: &'a RnsPoly, level: usize, tables: &'a GadgetTables) -> Digits<'a> {
+        let alpha = tables.gadget.alpha;
+        let own: Vec<&[u64]> = c.iter().take(level + 1).collect();
+        let mut ys = self.scratch_poly(level + 1);
+        let mut vs = self.scratch_poly((level + 1).div_ceil(alpha));
+        let converter = |j: usize| {
+            let present = alpha.min(level + 1 - j * alpha);
+            tables.raise.get(j).and_then(|c| c.get(present - 1))
+        };
+        let work: Vec<_> = ys.limbs_mut().into_iter().zip(&own).zip(&self.plans).enumerate().collect();
+        par::for_each(work, |(i, ((y, x), plan))| {
+            let factor = converter(i / alpha).and_then(|c| c.premultipliers().get(i % alpha));
+            plan.inverse_from(y, x, factor.copied().unwrap_or(1));
+        });
+        let limbs = ys.iter().collect::<Vec<_>>();
+        let work: Vec<_> = vs.limbs_mut().into_iter().zip(limbs.chunks(alpha)).enumerate().collect();
+        par::for_each(work, |(j, (v, ys))| {
+            if let Some(c) = converter(j) {
+                c.correction(self.backend, ys, v);
+            }
+        });
+        Digits { own, ys, vs, level, tables, raised: None }
+    }
+
+    /// Raise all digits now, for many products with them.
+    pub(super) fn raise_all(&self, digits: &mut Digits<'_>) {
+        let basis = self.extended_basis(digits.level, digits.tables.gadget.specials);
+        let count = digits.count();
+        let mut raised = self.scratch_poly(basis.len() * count);
+        let mut limbs = raised.limbs_mut().into_iter();
+        let work: Vec<_> =
+            grouped(&basis).map(|(_, g)| (g, limbs.by_ref().take(g.len() * count).collect())).collect();
+        par::for_each(work, |(group, mut outs): (_, Vec<&mut [u64]>)| {
+            self.convert_group(digits, group, &mut outs);
+            for (t, limbs) in group.iter().zip(outs.chunks_mut(count.max(1))) {
+                self.transform_at(digits, *t, limbs);
+            }
+        });
+        digits.raised = Some(raised);
+    }
+
+    /// The digits modulo each modulus number of `group`, transformed.
+    pub(super) fn raise_group<'d>(&self, digits: &'d Digits<'_>, group: &[usize]) -> Raised<'d> {
+        let mut raised = self.convert_digits(digits, group);
+        for (k, t) in group.iter().enumerate() {
+            self.transform_digits(digits, &mut raised, k, *t);
+        }
+        raised
+    }
+
+    /// The first step of [`Context::raise_group`]: all conversions, one pass over the digits for the whole group.
+    pub(super) fn convert_digits<'d>(&self, digits: &'d Digits<'_>, group: &[usize]) -> Raised<'d> {
+        let mut raised = digits.blank(self, group);
+        if let Raised::Here(limbs) = &mut raised {
+            self.convert_group(digits, group, &mut limbs.limbs_mut());
+        }
+        raised
+    }
+
+    /// The second step at modulus number `t`, the group's `k`.
+    pub(super) fn transform_digits(&self, digits: &Digits<'_>, raised: &mut Raised<'_>, k: usize, t: usize) {
+        if let Raised::Here(limbs) = raised {
+            let count = digits.count();
+            let mut limbs: Vec<_> = limbs.iter_mut().skip(k * count).take(count).collect();
+            self.transform_at(digits, t, &mut limbs);
+        }
+    }
+
+    fn transform_at(&self, digits: &Digits<'_>, t: usize, limbs: &mut [&mut [u64]]) {
+        let Some(plan) = self.plans.get(t) else { return };
+        for (j, limb) in limbs.iter_mut().enumerate() {
+            if !digits.owns(j, t) {
+                plan.forward(limb);
+            }
+        }
+    }
+
+    fn convert_group(&self, digits: &Digits<'_>, group: &[usize], out: &mut [&mut [u64]]) {
+        let alpha = digits.tables.gadget.alpha;
+        let count = digits.count();
+        let mut by_digit: Vec<Vec<(usize, &mut [u64])>> = (0..count).map(|_| Vec::new()).collect();
+        for (t, limbs) in group.iter().zip(out.chunks_mut(count.max(1))) {
+            for ((j, limb), list) in limbs.iter_mut().enumerate().zip(&mut by_digit) {
+                if !digits.owns(j, *t) {
+                    list.push((*t, &mut **limb));
+                }
+            }
+        }
+        for (j, targets) in by_digit.into_iter().enumerate() {
+            let range = j * alpha..((j + 1) * alpha).min(digits.level + 1);
+            let converter = digits.tables.raise.get(j).and_then(|c| c.get(range.len().wrapping_sub(1)));
+            let Some(converter) = converter else { continue };
+            let ys: Vec<&[u64]> = range.map(|i| digits.ys.limb(i)).collect();
+            converter.convert_many(self.backend, targets, &ys, digits.vs.limb(j));
+        }
+    }
+
+    /// Digits at modulus number `t`, which is `position` in the basis and the group's `k`.
+    pub(super) fn digits_at<'d>(
+        &self,
+        digits: &'d Digits<'_>,
+        raised: &'d Raised<'_>,
+        (position, k, t): (usize, usize, usize),
+    ) -> Vec<&'d [u64]> {
+        let count = digits.count();
+        let (limbs, first) = match raised {
+            Raised::Here(limbs) => (limbs, k * count),
+            Raised::Shared(all) => (*all, position * count),
+        };
+        let own = digits.own.get(t).copied().unwrap_or(&[]);
+        (0..count).map(|j| if digits.owns(j, t) { own } else { limbs.limb(first + j) }).collect()
+    }
+
+    /// What [`vector::dot_pair`] multiplies at modulus number `t`.
+    pub(super) fn terms<'k>(
+        &self,
+        parts: &[&'k [u64]],
+        key: &'k SwitchKey,
+        t: usize,
+    ) -> Vec<(&'k [u64], &'k [u64], &'k [u64])> {
+        let position = if t <= self.max_level() { t } else { t - self.max_level() + key.level };
+        let pair = |j: usize| key.pair(position, j);
+        parts.iter().enumerate().map(|(j, x)| (*x, pair(j).0, pair(j).1)).collect()
+    }
+}
