@@ -1,5 +1,6 @@
 //! 64-byte aligned word buffers, large ones in huge pages, and a pool that recycles them.
 
+use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -148,10 +149,10 @@ impl DerefMut for AlignedWords {
 #[derive(Clone, Default)]
 pub struct BufferPool(Arc<Mutex<Free>>);
 
-/// Returned buffers and their total size.
+/// Returned buffers, the last one at the end, and their total size.
 #[derive(Default)]
 struct Free {
-    buffers: Vec<Lines>,
+    buffers: VecDeque<Lines>,
     lines: usize,
 }
 
@@ -166,7 +167,7 @@ impl BufferPool {
         let found = {
             let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let fit = free.buffers.iter().rposition(|b| b.len() >= want && b.len() <= want + want / 4);
-            let found = fit.map(|i| free.buffers.swap_remove(i));
+            let found = fit.and_then(|i| free.buffers.remove(i));
             free.lines -= found.as_ref().map_or(0, Lines::len);
             found
         };
@@ -176,9 +177,15 @@ impl BufferPool {
 
     fn give(&self, lines: Lines) {
         let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.lines + lines.len() <= KEEP_LINES && free.buffers.len() < 1024 {
-            free.lines += lines.len();
-            free.buffers.push(lines);
+        if lines.len() > KEEP_LINES {
+            return;
+        }
+        free.lines += lines.len();
+        free.buffers.push_back(lines);
+        // What lay longest goes: buffers of a level that is done with must not keep those of the next one out.
+        while free.lines > KEEP_LINES || free.buffers.len() > 1024 {
+            let Some(oldest) = free.buffers.pop_front() else { return };
+            free.lines -= oldest.len();
         }
     }
 }
