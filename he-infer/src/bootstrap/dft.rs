@@ -27,46 +27,60 @@ struct Matrix {
     diagonals: BTreeMap<usize, (Vec<f64>, Vec<f64>)>,
 }
 
-/// The matrices of the transform over `2^groups.sum()` slots in the order of application, the entries of each multiplied by
-/// `factor`. `groups` lists how many stages each takes, in that order.
-pub(super) fn matrices(direction: Direction, groups: &[usize], factor: f64) -> Vec<Diagonals> {
+/// One matrix before its numbers: which stages it merges, and by how much its offsets are moved up.
+pub(super) struct Merged {
+    /// Stages in the order of application.
+    pub stages: Vec<usize>,
+    /// The lowest of them; offsets are multiples of `2^(lowest - 1)`.
+    pub lowest: usize,
+    pub offset: usize,
+}
+
+/// How the transform over `2^groups.sum()` slots is cut into matrices, in the order of application. `groups` lists how many
+/// stages each takes, in that order.
+pub(super) fn merged(direction: Direction, groups: &[usize]) -> Vec<Merged> {
     let log_slots: usize = groups.iter().sum();
     let slots = 1usize << log_slots;
-    let forward = direction == Direction::SlotsToCoefficients;
     let mut order: Vec<usize> = (1..=log_slots).collect();
-    if !forward {
+    if direction == Direction::CoefficientsToSlots {
         order.reverse();
     }
-    let mut total_offset = 0;
     let mut stages = order.into_iter();
-    let mut merged: Vec<(Matrix, usize, usize)> = Vec::new();
-    for &size in groups {
-        let taken: Vec<usize> = stages.by_ref().take(size).collect();
-        let lowest = taken.iter().copied().min().unwrap_or(1);
-        let product = taken.iter().map(|s| stage(*s, slots, forward)).reduce(|acc, next| next.after(&acc));
-        merged.extend(product.map(|m| (m, lowest, size)));
-    }
     // The offset of the group of lowest stride is a full turn of that group, those in between one stride less, so that the
     // sum is a multiple of the highest stride, whose matrix wraps around and can take any offset.
-    let offset = |lowest: usize, size: usize| match lowest {
-        _ if lowest + size > log_slots => 0,
-        1 => 1 << size,
-        _ => ((1 << size) - 1) << (lowest - 1),
-    };
-    let wanted: usize = merged.iter().map(|(_, lowest, size)| offset(*lowest, *size)).sum();
-    merged
-        .into_iter()
-        .map(|(mut m, lowest, size)| {
-            let own = if lowest + size > log_slots {
-                (slots - wanted % slots) % slots
-            } else {
-                offset(lowest, size)
+    let mut merged: Vec<Merged> = groups
+        .iter()
+        .map(|&size| {
+            let stages: Vec<usize> = stages.by_ref().take(size).collect();
+            let lowest = stages.iter().copied().min().unwrap_or(1);
+            let offset = match lowest {
+                _ if lowest + size > log_slots => 0,
+                1 => 1 << size,
+                _ => ((1 << size) - 1) << (lowest - 1),
             };
-            m.scale(factor);
-            total_offset = (total_offset + own) % slots;
-            m.into_diagonals(1 << (lowest - 1), own, total_offset)
+            Merged { stages, lowest, offset }
         })
-        .collect()
+        .collect();
+    let wanted: usize = merged.iter().map(|m| m.offset).sum();
+    let highest = merged.iter_mut().filter(|m| m.lowest + m.stages.len() > log_slots);
+    highest.for_each(|m| m.offset = (slots - wanted % slots) % slots);
+    merged
+}
+
+/// The matrices of the transform over `2^groups.sum()` slots in the order of application, the entries of each multiplied by
+/// `factor`.
+pub(super) fn matrices(direction: Direction, groups: &[usize], factor: f64) -> Vec<Diagonals> {
+    let slots = 1usize << groups.iter().sum::<usize>();
+    let forward = direction == Direction::SlotsToCoefficients;
+    let mut total_offset = 0;
+    let mut diagonals = |m: Merged| {
+        let stages = m.stages.iter().map(|s| stage(*s, slots, forward));
+        let mut matrix = stages.reduce(|acc, next| next.after(&acc))?;
+        matrix.scale(factor);
+        total_offset = (total_offset + m.offset) % slots;
+        Some(matrix.into_diagonals(1 << (m.lowest - 1), m.offset, total_offset))
+    };
+    merged(direction, groups).into_iter().filter_map(&mut diagonals).collect()
 }
 
 /// `F_s` or its inverse.

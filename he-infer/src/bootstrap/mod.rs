@@ -9,12 +9,15 @@
 //! imaginary part. Slots must lie in [-1, 1]; larger ones come back wrong, without a warning: the planner divides by the
 //! calibrated bound first.
 
+mod cost;
 mod dft;
 mod eval_mod;
+mod sparsity;
 
 use crate::HeError;
 use crate::ckks::{Ciphertext, CkksError, Context, EvalKeys, KeySpec, LinearTransform, NoiseModel};
-use crate::slots::CkksSlots;
+use crate::slots::{CkksSlots, cheapest_plan};
+pub use cost::{BootstrapCost, MatrixCost};
 use dft::Direction;
 use eval_mod::EvalMod;
 
@@ -78,22 +81,9 @@ impl<'a> Bootstrapper<'a> {
     /// [`CkksError::Bootstrap`] if the chain or the groups do not fit, or an encoding error.
     pub fn new(context: &'a Context, params: &BootstrapParams) -> Result<Self, HeError> {
         let (down_groups, up_groups) = (&params.slots_to_coefficients, &params.coefficients_to_slots);
-        let log_slots = context.slots().ilog2() as usize;
-        let stages = |groups: &[usize]| groups.iter().sum::<usize>();
-        for groups in [down_groups, up_groups] {
-            if stages(groups) != log_slots || groups.contains(&0) {
-                let detail =
-                    format!("groups {groups:?} do not add up to the {log_slots} stages of the transform");
-                return Err(CkksError::Bootstrap { detail }.into());
-            }
-        }
         let eval_mod = EvalMod::new(params.range, params.log_ratio, params.degree, params.doublings);
-        let (top, need) = (context.max_level(), up_groups.len() + eval_mod.depth() + down_groups.len());
-        if top <= need {
-            let detail =
-                format!("{need} levels are needed and at least one for the application, the chain has {top}");
-            return Err(CkksError::Bootstrap { detail }.into());
-        }
+        let top = context.max_level();
+        check_levels(params, context.slots(), top, eval_mod.depth())?;
         let q0 = context.modulus_at(0).unwrap_or(1) as f64;
         let p0 = context.literal().p.first().map_or(1.0, |p| *p as f64);
         if p0 < q0 / 2.0 {
@@ -106,7 +96,8 @@ impl<'a> Bootstrapper<'a> {
         for (i, m) in dft::matrices(Direction::SlotsToCoefficients, down_groups, 1.0).iter().enumerate() {
             let level = down_groups.len() - i;
             let out = if level == 1 { start } else { delta };
-            down.push(context.linear_transform(m, level, delta, out, babies(m.diagonals.len()))?);
+            let plan = cheapest_plan(context.literal(), level, &m.sparsity());
+            down.push(context.linear_transform(m, level, delta, out, plan)?);
         }
         let constant = (0.5 / params.range as f64).powf(1.0 / up_groups.len() as f64);
         let reduced_at = top - up_groups.len();
@@ -114,7 +105,8 @@ impl<'a> Bootstrapper<'a> {
         let mut up = Vec::new();
         for (i, m) in dft::matrices(Direction::CoefficientsToSlots, up_groups, constant).iter().enumerate() {
             let out = if i + 1 == up_groups.len() { wide } else { q0 };
-            up.push(context.linear_transform(m, top - i, q0, out, babies(m.diagonals.len()))?);
+            let plan = cheapest_plan(context.literal(), top - i, &m.sparsity());
+            up.push(context.linear_transform(m, top - i, q0, out, plan)?);
         }
         Ok(Self { context, down, up, eval_mod, log_ratio: params.log_ratio, reduced_at })
     }
@@ -226,11 +218,22 @@ impl<'a> Bootstrapper<'a> {
 /// 25 for sums of the polynomial, 17 for `T_8`, and the angle doublings); for the worst integer 125, both as measured at `2^16`.
 const GAIN: f64 = 125.0;
 
-/// Baby steps for a matrix of this many diagonals: hoisted babies cost a third of a giant.
-fn babies(diagonals: usize) -> usize {
-    match diagonals {
-        0..=8 => 4,
-        9..=16 => 4,
-        _ => 8,
+/// Whether the groups fit the ring, and all matrices and the modular reduction a chain with `top` levels.
+fn check_levels(params: &BootstrapParams, slots: usize, top: usize, depth: usize) -> Result<(), CkksError> {
+    let (down, up) = (&params.slots_to_coefficients, &params.coefficients_to_slots);
+    let log_slots = slots.ilog2() as usize;
+    for groups in [down, up] {
+        if groups.iter().sum::<usize>() != log_slots || groups.contains(&0) {
+            let detail =
+                format!("groups {groups:?} do not add up to the {log_slots} stages of the transform");
+            return Err(CkksError::Bootstrap { detail });
+        }
     }
+    let need = up.len() + depth + down.len();
+    if top <= need {
+        let detail =
+            format!("{need} levels are needed and at least one for the application, the chain has {top}");
+        return Err(CkksError::Bootstrap { detail });
+    }
+    Ok(())
 }

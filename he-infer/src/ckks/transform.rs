@@ -1,9 +1,9 @@
-//! Linear maps on slots, double-hoisted: `y = sum_i d_i * rot_i(x)` with baby and giant steps (Halevi, Shoup 2014, 2018;
-//! Bossuat et al. 2021).
+//! Linear maps on slots, hoisted once or twice ([`Hoisting`]): `y = sum_i d_i * rot_i(x)` with baby and giant steps
+//! (Halevi, Shoup 2014, 2018; Bossuat et al. 2021).
 //!
-//! Offsets are `(g n1 + b) stride`. The babies' rotations are kept over `Q_l P`, multiplied there with plaintexts over the same
-//! basis, and only the sums of the giants are divided by `P`; giants are joined by Horner's rule, so that one key serves
-//! them all:
+//! Offsets are `(g n1 + b) stride`. Double-hoisted, the babies' rotations are kept over `Q_l P`, multiplied there with plaintexts
+//! over the same basis, and only the sums of the giants are divided by `P`; giants are joined by Horner's rule, so that one
+//! key serves them all:
 //!
 //! ```text
 //! y = B_0 + rot(B_1 + rot(B_2 + ...)),   B_g = sum_b rot_(-g n1 stride)(d_(g n1 + b)) * rot_(b stride)(x)
@@ -18,6 +18,7 @@ use super::ciphertext::Ciphertext;
 use super::context::{Context, GadgetTables, check_scales};
 use super::digits::grouped;
 use super::error::CkksError;
+use super::hoisting::{Hoisting, TransformPlan, log_run};
 use super::keys::{EvalKeys, KeyName, SwitchKey};
 use super::par;
 use crate::math::poly::RnsPoly;
@@ -37,17 +38,21 @@ pub struct Diagonals {
 pub struct LinearTransform {
     level: usize,
     scale_in: f64,
-    scale_out: f64,
+    pub(super) scale_out: f64,
+    /// Scale of the plaintexts.
+    pub(super) plain_scale: f64,
+    hoisting: Hoisting,
     /// Steps of the baby rotations (the first is 0) and of the giant one.
-    babies: Vec<i32>,
-    giant: i32,
+    pub(super) babies: Vec<i32>,
+    pub(super) giant: i32,
     /// `sums[g]`: `(baby, plaintext)`.
-    sums: Vec<Vec<(usize, Compact)>>,
+    pub(super) sums: Vec<Vec<(usize, Compact)>>,
     id: u64,
 }
 
-/// A plaintext over `q_0..q_level, p_0..` in Montgomery form, one residue per run of `2^log_run` equal ones.
-struct Compact {
+/// A plaintext over `q_0..q_level`, and `p_0..` for double hoisting, in Montgomery form, one residue per run of `2^log_run`
+/// equal ones.
+pub(super) struct Compact {
     limbs: Vec<Vec<u64>>,
     log_run: u32,
 }
@@ -78,8 +83,8 @@ impl LinearTransform {
 }
 
 impl Context {
-    /// Prepare `matrix` for ciphertexts at `level` with `scale_in`; results have exactly `scale_out`. `babies` is the number
-    /// of baby steps (a power of two).
+    /// Prepare `matrix` for ciphertexts at `level` with `scale_in`; results have exactly `scale_out`. The cheapest `plan` is
+    /// found by [`crate::slots::cheapest_plan`].
     ///
     /// # Errors
     /// Level 0 or above the top, scales that leave no room, non-finite entries.
@@ -89,7 +94,7 @@ impl Context {
         level: usize,
         scale_in: f64,
         scale_out: f64,
-        babies: usize,
+        plan: TransformPlan,
     ) -> Result<LinearTransform, CkksError> {
         const OP: &str = "linear_transform";
         self.check_level(OP, level)?;
@@ -98,7 +103,11 @@ impl Context {
             _ => return Err(CkksError::NoLevelLeft { operation: OP }),
         };
         let scale = scale_out * q / scale_in;
-        let babies = babies.clamp(1, matrix.diagonals.len().next_power_of_two());
+        let babies = plan.babies.clamp(1, matrix.diagonals.len().next_power_of_two());
+        let specials = match plan.hoisting {
+            Hoisting::Single => 0,
+            Hoisting::Double => self.gadget_tables(level).gadget.specials,
+        };
         let step = |i: usize| self.normalise_step((i * matrix.stride % self.slots()) as i32);
         let chunks: Vec<_> = matrix.diagonals.chunks(babies).enumerate().collect();
         let sums = par::map(chunks, |(g, row)| {
@@ -106,7 +115,8 @@ impl Context {
             present
                 .map(|(b, (re, im))| {
                     let turned = |x: &[f64]| turn(x, g * babies * matrix.stride, self.slots());
-                    Ok((b, self.compact(&turned(re), &turned(im), re.len(), level, scale)?))
+                    let run = log_run(self.slots(), re.len());
+                    Ok((b, self.compact(&turned(re), &turned(im), run, (level, specials), scale)?))
                 })
                 .collect::<Result<Vec<_>, CkksError>>()
         });
@@ -117,6 +127,8 @@ impl Context {
             level,
             scale_in,
             scale_out,
+            plain_scale: scale,
+            hoisting: plan.hoisting,
             babies: babies_at,
             giant: step(babies),
             sums,
@@ -128,16 +140,12 @@ impl Context {
         &self,
         re: &[f64],
         im: &[f64],
-        period: usize,
-        level: usize,
+        log_run: u32,
+        (level, specials): (usize, usize),
         scale: f64,
     ) -> Result<Compact, CkksError> {
-        let tables = self.gadget_tables(level);
         let coefficients = self.encode_complex_coefficients(re, im, scale)?;
-        let poly = self.expand_extended(&coefficients, level, tables.gadget.specials)?;
-        // Kernels spread a residue over whole vectors of eight.
-        let run = self.slots() / period;
-        let log_run = if run < 8 { 0 } else { run.trailing_zeros() };
+        let poly = self.expand_extended(&coefficients, level, specials)?;
         let limbs = poly.iter().map(|l| l.iter().step_by(1 << log_run).copied().collect()).collect();
         Ok(Compact { limbs, log_run })
     }
@@ -159,6 +167,9 @@ impl Context {
             return Err(CkksError::LevelMismatch { operation: OP, left: ct.level, right: transform.level });
         }
         check_scales(OP, ct.scale, transform.scale_in)?;
+        if transform.hoisting == Hoisting::Single {
+            return self.apply_single_hoisted(transform, ct, keys);
+        }
         let tables = self.gadget_tables(ct.level);
         let find = |step: i32| {
             let key = keys.find(OP, KeyName::Rotation(step), ct.level)?;
@@ -232,7 +243,7 @@ impl Context {
         tables: &GadgetTables,
         (i, t): (usize, usize),
         parts: &[&[u64]],
-        mut outs: Vec<(&mut [u64], &mut [u64])>,
+        outs: Vec<(&mut [u64], &mut [u64])>,
     ) {
         let Some(plan) = self.plans.get(t) else { return };
         let (m, level) = (plan.modulus(), ct.level);
@@ -266,6 +277,19 @@ impl Context {
                 p.apply(self.backend, out1, u1);
             }
         }
+        let turned: Vec<_> = turned.iter().collect();
+        self.spread_sums(transform, (i, t), &turned, outs);
+    }
+
+    /// The giants' sums at modulus number `t`, limb `i` of the plaintexts, from both halves of every baby there.
+    pub(super) fn spread_sums(
+        &self,
+        transform: &LinearTransform,
+        (i, t): (usize, usize),
+        babies: &[&[u64]],
+        mut outs: Vec<(&mut [u64], &mut [u64])>,
+    ) {
+        let Some(plan) = self.plans.get(t) else { return };
         for start in (0..self.n).step_by(TILE) {
             let range = start..(start + TILE).min(self.n);
             for ((out0, out1), sum) in outs.iter_mut().zip(&transform.sums) {
@@ -274,12 +298,14 @@ impl Context {
                     .map(|(b, p)| {
                         let limb = p.limbs.get(i).map_or(&[][..], |l| l);
                         let plain = limb.get(start >> p.log_run..).unwrap_or(&[]);
-                        let turned = |k| turned.limb(2 * b + k).get(range.clone()).unwrap_or(&[]);
-                        vector::Spread { plain, log_run: p.log_run, x: turned(0), y: turned(1) }
+                        let half =
+                            |k: usize| babies.get(2 * b + k).and_then(|l: &&[u64]| l.get(range.clone()));
+                        let (x, y) = (half(0).unwrap_or(&[]), half(1).unwrap_or(&[]));
+                        vector::Spread { plain, log_run: p.log_run, x, y }
                     })
                     .collect();
                 if let (Some(o0), Some(o1)) = (out0.get_mut(range.clone()), out1.get_mut(range.clone())) {
-                    vector::dot_spread(self.backend, m, o0, o1, &terms);
+                    vector::dot_spread(self.backend, plan.modulus(), o0, o1, &terms);
                 }
             }
         }

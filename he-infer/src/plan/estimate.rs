@@ -1,6 +1,6 @@
 //! The price of a program before it is paid: seconds, bytes, rotations, bits, per node and in all.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::program::{Packing, PlannedNode, Program, Step};
 use crate::HeError;
@@ -8,45 +8,7 @@ use crate::ckks::KeySpec;
 use crate::kernels::polynomial::scheme_of;
 use crate::math::poly::limb_stride;
 use crate::run::{self, Observer, Prepared};
-use crate::slots::{CostCounter, CostVec, Tally};
-
-/// Seconds per element of each kind of work, on one thread.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CostTable {
-    /// What was measured: processor and instruction set.
-    pub machine: String,
-    /// One butterfly of a transform.
-    pub butterfly: f64,
-    /// One multiply-add of a base conversion.
-    pub conversion_mac: f64,
-    /// One multiply-add with a key.
-    pub key_mac: f64,
-    /// One multiply-add with a prepared plaintext.
-    pub plain_mac: f64,
-    /// One multiply-add with a scalar, blocked over ciphertexts.
-    pub scalar_mac: f64,
-    /// One element of other element-wise work.
-    pub pointwise: f64,
-    /// Encoding: seconds per butterfly of the encoder's complex transform.
-    pub encode: f64,
-    /// Key generation: seconds per word of a key.
-    pub key_word: f64,
-}
-
-impl CostTable {
-    /// Seconds of counted work at ring degree `n`.
-    pub fn seconds(&self, t: &Tally, n: usize) -> f64 {
-        let n = n as f64;
-        let transforms = t.ntts as f64 * 0.5 * n * n.log2() * self.butterfly;
-        let linear = t.conversion_macs as f64 * self.conversion_mac
-            + t.key_macs as f64 * self.key_mac
-            + t.plain_macs as f64 * self.plain_mac
-            + t.scalar_macs as f64 * self.scalar_mac
-            + t.pointwise as f64 * self.pointwise;
-        transforms + n * linear
-    }
-}
+use crate::slots::{CostCounter, CostTable, CostVec, Tally};
 
 /// The price of one node.
 #[derive(Clone, Debug, Serialize)]
@@ -178,6 +140,7 @@ fn working_bytes(program: &Program, node: &PlannedNode, n: usize) -> u64 {
 pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeError> {
     let params = program.chain.params.literal();
     let n = 1usize << params.log_n;
+    let costs = costs.at(params.log_n);
     let counter = program.counter();
     let prepared = Prepared::new(&counter, program)?;
     let mut per_node = PerNode { counter: &counter, before: counter.tally(), tallies: Vec::new() };
@@ -206,7 +169,7 @@ pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeErro
                 ciphertexts: program.vectors(node),
                 rotations: tally.rotations,
                 plaintexts,
-                seconds: costs.seconds(tally, n),
+                seconds: costs.seconds(tally),
                 weight_bytes,
                 bits: node.bits,
             }

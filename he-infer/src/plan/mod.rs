@@ -14,8 +14,9 @@ mod noise;
 mod params;
 mod program;
 
+pub use crate::slots::{CostTable, UnitCosts};
 pub use build::{PlanOptions, parameters, plan};
-pub use estimate::{CostTable, Estimate, NodeEstimate, estimate};
+pub use estimate::{Estimate, NodeEstimate, estimate};
 pub use layout::{Grid, Layout};
 pub use linear::{Giant, LinearMap, Term};
 pub use params::Chain;

@@ -1,136 +1,227 @@
 //! Measures this machine once, so that estimates are in its seconds.
+//!
+//! Operations of the engine are timed at two levels of each ring and counted by running the same lines on [`CostCounter`];
+//! the unit costs are those that explain the times best (`fit`). So whatever the counts leave out, like reading keys and
+//! tables from memory, is spread over the units that go with it.
 
-use std::time::Instant;
+mod fit;
+
+use cpu_time::ThreadTime;
 
 use crate::HeError;
-use crate::ckks::{self, Ciphertext, CkksError, CkksParams, Context, KeySpec, PlaintextMul};
-use crate::math::backend::Backend;
-use crate::math::modulus::Modulus;
-use crate::math::ntt::Plan;
+use crate::ckks::{
+    self, Ciphertext, CkksParams, Context, Diagonals, EvalKeys, Hoisting, KeySpec, LinearTransform,
+    ParamsLiteral, PlaintextMul, TransformPlan,
+};
 use crate::math::sampling::os_rng;
-use crate::plan::CostTable;
-use crate::slots::{CkksSlots, CostCounter, CostVec, SlotEvaluator, Tally};
+use crate::plan::{CostTable, UnitCosts};
+use crate::slots::{CkksSlots, CostCounter, CostVec, SlotEvaluator, Tally, transform_tally};
+use fit::{Sample, fit};
 
-/// Level at which costs are measured: the middle of the S14 preset, where small networks spend their time.
-const LEVEL: usize = 5;
-/// Rotations of one hoisted measurement.
-const HOISTED: usize = 9;
-/// Terms of one plaintext sum.
-const TERMS: usize = 24;
+/// Ring degrees (log₂) at which costs can be measured.
+pub const RINGS: [u32; 4] = [13, 14, 15, 16];
+/// Rotations of one hoisted measurement; as many keys alternate, as they do in programs.
+const STEPS: [i32; 4] = [1, 2, 3, 4];
+/// Vectors of a plaintext sum: a 3 by 3 kernel.
+const TERMS: usize = 9;
+/// Rounds over all operations at ring degree `2^16`, doubled for each halving. The fastest time of each operation counts, since
+/// other work on the machine only ever adds; operations take turns, so that none finds its keys in the cache.
+const ROUNDS: usize = 5;
 
-/// Fastest of a few repetitions: other work on the machine only ever adds.
-fn best<T>(repeat: usize, mut f: impl FnMut() -> Result<T, HeError>) -> Result<f64, HeError> {
-    let mut best = f64::INFINITY;
-    for _ in 0..repeat {
-        let started = Instant::now();
-        let value = f()?;
-        best = best.min(started.elapsed().as_secs_f64());
-        drop(value);
-    }
-    Ok(best)
+/// What is measured at one ring degree: a preset, cut off above the second of two levels to save tables and keys.
+struct Setting {
+    literal: ParamsLiteral,
+    levels: [usize; 2],
 }
 
-/// Work counted by `f`.
-fn count(
-    context: &Context,
-    f: impl Fn(&CostCounter, CostVec) -> Result<(), HeError>,
-) -> Result<Tally, HeError> {
-    let counter = CostCounter::of(context.literal());
-    f(&counter, CostVec { level: LEVEL, scale: context.default_scale() })?;
-    Ok(counter.tally())
+fn setting(log_n: u32) -> Setting {
+    let (mut literal, levels) = match log_n {
+        ..=13 => (ckks::s13d(), [2, 4]),
+        14 => (ckks::s14(), [3, 6]),
+        15 => (ckks::m15(), [4, 12]),
+        _ => (ckks::d16(), [5, 20]),
+    };
+    literal.q.truncate(levels[1] + 1);
+    Setting { literal, levels }
 }
 
-/// Measure all costs on the current thread in about half a second; `machine` names the processor in tables.
+/// Measure costs at the ring degrees `2^log_n` asked for (the nearest of [`RINGS`]) on the current thread: tenths of a second each,
+/// at 16 some seconds and half a gigabyte. `machine` names the processor in tables.
 ///
 /// # Errors
 /// A system without randomness.
-pub fn calibrate(machine: &str) -> Result<CostTable, HeError> {
+pub fn calibrate(machine: &str, log_n: &[u32]) -> Result<CostTable, HeError> {
+    let wanted = |ring: &u32| log_n.iter().any(|l| (*l).clamp(13, 16) == *ring);
+    let measure = || RINGS.into_iter().filter(wanted).map(ring).collect::<Result<Vec<_>, _>>();
     // One thread, whatever pool the caller is in.
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
-    match pool {
-        Ok(pool) => pool.install(|| measure(machine)),
-        Err(_) => measure(machine),
+    let rings = match rayon::ThreadPoolBuilder::new().num_threads(1).build() {
+        Ok(pool) => pool.install(measure),
+        Err(_) => measure(),
+    }?;
+    Ok(CostTable { machine: machine.into(), rings })
+}
+
+/// CPU seconds of this thread in `f`: on a busy machine the wall would count waiting.
+fn time<T>(f: impl FnOnce() -> Result<T, HeError>) -> Result<f64, HeError> {
+    let started = ThreadTime::now();
+    let value = f()?;
+    let seconds = started.elapsed().as_secs_f64();
+    drop(value);
+    Ok(seconds)
+}
+
+/// Fastest of a few repetitions.
+fn best<T>(repeat: usize, mut f: impl FnMut() -> Result<T, HeError>) -> Result<f64, HeError> {
+    (0..repeat).try_fold(f64::INFINITY, |best, _| Ok(time(&mut f)?.min(best)))
+}
+
+/// Operations written once for ciphertexts and for the counter.
+#[derive(Clone, Copy, Debug)]
+enum Probe {
+    Add,
+    Rescale,
+    Rotate,
+    Hoisted,
+    Product,
+    Sum,
+}
+
+/// In this order: a rotation after much else has gone through the caches, as in a program.
+const PROBES: [Probe; 6] =
+    [Probe::Rotate, Probe::Product, Probe::Rescale, Probe::Hoisted, Probe::Add, Probe::Sum];
+
+impl Probe {
+    fn run<E: SlotEvaluator>(self, e: &E, x: &[E::Vec], factors: &[E::Factor]) -> Result<(), HeError> {
+        let first = x.first().ok_or(HeError::EmptySum)?;
+        match self {
+            Probe::Add => e.add(first, first).map(drop),
+            Probe::Rescale => e.rescale(first).map(drop),
+            Probe::Rotate => STEPS.iter().take(1).try_for_each(|s| e.rotate(first, *s).map(drop)),
+            Probe::Hoisted => e.rotate_many(first, &STEPS).map(drop),
+            Probe::Product => e.mul(first, first).map(drop),
+            Probe::Sum => factors
+                .chunks(TERMS)
+                .try_for_each(|row| e.dot_plain(&x.iter().zip(row).collect::<Vec<_>>()).map(drop)),
+        }
     }
 }
 
-/// Seconds of one butterfly: a transform in place, in cache, as key switching does them.
-fn butterfly(context: &Context) -> Result<f64, HeError> {
-    let (n, q) = (context.n(), context.modulus_at(1).unwrap_or(3));
-    let plan = Modulus::new(q).and_then(|m| Plan::new(n, m, Backend::detect()));
-    let Some(plan) = plan else { return Err(CkksError::Tables { prime: q }.into()) };
-    let mut data: Vec<u64> = (0..n as u64).collect();
-    let seconds = best(50, || {
-        plan.forward(&mut data);
-        Ok(())
-    })?;
-    Ok(seconds / (0.5 * n as f64 * (n as f64).log2()))
+/// A linear map and how it is carried out.
+struct MapProbe {
+    diagonals: Diagonals,
+    plan: TransformPlan,
 }
 
-fn measure(machine: &str) -> Result<CostTable, HeError> {
+impl MapProbe {
+    /// `count` diagonals of the given period in sums of four.
+    fn new(count: usize, period: usize, hoisting: Hoisting) -> Self {
+        let diagonal = |i: usize| (vec![0.5 + i as f64 / 64.0; period], vec![0.25; period]);
+        let diagonals = (0..count).map(|i| Some(diagonal(i))).collect();
+        Self { diagonals: Diagonals { stride: 1, diagonals }, plan: TransformPlan { babies: 4, hoisting } }
+    }
+}
+
+/// Everything prepared at one level.
+struct Bench<'a> {
+    context: &'a Context,
+    keys: EvalKeys,
+    level: usize,
+    inputs: Vec<Ciphertext>,
+    factors: Vec<PlaintextMul>,
+    maps: Vec<(LinearTransform, Tally)>,
+}
+
+impl Bench<'_> {
+    /// Time every operation once, keeping the fastest.
+    fn round(&self, samples: &mut [Sample]) -> Result<(), HeError> {
+        let e = CkksSlots::new(self.context, &self.keys);
+        let first = self.inputs.first().ok_or(HeError::EmptySum)?;
+        let mut samples = samples.iter_mut();
+        for (probe, sample) in PROBES.iter().zip(&mut samples) {
+            sample.seconds = sample.seconds.min(time(|| probe.run(&e, &self.inputs, &self.factors))?);
+        }
+        for ((map, _), sample) in self.maps.iter().zip(&mut samples) {
+            let seconds = time(|| Ok(self.context.apply_transform(map, first, &self.keys)?))?;
+            sample.seconds = sample.seconds.min(seconds);
+        }
+        Ok(())
+    }
+
+    /// Samples without times.
+    fn counted(&self) -> Result<Vec<Sample>, HeError> {
+        let vector = CostVec { level: self.level, scale: self.context.default_scale() };
+        let (x, factors) = (vec![vector; self.inputs.len()], vec![vector; self.factors.len()]);
+        let mut samples = Vec::new();
+        for probe in PROBES {
+            let counter = CostCounter::of(self.context.literal());
+            probe.run(&counter, &x, &factors)?;
+            samples.push(Sample { work: counter.tally(), seconds: f64::INFINITY });
+        }
+        let maps = self.maps.iter().map(|(_, t)| Sample { work: t.clone(), seconds: f64::INFINITY });
+        samples.extend(maps);
+        Ok(samples)
+    }
+}
+
+/// Unit costs at one of [`RINGS`].
+fn ring(log_n: u32) -> Result<UnitCosts, HeError> {
     let mut rng = os_rng()?;
-    let context = Context::new(&CkksParams::new(ckks::s14())?)?;
-    let n = context.n() as f64;
-    let transform = 0.5 * n * n.log2();
+    let Setting { literal, levels } = setting(log_n);
+    let context = Context::new(&CkksParams::new(literal)?)?;
     let secret = context.secret_key(&mut rng);
-    let steps: Vec<i32> = (1..=HOISTED as i32).collect();
-    let spec = KeySpec {
-        relin_level: Some(LEVEL),
-        rotations: steps.iter().map(|&s| (s, LEVEL)).collect(),
-        ..KeySpec::default()
-    };
-    let started = Instant::now();
-    let keys = context.eval_keys(&secret, &spec, &mut rng)?;
-    let key_word = started.elapsed().as_secs_f64() / (context.key_bytes(&spec)?.memory as f64 / 8.0);
-    let scale = context.default_scale();
+    let (n, scale) = (context.n() as f64, context.default_scale());
+    let transform = 0.5 * n * f64::from(log_n);
     let values: Vec<f64> = (0..context.slots()).map(|i| (i as f64 * 0.37).sin()).collect();
-    let plain = context.encode(&values, LEVEL, scale)?;
-    let fresh = context.encrypt_symmetric(&plain, &secret, &mut rng)?;
-    let x = context.expand_ciphertext(&fresh)?;
-    let e = CkksSlots::new(&context, &keys);
-
-    let butterfly = butterfly(&context)?;
-    let pointwise =
-        best(7, || e.add(&x, &x))? / (count(&context, |c, v| c.add(&v, &v).map(drop))?.pointwise as f64 * n);
-
-    // One rotation and many hoisted ones: the difference is the price of applying a key, the rest that of decomposing.
-    let once = best(5, || e.rotate(&x, 1))?;
-    let many = best(3, || e.rotate_many(&x, &steps))?;
-    let apply = (many - once) / (HOISTED as f64 - 1.0);
-    let one = count(&context, |c, v| c.rotate(&v, 1).map(drop))?;
-    let two = count(&context, |c, v| c.rotate_many(&v, &[1, 2]).map(drop))?;
-    let applied = two.since(&one);
-    let decomposed = one.since(&applied);
-    let rest = |seconds: f64, t: &Tally| (seconds - t.ntts as f64 * transform * butterfly).max(0.0) / n;
-    // Noise can swallow the difference; a multiply-add is never cheaper than a share of an addition in memory.
-    let conversion_mac =
-        (rest(once - apply, &decomposed) / decomposed.conversion_macs.max(1) as f64).max(pointwise * 0.1);
-    let key_mac = ((rest(apply, &applied) - conversion_mac * applied.conversion_macs as f64)
-        / applied.key_macs.max(1) as f64)
-        .max(pointwise * 0.1);
-
-    let encode_once = best(3, || Ok(context.encode_mul(&values, LEVEL, scale)?))?;
-    let encode = (encode_once - (LEVEL + 1) as f64 * transform * butterfly).max(0.0) / transform;
-    let factors: Vec<PlaintextMul> = (0..TERMS)
-        .map(|i| Ok(context.encode_mul(values.get(i..).unwrap_or_default(), LEVEL, scale)?))
-        .collect::<Result<_, HeError>>()?;
-    let inputs: Vec<Ciphertext> = vec![x.clone(); TERMS];
-    let terms: Vec<(&Ciphertext, &PlaintextMul)> = inputs.iter().zip(&factors).collect();
-    let plain_mac = best(5, || e.dot_plain(&terms))? / (2.0 * TERMS as f64 * (LEVEL + 1) as f64 * n);
-
-    let rows = vec![(0..TERMS).map(|i| (i, 0.5 + i as f64)).collect::<Vec<_>>(); TERMS];
+    let (mut benches, mut key_word) = (Vec::new(), f64::INFINITY);
+    for (i, level) in levels.into_iter().enumerate() {
+        let rotations = STEPS.iter().map(|&s| (s, level)).collect();
+        let spec = KeySpec { relin_level: Some(level), rotations, ..KeySpec::default() };
+        let started = ThreadTime::now();
+        let keys = context.eval_keys(&secret, &spec, &mut rng)?;
+        let words = context.key_bytes(&spec)?.memory as f64 / 8.0;
+        key_word = key_word.min(started.elapsed().as_secs_f64() / words);
+        let plain = context.encode(&values, level, scale)?;
+        let x = context.expand_ciphertext(&context.encrypt_symmetric(&plain, &secret, &mut rng)?)?;
+        // Plaintext sums only at the lower level, where networks spend their time.
+        let terms = if i == 0 { TERMS } else { 1 };
+        let factors = (0..2 * TERMS * (1 - i))
+            .map(|i| Ok(context.encode_mul(values.get(i..).unwrap_or_default(), level, scale)?));
+        let period = context.slots();
+        let maps = [
+            MapProbe::new(8, period, Hoisting::Double),
+            MapProbe::new(20, 64, Hoisting::Double),
+            MapProbe::new(12, period, Hoisting::Single),
+        ];
+        let maps = maps.into_iter().take(3 - i).map(|m| {
+            let work = transform_tally(context.literal(), level, &m.diagonals.sparsity(), m.plan);
+            Ok((context.linear_transform(&m.diagonals, level, scale, scale, m.plan)?, work))
+        });
+        benches.push(Bench {
+            context: &context,
+            keys,
+            level,
+            inputs: vec![x; terms],
+            factors: factors.collect::<Result<_, HeError>>()?,
+            maps: maps.collect::<Result<_, HeError>>()?,
+        });
+    }
+    let mut samples: Vec<Vec<Sample>> = benches.iter().map(Bench::counted).collect::<Result<_, _>>()?;
+    for _ in 0..ROUNDS << (16 - log_n.min(16)) {
+        for (bench, samples) in benches.iter().zip(&mut samples) {
+            bench.round(samples)?;
+        }
+    }
+    let samples: Vec<Sample> = samples.into_iter().flatten().filter(|s| s.work != Tally::default()).collect();
+    let mut costs = fit(log_n, &samples);
+    costs.key_word = key_word;
+    let level = levels[0];
+    let encode = best(3, || Ok(context.encode_mul(&values, level, scale)?))?;
+    costs.encode = (encode / transform - (level + 1) as f64 * costs.butterfly).max(0.1 * costs.butterfly);
+    let inputs = benches.first().map(|b| b.inputs.clone()).unwrap_or_default();
+    let rows = vec![(0..TERMS).map(|i| (i, 0.5 + i as f64)).collect::<Vec<_>>(); 4 * TERMS];
     let sums = best(3, || Ok(context.matrix_const(&inputs, &rows, 1024.0)?))?;
-    let scalar_mac = sums / (2.0 * (TERMS * TERMS) as f64 * (LEVEL + 1) as f64 * n);
-    Ok(CostTable {
-        machine: machine.into(),
-        butterfly,
-        conversion_mac,
-        key_mac,
-        plain_mac,
-        scalar_mac,
-        pointwise,
-        encode,
-        key_word,
-    })
+    costs.scalar_mac = sums / (8.0 * (TERMS * TERMS) as f64 * (level + 1) as f64 * n);
+    Ok(costs)
 }
 
 #[cfg(test)]
@@ -139,12 +230,14 @@ mod tests {
 
     #[test]
     fn every_cost_is_a_time() {
-        let c = calibrate("test").unwrap();
+        let table = calibrate("test", &[14]).unwrap();
+        let c = table.at(14);
         for (name, v) in [
             ("butterfly", c.butterfly),
             ("conversion", c.conversion_mac),
             ("key", c.key_mac),
             ("plain", c.plain_mac),
+            ("spread", c.spread_mac),
             ("scalar", c.scalar_mac),
             ("pointwise", c.pointwise),
             ("encode", c.encode),

@@ -5,7 +5,7 @@ mod client;
 mod executor;
 mod server;
 
-pub use calibrate::calibrate;
+pub use calibrate::{RINGS, calibrate};
 pub use client::Client;
 pub use executor::{NoObserver, Observer, Prepared, execute};
 pub use server::Server;

@@ -1,20 +1,11 @@
 //! The planned program without numbers: counts the work, and which rotation keys it needs at which levels.
 //!
-//! Counts follow the algorithms of `ckks::keyswitch` and friends; a table of seconds per unit (`plan::estimate`) turns them
-//! into time. With `L = level + 1` limbs, `K` special primes and digits `D_j` of at most `α` limbs:
-//!
-//! | operation | NTTs | base-conversion MACs / N | key or plaintext MACs / N |
-//! |---|---|---|---|
-//! | decompose | `L + Σ(L − D_j + K)` | `Σ D_j (L − D_j + K)` | |
-//! | inner product with a key | | | `2β(L + K)` |
-//! | divide by P (two polynomials) | `2(K + L)` | `2KL` | |
-//! | rescale | `2(1 + level)` | | |
-//!
-//! A product that is rescaled at once divides by `P·q` in one step: its rescaling adds no transforms.
+//! What each step counts is written in [`super::tally`]; unit costs ([`super::CostTable`]) turn counts into time.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use super::tally::Tally;
 use super::{Combination, ScalarMatrix, SlotEvaluator, check_combination, same_scale};
 use crate::HeError;
 use crate::ckks::{Gadget, ParamsLiteral};
@@ -26,52 +17,6 @@ pub struct CostVec {
     pub level: usize,
     /// Scale the ciphertext would have.
     pub scale: f64,
-}
-
-/// Work counted so far, in units of one length-N vector operation.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Tally {
-    /// Number-theoretic transforms of one limb.
-    pub ntts: u64,
-    /// Multiply-adds of base conversions, in limbs.
-    pub conversion_macs: u64,
-    /// Multiply-adds with keys, in limbs.
-    pub key_macs: u64,
-    /// Multiply-adds with prepared plaintexts, in limbs.
-    pub plain_macs: u64,
-    /// Multiply-adds with scalars, in limbs.
-    pub scalar_macs: u64,
-    /// Other element-wise work, in limbs.
-    pub pointwise: u64,
-    /// Rotations.
-    pub rotations: u64,
-    /// Products of two ciphertexts.
-    pub products: u64,
-    /// Relinearisations: sums of products share one.
-    pub relinearisations: u64,
-    /// Prepared plaintexts, in limbs (memory).
-    pub plain_limbs: u64,
-    /// Prepared plaintexts.
-    pub plains: u64,
-}
-
-impl Tally {
-    /// What was counted since `before`.
-    pub fn since(&self, before: &Tally) -> Tally {
-        Tally {
-            ntts: self.ntts - before.ntts,
-            conversion_macs: self.conversion_macs - before.conversion_macs,
-            key_macs: self.key_macs - before.key_macs,
-            plain_macs: self.plain_macs - before.plain_macs,
-            scalar_macs: self.scalar_macs - before.scalar_macs,
-            pointwise: self.pointwise - before.pointwise,
-            rotations: self.rotations - before.rotations,
-            products: self.products - before.products,
-            relinearisations: self.relinearisations - before.relinearisations,
-            plain_limbs: self.plain_limbs - before.plain_limbs,
-            plains: self.plains - before.plains,
-        }
-    }
 }
 
 #[derive(Default)]
@@ -132,29 +77,11 @@ impl CostCounter {
     }
 
     fn decompose(&self, level: usize) {
-        let (limbs, gadget) = (level + 1, self.gadget(level));
-        self.count(|t| {
-            t.ntts += limbs as u64;
-            let mut left = limbs;
-            while left > 0 {
-                let digit = left.min(gadget.alpha);
-                left -= digit;
-                let new = (limbs - digit + gadget.specials) as u64;
-                t.ntts += new;
-                t.conversion_macs += digit as u64 * new;
-            }
-        });
+        self.count(|t| t.decompose(level + 1, self.gadget(level)));
     }
 
     fn apply_key(&self, level: usize) {
-        let gadget = self.gadget(level);
-        let (limbs, special) = (level as u64 + 1, gadget.specials as u64);
-        let digits = limbs.div_ceil(gadget.alpha as u64);
-        self.count(|t| {
-            t.key_macs += 2 * digits * (limbs + special);
-            t.ntts += 2 * (special + limbs);
-            t.conversion_macs += 2 * special * limbs;
-        });
+        self.count(|t| t.apply_key(level + 1, self.gadget(level)));
     }
 
     /// A sum of `products` products at `level`, relinearised and rescaled.
@@ -288,10 +215,7 @@ impl SlotEvaluator for CostCounter {
 
     fn rescale(&self, a: &CostVec) -> Result<CostVec, HeError> {
         let q = self.prime(a.level)?;
-        self.count(|t| {
-            t.ntts += 2 * (1 + a.level as u64);
-            t.pointwise += 2 * a.level as u64;
-        });
+        self.count(|t| t.rescale(a.level + 1));
         Ok(CostVec { level: a.level - 1, scale: a.scale / q })
     }
 

@@ -13,10 +13,16 @@
 mod clear;
 mod cost;
 mod encrypted;
+mod price;
+mod tally;
+mod transform_cost;
 
 pub use clear::{ClearSlots, ClearVec};
-pub use cost::{CostCounter, CostVec, Tally};
+pub use cost::{CostCounter, CostVec};
 pub use encrypted::CkksSlots;
+pub use price::{CostTable, UnitCosts, reference};
+pub use tally::Tally;
+pub use transform_cost::{cheapest_plan, transform_tally};
 
 use crate::HeError;
 pub use crate::ckks::Combination;

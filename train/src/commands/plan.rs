@@ -101,7 +101,7 @@ impl Planned {
     /// # Errors
     /// As planning.
     pub fn price(&self, parallel_runs: usize) -> anyhow::Result<(Estimate, CostTable)> {
-        let costs = bench::costs()?;
+        let costs = bench::costs(self.program.chain.params.literal().log_n)?;
         let price = estimate(&self.program, &costs)?;
         let resident = resident_memory().unwrap_or(price.resident_bytes);
         Ok((price.beside(resident, parallel_runs), costs))
