@@ -156,8 +156,8 @@ struct Free {
     lines: usize,
 }
 
-/// Most memory a pool keeps, in lines of 64 bytes (256 MiB).
-const KEEP_LINES: usize = 1 << 22;
+/// Most memory a pool keeps, in lines of 64 bytes (512 MiB).
+const KEEP_LINES: usize = 1 << 23;
 
 impl BufferPool {
     /// A buffer of exactly `len` words with arbitrary contents.
