@@ -21,26 +21,36 @@ pub(super) struct Switch<'a> {
 }
 
 impl Context {
-    /// `(sum_j d_j b_j, sum_j d_j a_j)` over `q_0..q_level, p_0..`, transformed.
-    pub(super) fn inner_product(&self, digits: &Digits<'_>, key: &SwitchKey) -> (RnsPoly, RnsPoly) {
+    /// Add `(sum_j d_j b_j + add, sum_j d_j a_j)`, permuted by the key's automorphism, to `sums`; all over `q_0..q_level, p_0..`,
+    /// transformed.
+    pub(super) fn add_turned(
+        &self,
+        digits: &Digits<'_>,
+        key: &SwitchKey,
+        add: &RnsPoly,
+        sums: [&mut RnsPoly; 2],
+    ) {
+        let Some(permutation) = &key.permutation else { return };
         let basis = self.extended_basis(digits.level, key.gadget.specials);
-        let (mut u0, mut u1) = (self.scratch_poly(basis.len()), self.scratch_poly(basis.len()));
-        let mut columns = by_modulus([[&mut u0, &mut u1]], basis.len());
+        let mut columns = by_modulus([sums], basis.len());
         let work: Vec<_> =
             grouped(&basis).map(|(at, g)| (at, g, columns.by_ref().take(g.len()).collect())).collect();
-        par::for_each(work, |(at, group, outs): (_, _, Vec<_>)| {
+        par::for_each(work, |(at, group, sums): (_, _, Vec<_>)| {
             let raised = self.raise_group(digits, group);
-            for ((k, t), outs) in group.iter().enumerate().zip(outs) {
+            let mut products = self.scratch_poly(2);
+            for ((k, t), sums) in group.iter().enumerate().zip(sums) {
                 let Some(plan) = self.plans.get(*t) else { return };
+                let (b, m) = (self.backend, plan.modulus());
                 let parts = self.digits_at(digits, &raised, (at + k, k, *t));
-                for [u0, u1] in outs {
-                    let terms = self.terms(&parts, key, *t);
-                    vector::dot_pair(self.backend, plan.modulus(), u0, u1, &terms);
+                let mut halves = products.iter_mut();
+                let (Some(u0), Some(u1)) = (halves.next(), halves.next()) else { return };
+                vector::dot_pair(b, m, u0, u1, &self.terms(&parts, key, *t));
+                for [s0, s1] in sums {
+                    permutation.add_sum(b, m, s0, u0, Some(add.limb(at + k)));
+                    permutation.add_sum(b, m, s1, u1, None);
                 }
             }
         });
-        drop(columns);
-        (u0, u1)
     }
 
     /// Factors, modulo each of `q_0..q_level`, for what is added to a key switch that is rescaled at once:

@@ -191,7 +191,7 @@ impl Context {
         if transform.sums.len() > 1 {
             let key = find(transform.giant)?;
             for sum in sums {
-                acc = self.giant_step(acc, &sum, key, ct.level, tables);
+                acc = self.giant_step(acc, sum, key, ct.level, tables);
             }
         }
         let mut out = self.blank_ct(ct.level - 1, transform.scale_out);
@@ -269,11 +269,8 @@ impl Context {
             let mut halves = product.limbs_mut().into_iter();
             let (Some(u0), Some(u1)) = (halves.next(), halves.next()) else { return };
             vector::dot_pair(self.backend, m, u0, u1, &terms);
-            if t <= level {
-                vector::add_assign(self.backend, m, u0, lifted.limb(0));
-            }
             if let Some(p) = &key.permutation {
-                p.apply(self.backend, out0, u0);
+                p.apply_sum(self.backend, m, out0, u0, (t <= level).then(|| lifted.limb(0)));
                 p.apply(self.backend, out1, u1);
             }
         }
@@ -314,33 +311,16 @@ impl Context {
     /// `sum + rot(acc)` over the extended basis.
     fn giant_step(
         &self,
-        acc: [RnsPoly; 2],
-        sum: &[RnsPoly; 2],
+        [a0, a1]: [RnsPoly; 2],
+        [mut s0, mut s1]: [RnsPoly; 2],
         key: &SwitchKey,
         level: usize,
         tables: &GadgetTables,
     ) -> [RnsPoly; 2] {
-        let [a0, a1] = &acc;
         let mut c1 = self.scratch_poly(level + 1);
-        self.divide_by_special([(a1, &mut c1)], level, tables, false);
-        let digits = self.digits_of(&c1, level, tables);
-        let (mut u0, u1) = self.inner_product(&digits, key);
-        let basis = self.extended_basis(level, tables.gadget.specials);
-        let (mut out0, mut out1) = (self.scratch_poly(basis.len()), self.scratch_poly(basis.len()));
-        let halves = u0.limbs_mut().into_iter().zip(u1.iter()).zip(a0.iter());
-        let outs = out0.limbs_mut().into_iter().zip(out1.limbs_mut());
-        let adds = sum[0].iter().zip(sum[1].iter());
-        let work: Vec<_> = basis.iter().zip(halves).zip(outs).zip(adds).collect();
-        par::for_each(work, |(((t, ((u0, u1), a0)), (out0, out1)), (s0, s1))| {
-            let (Some(plan), Some(p)) = (self.plans.get(*t), &key.permutation) else { return };
-            let m = plan.modulus();
-            vector::add_assign(self.backend, m, u0, a0);
-            p.apply(self.backend, out0, u0);
-            p.apply(self.backend, out1, u1);
-            vector::add_assign(self.backend, m, out0, s0);
-            vector::add_assign(self.backend, m, out1, s1);
-        });
-        [out0, out1]
+        self.divide_by_special([(&a1, &mut c1)], level, tables, false);
+        self.add_turned(&self.digits_of(&c1, level, tables), key, &a0, [&mut s0, &mut s1]);
+        [s0, s1]
     }
 }
 

@@ -93,6 +93,34 @@ impl Permutation {
         self.apply_from(backend, 0, out, x);
     }
 
+    /// `out = permuted (x + y)`, without a pass of its own for the sum.
+    pub fn apply_sum(&self, backend: Backend, m: &Modulus, out: &mut [u64], x: &[u64], y: Option<&[u64]>) {
+        let Some(y) = y else { return self.apply(backend, out, x) };
+        #[cfg(target_arch = "x86_64")]
+        if backend.is_ifma() {
+            return super::simd::permute_sum(m, out, x, Some(y), self.gather(), false);
+        }
+        let mut sum = x.to_vec();
+        vector::add_assign(backend, m, &mut sum, y);
+        self.apply(backend, out, &sum);
+    }
+
+    /// `out += permuted (x + y)`.
+    pub fn add_sum(&self, backend: Backend, m: &Modulus, out: &mut [u64], x: &[u64], y: Option<&[u64]>) {
+        #[cfg(target_arch = "x86_64")]
+        if backend.is_ifma() {
+            return super::simd::permute_sum(m, out, x, y, self.gather(), true);
+        }
+        let mut turned = vec![0; out.len()];
+        self.apply_sum(backend, m, &mut turned, x, y);
+        vector::add_assign(backend, m, out, &turned);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn gather(&self) -> (&[u32], &[u8], &[[u64; 8]; 8]) {
+        (&self.blocks, &self.ids, &self.lanes)
+    }
+
     /// The part of permuted `x` that starts at word `first`, a multiple of eight.
     pub fn apply_from(&self, backend: Backend, first: usize, out: &mut [u64], x: &[u64]) {
         let blocks = self.blocks.get(first / 8..).unwrap_or(&[]);
@@ -146,6 +174,14 @@ mod tests {
                 let mut out = vec![0; n];
                 p.apply(backend, &mut out, &x);
                 assert_eq!(out, want);
+                let twice: Vec<u64> = want.iter().map(|v| m.add(*v, *v)).collect();
+                p.apply_sum(backend, &m, &mut out, &x, Some(&x));
+                assert_eq!(out, twice);
+                p.add_sum(backend, &m, &mut out, &x, None);
+                let thrice: Vec<u64> = want.iter().zip(&twice).map(|(v, w)| m.add(*v, *w)).collect();
+                assert_eq!(out, thrice);
+                p.add_sum(backend, &m, &mut out, &x, Some(&x));
+                assert_eq!(out, twice.iter().zip(&thrice).map(|(v, w)| m.add(*v, *w)).collect::<Vec<_>>());
             }
         }
     }

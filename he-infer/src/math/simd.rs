@@ -145,7 +145,9 @@ entry!(rounded_weighted_sum => rounded_weighted_sum_v, (v: &mut [u64], ys: &[&[u
 entry!(linear_combination => linear_combination_v,
     (m: &Modulus, out: &mut [u64], ys: &[&[u64]], c: &[u64], v: &[u64], d: u64));
 entry!(scatter_sub_mul_add => scatter_sub_mul_add_v,
-    (m: &Modulus, out: &mut [u64], x: &[u64], y: &[u64], c: u64, z: Option<&[u64]>, table: Scatter<'_>));
+    (m: &Modulus, out: &mut [u64], x: &[u64], y: &[u64], c: u64, z: Option<&[u64]>, table: Table<'_>));
+entry!(permute_sum => permute_sum_v,
+    (m: &Modulus, out: &mut [u64], x: &[u64], y: Option<&[u64]>, table: Table<'_>, add: bool));
 entry!(permute => permute_v, (out: &mut [u64], x: &[u64], blocks: &[u32], ids: &[u8], lanes: &[[u64; 8]; 8]));
 
 /// Largest multiple of eight not above any of the lengths.
@@ -382,8 +384,8 @@ fn from_signed_v(m: &Modulus, out: &mut [u64], values: &[i64], c: u64) {
     scalar::from_signed(m, &mut out[n..], &values[n..], c);
 }
 
-/// Where each block of eight goes, the lane pattern of each block that arrives, and the patterns.
-type Scatter<'a> = (&'a [u32], &'a [u8], &'a [[u64; 8]; 8]);
+/// Where each block of eight goes (or comes from), the lane pattern of each block that arrives, and the patterns.
+type Table<'a> = (&'a [u32], &'a [u8], &'a [[u64; 8]; 8]);
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
@@ -394,7 +396,7 @@ fn scatter_sub_mul_add_v(
     y: &[u64],
     c: u64,
     z: Option<&[u64]>,
-    (to, ids, lanes): Scatter<'_>,
+    (to, ids, lanes): Table<'_>,
 ) {
     let (l, k) = (Lanes::new(m, 1), splat(c));
     let patterns = lanes.map(|l| load(&l, 0));
@@ -419,6 +421,34 @@ fn permute_v(out: &mut [u64], x: &[u64], blocks: &[u32], ids: &[u8], lanes: &[[u
         let (src, dst) = (8 * *b as usize, 8 * i);
         assert!(src + 8 <= x.len() && dst + 8 <= out.len());
         let v = _mm512_permutexvar_epi64(patterns[usize::from(id & 7)], load(x, src));
+        store(out, dst, v);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+fn permute_sum_v(
+    m: &Modulus,
+    out: &mut [u64],
+    x: &[u64],
+    y: Option<&[u64]>,
+    (blocks, ids, lanes): Table<'_>,
+    add: bool,
+) {
+    let l = Lanes::new(m, 1);
+    let patterns = lanes.map(|l| load(&l, 0));
+    let n = whole([x.len(), y.map_or(usize::MAX, <[u64]>::len)]);
+    for (i, (b, id)) in blocks.iter().zip(ids).enumerate() {
+        let (src, dst) = (8 * *b as usize, 8 * i);
+        assert!(src + 8 <= n && dst + 8 <= out.len());
+        let mut v = load(x, src);
+        if let Some(y) = y {
+            v = l.add(v, load(y, src));
+        }
+        v = _mm512_permutexvar_epi64(patterns[usize::from(id & 7)], v);
+        if add {
+            v = l.add(v, load(out, dst));
+        }
         store(out, dst, v);
     }
 }
