@@ -109,6 +109,13 @@ fn prefetch(x: &[u64], j: usize) {
     _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(j).cast());
 }
 
+/// The same for words that will be read once: they need not stay in any cache.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn prefetch_once(x: &[u64], j: usize) {
+    _mm_prefetch::<_MM_HINT_NTA>(x.as_ptr().wrapping_add(j).cast());
+}
+
 /// Define a safe entry point `name` that calls `body` compiled with AVX-512.
 macro_rules! entry {
     ($name:ident => $body:path, ($($arg:ident: $ty:ty),*)) => {
@@ -232,8 +239,8 @@ fn dot_pair_v(m: &Modulus, out0: &mut [u64], out1: &mut [u64], terms: &[(&[u64],
     for j in (0..n).step_by(8) {
         let (mut lo0, mut hi0, mut lo1, mut hi1) = (zero, zero, zero, zero);
         for (x, y, z) in terms {
-            prefetch(y, j + AHEAD);
-            prefetch(z, j + AHEAD);
+            prefetch_once(y, j + AHEAD);
+            prefetch_once(z, j + AHEAD);
             let (a, b, c) = (load(x, j), load(y, j), load(z, j));
             lo0 = _mm512_madd52lo_epu64(lo0, a, b);
             hi0 = _mm512_madd52hi_epu64(hi0, a, b);
