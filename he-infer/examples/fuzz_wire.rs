@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use he_infer::ckks::{Context, EvalKeys, KeySpec, SecretKey, ToyParams, toy};
+use he_infer::ckks::{CkksError, Context, EvalKeys, KeyId, KeySpec, SecretKey, ToyParams, toy};
 use he_infer::wire::{self, StoredParams, WireError};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -201,7 +201,9 @@ impl Fuzzer {
             3 => {
                 let keys = accepted!(wire::read_eval_keys(input, ctx));
                 let ct = wire::read_ciphertexts(&self.corpus[4][1][..], ctx)?.swap_remove(0);
-                let spec = keys.spec();
+                let owner = keys.check_owner("fuzz", std::slice::from_ref(&ct));
+                let mine = self.is_mine(keys.key_id(), owner)?;
+                let spec = if mine { keys.spec() } else { KeySpec::default() };
                 for (step, _) in &spec.rotations {
                     ctx.rotate(&ct, *step, &keys)?;
                 }
@@ -219,19 +221,29 @@ impl Fuzzer {
                     // Errors are allowed here, for example for scales that no longer fit.
                     drop(ctx.square_rescale(ct, &self.keys));
                     drop(ctx.rotate(ct, 1, &self.keys));
-                    ctx.decrypt(&self.secret, ct)?;
+                    self.is_mine(ct.key_id(), ctx.decrypt(&self.secret, ct).map(drop))?;
                 }
                 wire::write_ciphertexts(&mut out, ctx, &list)?;
             }
             _ => {
                 let list = accepted!(wire::read_seeded_ciphertexts(input, ctx));
                 for ct in &list {
-                    ctx.decrypt(&self.secret, &ctx.expand_ciphertext(ct)?)?;
+                    let ct = ctx.expand_ciphertext(ct)?;
+                    self.is_mine(ct.key_id(), ctx.decrypt(&self.secret, &ct).map(drop))?;
                 }
                 wire::write_seeded_ciphertexts(&mut out, ctx, &list)?;
             }
         }
         Ok(Some(out))
+    }
+
+    /// Whether an object that names `key` is of the one secret key; `result` of using it with that key must agree.
+    fn is_mine(&self, key: KeyId, result: Result<(), CkksError>) -> Result<bool, Failure> {
+        match (key == self.secret.key_id(), result) {
+            (true, Ok(())) => Ok(true),
+            (false, Err(CkksError::ForeignKey { .. })) => Ok(false),
+            (_, result) => Err(format!("key {key} gives {result:?}").into()),
+        }
     }
 
     /// Why `bytes` is a failure of decoder `kind`, if it is one; otherwise whether it was accepted.

@@ -118,9 +118,9 @@ pub enum HeError {
     },
     /// A decryption that cannot be a result of the model.
     #[error(
-        "the result decrypts to values up to {found:.1e}, the model's reach {usual:.1e}\n  help: it was encrypted under another secret key of the same parameters, or the server returned something else"
+        "the result decrypts to values up to {found:.1e}, the model's reach {usual:.1e}\n  help: the server returned something else, or the input was no image like those the model was calibrated with"
     )]
-    WrongKey {
+    Implausible {
         /// Largest value found.
         found: f64,
         /// Largest value on calibration data.

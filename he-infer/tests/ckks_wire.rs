@@ -89,12 +89,17 @@ fn each_fault_has_its_own_error() {
     };
     assert!(matches!(read(&changed(0, b'X')), WireError::NotOurs));
     assert!(matches!(read(&changed(8, 9)), WireError::NewerVersion { found: 9, .. }));
-    // Ciphertexts in full of version 1 are read (here the checksum tells), whatever has seeds is not.
-    assert!(matches!(read(&changed(8, 1)), WireError::Corrupt { detail: "checksum does not agree" }));
-    let mut old = samples(&ctx).swap_remove(3);
+    // Parameters of every version are read (here the checksum tells), what belongs to a key has named it since version 3.
+    let mut old = samples(&ctx).swap_remove(0);
     old[8] = 1;
-    let refused = wire::read_eval_keys(&old[..], &ctx).err().unwrap();
-    assert!(matches!(refused, WireError::OlderVersion { found: 1, oldest: 2, .. }), "{refused}");
+    assert!(matches!(
+        wire::read_params(&old[..]),
+        Err(WireError::Corrupt { detail: "checksum does not agree" })
+    ));
+    for version in [1, 2] {
+        let refused = read(&changed(8, version));
+        assert!(matches!(refused, WireError::OlderVersion { oldest: 3, .. }), "{refused}");
+    }
     assert!(matches!(read(&changed(10, 4)), WireError::WrongObject { .. }));
     assert!(matches!(read(&good[..good.len() - 1]), WireError::Truncated));
     assert!(matches!(read(&changed(100, !good[100])), WireError::Corrupt { .. }));
@@ -131,18 +136,18 @@ fn evaluation_keys_have_one_order_and_their_count() {
     let mut file = Vec::new();
     wire::write_eval_keys(&mut file, &ctx, &ctx.eval_keys(&secret, &spec, &mut rng).unwrap()).unwrap();
     let signed = |payload: &[u8]| {
-        let mut b = [&file[..60], payload].concat();
+        let mut b = [&file[..68], payload].concat();
         b.extend(&Sha256::digest(&b)[..16]);
         b
     };
-    let (first, second) = file[60..file.len() - 16].split_at((file.len() - 76) / 2);
+    let (first, second) = file[68..file.len() - 16].split_at((file.len() - 84) / 2);
     assert_eq!(signed(&[first, second].concat()), file);
     for bad in [[second, first], [first, first]] {
         let refused = wire::read_eval_keys(&signed(&bad.concat())[..], &ctx).err().unwrap();
         assert!(refused.to_string().contains("repeated or out of order"), "{refused}");
     }
     let mut count = file.clone();
-    count[56..60].copy_from_slice(&(1u32 << 30).to_le_bytes());
+    count[64..68].copy_from_slice(&(1u32 << 30).to_le_bytes());
     let refused = wire::read_eval_keys(&count[..], &ctx).err().unwrap();
     assert!(refused.to_string().contains("shorter than its content"), "{refused}");
 }
@@ -158,6 +163,7 @@ fn server_code_names_no_secret() {
         "context",
         "encoder",
         "gemm",
+        "key_id",
         "keyswitch",
         "par",
         "poly_ops",
@@ -196,7 +202,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(kind in 1u8..8, tail in proptest::collection::vec(any::<u8>(), 0..400), len in any::<u64>()) {
         let ctx = context();
-        let mut bytes = b"HETRCKKS\x02\x00".to_vec();
+        let mut bytes = b"HETRCKKS\x03\x00".to_vec();
         bytes.extend([kind, 0, 0, 0, 0, 0]);
         bytes.extend(ctx.digest());
         bytes.extend(len.to_le_bytes());

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use he_infer::HeError;
-use he_infer::ckks::{Ciphertext, Context};
+use he_infer::ckks::{Ciphertext, CkksError, Context};
 use he_infer::math::sampling::os_rng;
 use he_infer::plan::{Packing, PlanOptions, PlannedNode, plan};
 use he_infer::run::{Client, Observer, Server};
@@ -125,6 +125,31 @@ fn polynomials_of_both_bases() {
             climb(&graph, &images, Packing::Image, 12);
         }
     }
+}
+
+#[test]
+fn results_that_no_run_can_give_are_refused() {
+    let mut n = common::Net::new(&[12], 3);
+    n.dense(4);
+    let (graph, images) = n.finish();
+    let options = PlanOptions { packing: Packing::Image, precision_bits: 12 };
+    let program = Arc::new(plan(graph, options).unwrap());
+    let context = Arc::new(Context::new(&program.chain.params).unwrap());
+    let mut rng = os_rng().unwrap();
+    let client = Client::generate(Arc::clone(&program), Arc::clone(&context), &mut rng);
+    let keys = client.evaluation_keys(&mut rng).unwrap();
+    let server = Server::new(Arc::clone(&program), &context, &keys).unwrap();
+    let input = client.encrypt(&images[..1], &mut rng).unwrap();
+    let result = server.infer(vec![context.expand_ciphertext(&input[0]).unwrap()]).unwrap();
+    // Times a number that leaves the modulus: slots spread over all of it.
+    let spread = context.mul_const(&result[0], 1e9, 1.0).unwrap();
+    assert!(matches!(client.decrypt(&[spread], 1), Err(HeError::Implausible { .. })));
+    // Of another key: refused before anything is decrypted or computed.
+    let twin = Client::generate(Arc::clone(&program), Arc::clone(&context), &mut rng);
+    let foreign = |e: HeError| assert!(matches!(e, HeError::Ckks(CkksError::ForeignKey { .. })), "{e}");
+    foreign(twin.decrypt(&result, 1).unwrap_err());
+    let input = twin.encrypt(&images[..1], &mut rng).unwrap();
+    foreign(server.infer(vec![context.expand_ciphertext(&input[0]).unwrap()]).err().unwrap());
 }
 
 #[test]

@@ -220,11 +220,15 @@ fn client_and_server_are_separate_processes_and_agree() {
     );
     assert!(!dir.join("x.ct").exists());
 
-    // A second key of the same parameters cannot be told by its file, but by what it decrypts.
+    // A second key of the same parameters has another number.
     dir.succeeds(&["keygen", "--model", "small", "-o", "twin"]);
     dir.fails(
         &["decrypt", "--model", "small", "--keys", "twin", "--input", "result.ct"],
-        &["another secret key", "help:"],
+        &["result.ct: decrypt: the ciphertext belongs to key", "the secret key to key", "help:"],
+    );
+    dir.fails(
+        &["infer", "--model", "small", "--keys", "twin", "--input", "image.ct", "-o", "x.ct"],
+        &["twin/evaluation.keys and image.ct: infer: the ciphertext belongs to key", "help:"],
     );
 
     // Keys of another plan of the same model are foreign.

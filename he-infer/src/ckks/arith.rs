@@ -8,6 +8,7 @@ use super::context::{Context, Divider, check_scale, check_scales};
 use super::divide::Division;
 use super::encoder::{Plaintext, PlaintextMul};
 use super::error::CkksError;
+use super::key_id::{KeyId, check_owners};
 use super::keys::{EvalKeys, KeyName};
 use super::keyswitch::Switch;
 use super::par;
@@ -25,6 +26,7 @@ impl Context {
     fn check_same(&self, operation: &'static str, a: &Ciphertext, b: &Ciphertext) -> Result<(), CkksError> {
         self.check_ct(operation, a)?;
         self.check_ct(operation, b)?;
+        check_owners(operation, ("first ciphertext", a.owner), ("other ciphertext", b.owner))?;
         if a.level == b.level {
             Ok(())
         } else {
@@ -48,9 +50,9 @@ impl Context {
     }
 
     /// A ciphertext with arbitrary contents, to be overwritten completely.
-    pub(super) fn blank_ct(&self, level: usize, scale: f64) -> Ciphertext {
+    pub(super) fn blank_ct(&self, level: usize, scale: f64, owner: KeyId) -> Ciphertext {
         let blank = || self.scratch_poly(level + 1);
-        Ciphertext { c0: blank(), c1: blank(), level, scale, id: self.id() }
+        Ciphertext { c0: blank(), c1: blank(), level, scale, id: self.id(), owner }
     }
 
     /// Apply `f` to matching limbs of `a` and `b`.
@@ -63,7 +65,7 @@ impl Context {
     /// `a += b`.
     ///
     /// # Errors
-    /// Different parameters, levels or scales.
+    /// Different parameters, keys, levels or scales.
     pub fn add_assign(&self, a: &mut Ciphertext, b: &Ciphertext) -> Result<(), CkksError> {
         self.check_same("add", a, b)?;
         check_scales("add", a.scale, b.scale)?;
@@ -206,7 +208,7 @@ impl Context {
     /// `sum_t a_t * plain_t`, accumulated lazily with one reduction, not rescaled.
     ///
     /// # Errors
-    /// No terms, different parameters or levels, products of different scales, or plaintexts below the level.
+    /// No terms, different parameters, keys or levels, products of different scales, or plaintexts below the level.
     pub fn dot_plain(&self, terms: &[(&Ciphertext, &PlaintextMul)]) -> Result<Ciphertext, CkksError> {
         const OP: &str = "dot_plain";
         let Some((first, plain)) = terms.first() else { return Err(CkksError::Empty { operation: OP }) };
@@ -216,7 +218,7 @@ impl Context {
             self.check_plain(OP, a, p.level, p.id)?;
             check_scales(OP, scale, a.scale * p.scale)?;
         }
-        let mut out = self.blank_ct(first.level, scale);
+        let mut out = self.blank_ct(first.level, scale, first.owner);
         let limbs = out.c0.limbs_mut().into_iter().zip(out.c1.limbs_mut());
         let work: Vec<_> = limbs.zip(&self.plans).enumerate().collect();
         par::for_each(work, |(i, ((o0, o1), plan))| {
@@ -243,7 +245,7 @@ impl Context {
     /// `a * b` relinearised, not rescaled.
     ///
     /// # Errors
-    /// Different parameters or levels, or a relinearisation key that is missing or below the level.
+    /// Different parameters, keys or levels, or a relinearisation key that is missing or below the level.
     pub fn mul(&self, a: &Ciphertext, b: &Ciphertext, keys: &EvalKeys) -> Result<Ciphertext, CkksError> {
         self.products("mul", &[(a, b)], keys, false)
     }
@@ -280,7 +282,7 @@ impl Context {
     /// `sum_t a_t * b_t` with one relinearisation, not rescaled.
     ///
     /// # Errors
-    /// No terms, different parameters, levels or product scales, or a missing key.
+    /// No terms, different parameters, keys, levels or product scales, or a missing key.
     pub fn sum_of_products(&self, pairs: &Pairs<'_>, keys: &EvalKeys) -> Result<Ciphertext, CkksError> {
         self.products("sum_of_products", pairs, keys, false)
     }
@@ -315,12 +317,12 @@ impl Context {
             return Err(CkksError::NoLevelLeft { operation });
         }
         let key = keys.find(operation, KeyName::Relin, level)?;
-        self.check_id(operation, "relinearisation key", key.id)?;
+        self.check_key(operation, "relinearisation key", key, first)?;
         let tables = self.tables_of(key.gadget);
         let factors = rescale.then(|| self.rescale_factors(level, tables));
         let [d0, d1, d2] = self.tensor(pairs, level, factors.as_deref());
         let scale = if rescale { scale / self.modulus_at(level).unwrap_or(1) as f64 } else { scale };
-        let mut out = self.blank_ct(level - usize::from(rescale), scale);
+        let mut out = self.blank_ct(level - usize::from(rescale), scale, first.owner);
         let digits = self.digits_of(&d2, level, tables);
         self.switch(&digits, rescale, &[Switch { key, add: [Some(&d0), Some(&d1)] }], vec![&mut out]);
         Ok(out)
@@ -374,7 +376,7 @@ impl Context {
         let (Some(divider), Some(q), true) = (self.by_q.get(level), self.modulus_at(level), level > 0) else {
             return Err(none);
         };
-        let mut out = self.blank_ct(level - 1, a.scale / q as f64);
+        let mut out = self.blank_ct(level - 1, a.scale / q as f64, a.owner);
         self.rescale_into(divider, a, &mut out);
         Ok(out)
     }
@@ -398,6 +400,7 @@ impl Context {
         if level > a.level {
             return Err(CkksError::LevelTooHigh { operation: "drop_to_level", level, available: a.level });
         }
-        Ok(Ciphertext { c0: a.c0.head(level + 1), c1: a.c1.head(level + 1), level, scale: a.scale, id: a.id })
+        let (c0, c1) = (a.c0.head(level + 1), a.c1.head(level + 1));
+        Ok(Ciphertext { c0, c1, level, scale: a.scale, id: a.id, owner: a.owner })
     }
 }

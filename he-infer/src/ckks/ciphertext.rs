@@ -2,6 +2,7 @@
 
 use super::context::check_scales;
 use super::error::CkksError;
+use super::key_id::KeyId;
 use crate::math::poly::RnsPoly;
 use crate::math::sampling::Seed;
 
@@ -13,6 +14,7 @@ pub struct Ciphertext {
     pub(crate) level: usize,
     pub(crate) scale: f64,
     pub(crate) id: u64,
+    pub(crate) owner: KeyId,
 }
 
 impl Ciphertext {
@@ -26,6 +28,12 @@ impl Ciphertext {
     #[must_use]
     pub fn scale(&self) -> f64 {
         self.scale
+    }
+
+    /// The key it is encrypted under.
+    #[must_use]
+    pub fn key_id(&self) -> KeyId {
+        self.owner
     }
 
     /// Replace the recorded scale by an equal one up to floating-point rounding (`2^-30` relative), as computed by a
@@ -58,6 +66,7 @@ pub struct SeededCiphertext {
     pub(crate) level: usize,
     pub(crate) scale: f64,
     pub(crate) id: u64,
+    pub(crate) owner: KeyId,
 }
 
 impl SeededCiphertext {
@@ -71,5 +80,11 @@ impl SeededCiphertext {
     #[must_use]
     pub fn scale(&self) -> f64 {
         self.scale
+    }
+
+    /// The key it is encrypted under.
+    #[must_use]
+    pub fn key_id(&self) -> KeyId {
+        self.owner
     }
 }

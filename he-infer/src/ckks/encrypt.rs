@@ -11,6 +11,7 @@ use super::ciphertext::{Ciphertext, SeededCiphertext};
 use super::context::Context;
 use super::encoder::Plaintext;
 use super::error::CkksError;
+use super::key_id::check_owners;
 use super::keys::{PublicKey, SecretKey};
 use super::par;
 use crate::math::poly::RnsPoly;
@@ -72,7 +73,8 @@ impl Context {
                 masking::mask_assign(self.backend, m, c0, a, s, Some(plain));
             }
         });
-        Ok(SeededCiphertext { c0, seed, level: plain.level, scale: plain.scale, id: self.id() })
+        let (level, scale) = (plain.level, plain.scale);
+        Ok(SeededCiphertext { c0, seed, level, scale, id: self.id(), owner: secret.owner })
     }
 
     /// Expand the seed of a secret-key encryption; anyone can do it.
@@ -81,7 +83,7 @@ impl Context {
     /// A ciphertext of other parameters.
     pub fn expand_ciphertext(&self, seeded: &SeededCiphertext) -> Result<Ciphertext, CkksError> {
         self.check_id("expand_ciphertext", "ciphertext", seeded.id)?;
-        let mut out = self.blank_ct(seeded.level, seeded.scale);
+        let mut out = self.blank_ct(seeded.level, seeded.scale, seeded.owner);
         let uniform = Expander::new(self.backend, &seeded.seed);
         let halves = out.c0.limbs_mut().into_iter().zip(seeded.c0.iter()).zip(out.c1.limbs_mut());
         let work: Vec<_> = halves.zip(&self.plans).enumerate().collect();
@@ -128,7 +130,7 @@ impl Context {
             Zeroizing::new(short.collect::<Vec<i64>>())
         };
         let (short0, short1) = (lift(&key.b, e0), lift(&key.a, e1));
-        let mut out = self.blank_ct(level, plain.scale);
+        let mut out = self.blank_ct(level, plain.scale, key.owner);
         let halves = out.c0.limbs_mut().into_iter().zip(out.c1.limbs_mut());
         let work: Vec<_> = halves.zip(&self.plans).zip(&self.small.by_p.inverse).enumerate().collect();
         let init = || Zeroizing::new(vec![0; self.n]);
@@ -150,7 +152,7 @@ impl Context {
     /// Decrypt to `slots` real values. For the client only: see the module page.
     ///
     /// # Errors
-    /// A ciphertext or key of other parameters.
+    /// A ciphertext or key of other parameters, or a ciphertext of another key.
     pub fn decrypt(&self, secret: &SecretKey, ct: &Ciphertext) -> Result<Vec<f64>, CkksError> {
         let (mut re, mut im) = self.decrypt_coefficients(secret, ct)?;
         self.slots_from_coefficients(&mut re, &mut im, ct.scale);
@@ -178,6 +180,7 @@ impl Context {
     ) -> Result<(Vec<f64>, Vec<f64>), CkksError> {
         self.check_ct("decrypt", ct)?;
         self.check_id("decrypt", "secret key", secret.id)?;
+        check_owners("decrypt", ("ciphertext", ct.owner), ("secret key", secret.owner))?;
         let mut message = RnsPoly::zero(self.n, self.limbs_to_decode(ct.level, ct.scale));
         let work: Vec<_> = message.limbs_mut().into_iter().zip(&self.plans).enumerate().collect();
         par::for_each(work, |(t, (limb, plan))| {

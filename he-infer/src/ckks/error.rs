@@ -1,5 +1,7 @@
 //! What can go wrong in the CKKS layer, with the values that matter.
 
+use super::key_id::KeyId;
+
 /// An error of the CKKS layer. Messages name the place, the need, the finding and a remedy.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -86,6 +88,23 @@ pub enum CkksError {
         operation: &'static str,
         /// Which operand.
         object: &'static str,
+    },
+    /// Operands of different keys.
+    #[error(
+        "{operation}: the {left} belongs to key {left_key}, the {right} to key {right_key}\n  help: use keys made together, \
+         and inputs encrypted with them"
+    )]
+    ForeignKey {
+        /// Where.
+        operation: &'static str,
+        /// The first operand.
+        left: &'static str,
+        /// Its key.
+        left_key: KeyId,
+        /// The second operand.
+        right: &'static str,
+        /// Its key.
+        right_key: KeyId,
     },
     /// A level outside the chain, or above what an operand offers.
     #[error("{operation}: level {level} asked, at most {available} available")]

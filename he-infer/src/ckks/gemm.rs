@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::ciphertext::Ciphertext;
 use super::context::{Context, check_scale, check_scales};
 use super::error::CkksError;
+use super::key_id::check_owners;
 use super::par;
 use crate::math::gemm::{self, GROUP_ROWS, RowGroup};
 use crate::math::modulus::Modulus;
@@ -34,7 +35,7 @@ impl Context {
     /// Weights that round to zero are skipped. Rows without weights give encryptions of zero that are trivially zero.
     ///
     /// # Errors
-    /// No inputs; inputs of other parameters or of different levels or scales; an input number out of range; a bad scale; a
+    /// No inputs; inputs of other parameters or of different keys, levels or scales; an input number out of range; a bad scale; a
     /// weight that is not finite or does not fit 62 bits, or the modulus, after scaling.
     pub fn matrix_const(
         &self,
@@ -50,6 +51,7 @@ impl Context {
             if ct.level != first.level {
                 return Err(CkksError::LevelMismatch { operation: OP, left: first.level, right: ct.level });
             }
+            check_owners(OP, ("first ciphertext", first.owner), ("other ciphertext", ct.owner))?;
             check_scales(OP, first.scale, ct.scale)?;
         }
         let level = first.level;
@@ -57,7 +59,7 @@ impl Context {
         let groups: Vec<Vec<RowGroup>> =
             self.level_plans(level).map(|p| blocks.iter().map(|b| b.modulo(p.modulus())).collect()).collect();
         let mut out: Vec<Ciphertext> =
-            weights.iter().map(|_| self.blank_ct(level, first.scale * weight_scale)).collect();
+            weights.iter().map(|_| self.blank_ct(level, first.scale * weight_scale, first.owner)).collect();
         let mut covered = vec![false; out.len()];
         for row in blocks.iter().flat_map(|b| &b.rows) {
             covered.iter_mut().skip(*row as usize).take(1).for_each(|c| *c = true);

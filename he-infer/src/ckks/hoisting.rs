@@ -98,7 +98,7 @@ impl Context {
         keys: &EvalKeys,
     ) -> Result<Ciphertext, CkksError> {
         let babies = self.rotate_many(ct, &transform.babies, keys)?;
-        let blank = || self.blank_ct(ct.level, ct.scale * transform.plain_scale);
+        let blank = || self.blank_ct(ct.level, ct.scale * transform.plain_scale, ct.owner);
         let mut sums: Vec<Ciphertext> = transform.sums.iter().map(|_| blank()).collect();
         let mut outs: Vec<_> =
             sums.iter_mut().map(|s| (s.c0.limbs_mut().into_iter(), s.c1.limbs_mut().into_iter())).collect();

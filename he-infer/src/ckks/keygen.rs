@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use super::context::Context;
 use super::error::CkksError;
+use super::key_id::KeyId;
 use super::keys::{EvalKeys, KeyName, KeySpec, PublicKey, SecretKey, SwitchKey};
 use super::par;
 use super::params::Gadget;
@@ -51,6 +52,7 @@ struct Route<'a> {
     to: &'a RnsPoly,
     /// `to` is replaced by its image under `X -> X^(1/g)`.
     galois: Option<u64>,
+    owner: KeyId,
     /// A key of one digit and one special prime, for polynomials below `q_0`.
     small: bool,
 }
@@ -63,14 +65,18 @@ enum Source<'a> {
 }
 
 impl Context {
-    /// Draw a secret key.
+    /// Draw a secret key, and after it the number that names it.
     pub fn secret_key(&self, rng: &mut (impl CryptoRng + ?Sized)) -> SecretKey {
         let mut coefficients = Zeroizing::new(vec![0i8; self.n]);
         sampling::ternary(rng, &mut coefficients);
-        self.secret_from_coefficients(coefficients)
+        self.secret_from_coefficients(coefficients, KeyId::draw(rng))
     }
 
-    pub(crate) fn secret_from_coefficients(&self, coefficients: Zeroizing<Vec<i8>>) -> SecretKey {
+    pub(crate) fn secret_from_coefficients(
+        &self,
+        coefficients: Zeroizing<Vec<i8>>,
+        owner: KeyId,
+    ) -> SecretKey {
         let mut transformed = RnsPoly::zero(self.n, self.plans.len());
         for (limb, plan) in transformed.iter_mut().zip(&self.plans) {
             let m = plan.modulus();
@@ -78,7 +84,7 @@ impl Context {
             plan.forward(limb);
             vector::mul_const_assign(self.backend, m, limb, m.radix_squared());
         }
-        SecretKey { coefficients, transformed, id: self.id() }
+        SecretKey { coefficients, transformed, id: self.id(), owner }
     }
 
     /// Make a public encryption key for `secret`.
@@ -94,7 +100,7 @@ impl Context {
         let mut error = Zeroizing::new(vec![0i8; self.n]);
         sampling::centred_binomial(self.backend, rng, &mut error);
         let seed = sampling::random_seed(rng);
-        let mut key = self.public_from_seed(RnsPoly::zero(self.n, self.max_level() + 2), seed);
+        let mut key = self.public_from_seed(RnsPoly::zero(self.n, self.max_level() + 2), seed, secret.owner);
         for (t, (limb, a)) in key.b.iter_mut().zip(key.a.iter()).enumerate() {
             let Some(plan) = self.plans.get(t) else { continue };
             let m = plan.modulus();
@@ -107,13 +113,13 @@ impl Context {
     }
 
     /// Complete a public key from its `b` half and the seed of the other.
-    pub(crate) fn public_from_seed(&self, b: RnsPoly, seed: Seed) -> PublicKey {
+    pub(crate) fn public_from_seed(&self, b: RnsPoly, seed: Seed, owner: KeyId) -> PublicKey {
         let mut a = RnsPoly::zero(self.n, b.limbs());
         let uniform = Expander::new(self.backend, &seed);
         for (t, (limb, plan)) in a.iter_mut().zip(&self.plans).enumerate() {
             uniform.fill(plan.modulus(), t as u64, limb);
         }
-        PublicKey { b, a, seed, id: self.id() }
+        PublicKey { b, a, seed, id: self.id(), owner }
     }
 
     /// Generate the evaluation keys `spec` asks for. Each step gets a key for every level it is named with.
@@ -130,26 +136,31 @@ impl Context {
         self.check_id(OP, "secret key", secret.id)?;
         let wanted = self.resolve_spec(spec)?;
         let master = Zeroizing::new(sampling::random_seed(rng));
-        let ephemeral = if spec.encapsulation { Some(self.sparse_secret(&master)?) } else { None };
+        let ephemeral =
+            if spec.encapsulation { Some(self.sparse_secret(&master, secret.owner)?) } else { None };
         let sparse = ephemeral.as_ref().unwrap_or(secret);
         let made = par::map(wanted, |(name, level)| {
             // Bound to the key, not to its position: should a generator state ever be used twice, equal seeds mean equal keys.
             let index = name.code() << 16 | level as u64;
             let public = sampling::derive_seed(&master, "switch-key-a", index);
             let errors = Zeroizing::new(sampling::derive_seed(&master, "switch-key-error", index));
-            let (s, t) = (&secret.transformed, &sparse.transformed);
+            let (s, t, owner) = (&secret.transformed, &sparse.transformed, secret.owner);
             let route = match name {
-                KeyName::Relin => Route { from: Source::Square(s), to: s, galois: None, small: false },
-                KeyName::ToSparse => Route { from: Source::Plain(s), to: t, galois: None, small: true },
-                KeyName::FromSparse => Route { from: Source::Plain(t), to: s, galois: None, small: true },
+                KeyName::Relin => Route { from: Source::Square(s), to: s, galois: None, owner, small: false },
+                KeyName::ToSparse => {
+                    Route { from: Source::Plain(s), to: t, galois: None, owner, small: true }
+                }
+                KeyName::FromSparse => {
+                    Route { from: Source::Plain(t), to: s, galois: None, owner, small: true }
+                }
                 KeyName::Conjugation | KeyName::Rotation(_) => {
                     let galois = self.galois_of(name);
-                    Route { from: Source::Plain(s), to: s, galois, small: false }
+                    Route { from: Source::Plain(s), to: s, galois, owner, small: false }
                 }
             };
             Ok((name, self.switch_key(name, &route, level, public, &errors)?))
         });
-        let mut keys = EvalKeys::default();
+        let mut keys = EvalKeys::of(secret.owner);
         for made in made {
             let (name, key) = made?;
             keys.insert(name, key);
@@ -158,7 +169,7 @@ impl Context {
     }
 
     /// A ternary secret of weight [`SPARSE_WEIGHT`] that lives as long as the key generation.
-    fn sparse_secret(&self, master: &Seed) -> Result<SecretKey, CkksError> {
+    fn sparse_secret(&self, master: &Seed, owner: KeyId) -> Result<SecretKey, CkksError> {
         let bits: f64 = self.plans_of_small_basis().map(|q| (q as f64).log2()).sum();
         let limit = max_sparse_bits(self.log_n()).unwrap_or(0.0);
         if self.is_secure() && bits > limit {
@@ -167,7 +178,7 @@ impl Context {
         let seed = Zeroizing::new(sampling::derive_seed(master, "ephemeral-secret", 0));
         let mut coefficients = Zeroizing::new(vec![0i8; self.n]);
         sampling::sparse_ternary(&mut ChaCha20Rng::from_seed(*seed), SPARSE_WEIGHT, &mut coefficients);
-        Ok(self.secret_from_coefficients(coefficients))
+        Ok(self.secret_from_coefficients(coefficients, owner))
     }
 
     /// The primes under which the ephemeral secret is used.
@@ -193,7 +204,13 @@ impl Context {
     }
 
     /// A key with room for its halves and the permutation it needs.
-    pub(crate) fn blank_key(&self, name: KeyName, level: usize, seed: Seed) -> Result<SwitchKey, CkksError> {
+    pub(crate) fn blank_key(
+        &self,
+        name: KeyName,
+        level: usize,
+        seed: Seed,
+        owner: KeyId,
+    ) -> Result<SwitchKey, CkksError> {
         let gadget = self.gadget_of(name, level);
         let permutation = match self.galois_of(name) {
             Some(g) => Some(Permutation::new(self.n, g).ok_or(CkksError::Tables { prime: g })?),
@@ -201,7 +218,7 @@ impl Context {
         };
         let digits = (level + 1).div_ceil(gadget.alpha);
         let limbs = self.scratch_poly(2 * digits * (level + 1 + gadget.specials));
-        Ok(SwitchKey { limbs, level, gadget, seed, id: self.id(), permutation })
+        Ok(SwitchKey { limbs, level, gadget, seed, id: self.id(), owner, permutation })
     }
 
     /// Sizes of the keys for `spec`, without generating them.
@@ -243,7 +260,7 @@ impl Context {
         seed: Seed,
         errors: &Seed,
     ) -> Result<SwitchKey, CkksError> {
-        let mut key = self.blank_key(name, level, seed)?;
+        let mut key = self.blank_key(name, level, seed, route.owner)?;
         let (digits, gadget) = (key.digits(), key.gadget);
         let factors = if route.small { &self.small } else { self.gadget_tables(level) };
         let mut error = Zeroizing::new(vec![0i8; digits * self.n]);

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::context::Context;
 use super::error::CkksError;
+use super::key_id::KeyId;
 use super::params::Gadget;
 use crate::math::permute::Permutation;
 use crate::math::poly::RnsPoly;
@@ -18,6 +19,15 @@ pub struct SecretKey {
     /// Transformed, Montgomery form, over every modulus.
     pub(super) transformed: RnsPoly,
     pub(crate) id: u64,
+    pub(crate) owner: KeyId,
+}
+
+impl SecretKey {
+    /// The number that its public keys and ciphertexts carry.
+    #[must_use]
+    pub fn key_id(&self) -> KeyId {
+        self.owner
+    }
 }
 
 impl Drop for SecretKey {
@@ -33,6 +43,15 @@ pub struct PublicKey {
     pub(super) a: RnsPoly,
     pub(crate) seed: Seed,
     pub(crate) id: u64,
+    pub(crate) owner: KeyId,
+}
+
+impl PublicKey {
+    /// The key it encrypts for.
+    #[must_use]
+    pub fn key_id(&self) -> KeyId {
+        self.owner
+    }
 }
 
 /// A hybrid key-switching key for levels up to [`SwitchKey::level`].
@@ -45,6 +64,7 @@ pub(crate) struct SwitchKey {
     pub gadget: Gadget,
     pub seed: Seed,
     pub id: u64,
+    pub owner: KeyId,
     /// The automorphism applied after switching, for rotations and conjugation.
     pub permutation: Option<Permutation>,
 }
@@ -135,10 +155,22 @@ impl KeySpec {
 /// Keys the server needs: relinearisation, rotations, conjugation, encapsulation; each for ciphertexts up to its level.
 #[derive(Default)]
 pub struct EvalKeys {
+    owner: KeyId,
     keys: BTreeMap<(KeyName, usize), SwitchKey>,
 }
 
 impl EvalKeys {
+    /// An empty set for what is encrypted under `owner`.
+    pub(crate) fn of(owner: KeyId) -> Self {
+        Self { owner, keys: BTreeMap::new() }
+    }
+
+    /// The key they were made from.
+    #[must_use]
+    pub fn key_id(&self) -> KeyId {
+        self.owner
+    }
+
     /// Number of keys.
     #[must_use]
     pub fn len(&self) -> usize {

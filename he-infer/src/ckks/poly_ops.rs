@@ -3,6 +3,7 @@
 use super::ciphertext::Ciphertext;
 use super::context::{Context, check_scale, check_scales};
 use super::error::CkksError;
+use super::key_id::check_owners;
 use super::keys::{EvalKeys, KeyName};
 use super::keyswitch::Switch;
 use super::par;
@@ -52,16 +53,18 @@ impl Context {
         let Some(q) = self.modulus_at(level).filter(|_| level > 0) else {
             return Err(CkksError::NoLevelLeft { operation: OP });
         };
+        let first = sum.products.first().map(|(a, _)| *a).or(sum.terms.first().map(|(v, _)| *v));
+        let Some(first) = first else { return Err(CkksError::Empty { operation: OP }) };
         // Everything is added at the scale of the products, before the one rescaling.
         let high = scale * q as f64;
         for (a, b) in &sum.products {
-            self.check_operand(OP, a, level)?;
-            self.check_operand(OP, b, level)?;
+            self.check_operand(OP, first, a, level)?;
+            self.check_operand(OP, first, b, level)?;
             check_scales(OP, high, a.scale * b.scale)?;
         }
         let mut terms = Vec::with_capacity(sum.terms.len());
         for (v, c) in &sum.terms {
-            self.check_operand(OP, v, level)?;
+            self.check_operand(OP, first, v, level)?;
             terms.push((*v, self.integer(OP, *c, high / v.scale, level)?));
         }
         let constant = self.integer(OP, sum.constant, high, level)?;
@@ -79,10 +82,7 @@ impl Context {
             constant: 0.0,
         };
         if sum.products.is_empty() {
-            if terms.is_empty() {
-                return Err(CkksError::Empty { operation: OP });
-            }
-            let mut out = self.blank_ct(level, high);
+            let mut out = self.blank_ct(level, high, first.owner);
             self.add_up(&lower, None, &mut out.c0);
             self.add_up(&upper, None, &mut out.c1);
             let mut out = self.rescale(&out)?;
@@ -90,7 +90,7 @@ impl Context {
             return Ok(out);
         }
         let key = keys.find(OP, KeyName::Relin, level)?;
-        self.check_id(OP, "relinearisation key", key.id)?;
+        self.check_key(OP, "relinearisation key", key, first)?;
         let tables = self.tables_of(key.gadget);
         let square = Part {
             products: sum.products.iter().map(|(a, b)| (&a.c1, &b.c1)).collect(),
@@ -106,14 +106,21 @@ impl Context {
             self.add_up(part, Some(&factors), d);
         }
         let [d0, d1] = &d;
-        let mut out = self.blank_ct(level - 1, scale);
+        let mut out = self.blank_ct(level - 1, scale, first.owner);
         let digits = self.digits_of(&d2, level, tables);
         self.switch(&digits, true, &[Switch { key, add: [Some(d0), Some(d1)] }], vec![&mut out]);
         Ok(out)
     }
 
-    fn check_operand(&self, operation: &'static str, a: &Ciphertext, level: usize) -> Result<(), CkksError> {
+    fn check_operand(
+        &self,
+        operation: &'static str,
+        first: &Ciphertext,
+        a: &Ciphertext,
+        level: usize,
+    ) -> Result<(), CkksError> {
         self.check_ct(operation, a)?;
+        check_owners(operation, ("first ciphertext", first.owner), ("other ciphertext", a.owner))?;
         if a.level < level {
             return Err(CkksError::LevelTooHigh { operation, level, available: a.level });
         }

@@ -25,6 +25,9 @@ impl Context {
         let top = self.max_level();
         let to = keys.find(OP, KeyName::ToSparse, 0)?;
         let from = keys.find(OP, KeyName::FromSparse, top)?;
+        for key in [to, from] {
+            self.check_key(OP, "encapsulation key", key, ct)?;
+        }
         let c1 = self.centred_at_first(ct.c1.limb(0));
         let [mut d0, d1] = self.switch_small(&c1, to, 0, None);
         if let Some(plan) = self.plans.first() {
@@ -41,7 +44,7 @@ impl Context {
         });
         let [c0, c1] = self.switch_small(&c1, from, top, Some(&lifted));
         let scale = self.modulus_at(0).unwrap_or(1) as f64;
-        Ok(Ciphertext { c0, c1, level: top, scale, id: self.id() })
+        Ok(Ciphertext { c0, c1, level: top, scale, id: self.id(), owner: ct.owner })
     }
 
     /// Centred coefficients of a transformed polynomial modulo `q_0`.

@@ -67,7 +67,7 @@ impl Context {
                 continue;
             }
             let key = keys.find("rotate", KeyName::Rotation(step), ct.level)?;
-            self.check_id("rotate", "rotation key", key.id)?;
+            self.check_key("rotate", "rotation key", key, ct)?;
             match classes.iter_mut().find(|(gadget, _)| *gadget == key.gadget) {
                 Some((_, turns)) => turns.push((key, out)),
                 None => classes.push((key.gadget, vec![(key, out)])),
@@ -122,7 +122,7 @@ impl Context {
             return Ok(ct.clone());
         }
         let key = keys.find(OP, KeyName::Rotation(step), ct.level)?;
-        self.check_id(OP, "rotation key", key.id)?;
+        self.check_key(OP, "rotation key", key, ct)?;
         if key.gadget != shared.digits.tables.gadget {
             return self.rotate(ct, step, keys);
         }
@@ -135,19 +135,19 @@ impl Context {
         ct: &Ciphertext,
         key: &SwitchKey,
     ) -> Result<Ciphertext, CkksError> {
-        self.check_id(operation, "rotation key", key.id)?;
+        self.check_key(operation, "rotation key", key, ct)?;
         Ok(self.turn_one(ct, &self.digits_of(&ct.c1, ct.level, self.tables_of(key.gadget)), key))
     }
 
     fn turn_one(&self, ct: &Ciphertext, digits: &Digits<'_>, key: &SwitchKey) -> Ciphertext {
-        let mut out = self.blank_ct(ct.level, ct.scale);
+        let mut out = self.blank_ct(ct.level, ct.scale, ct.owner);
         self.switch(digits, false, &[Switch { key, add: [Some(&ct.c0), None] }], vec![&mut out]);
         out
     }
 
     /// The rotations that belong to `keys`.
     fn turn(&self, ct: &Ciphertext, digits: &Digits<'_>, keys: Vec<&SwitchKey>) -> Vec<Ciphertext> {
-        let mut outs: Vec<_> = keys.iter().map(|_| self.blank_ct(ct.level, ct.scale)).collect();
+        let mut outs: Vec<_> = keys.iter().map(|_| self.blank_ct(ct.level, ct.scale, ct.owner)).collect();
         let jobs: Vec<_> = keys.into_iter().map(|key| Switch { key, add: [Some(&ct.c0), None] }).collect();
         self.switch(digits, false, &jobs, outs.iter_mut().collect());
         outs

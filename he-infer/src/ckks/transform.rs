@@ -173,7 +173,7 @@ impl Context {
         let tables = self.gadget_tables(ct.level);
         let find = |step: i32| {
             let key = keys.find(OP, KeyName::Rotation(step), ct.level)?;
-            self.check_id(OP, "rotation key", key.id)?;
+            self.check_key(OP, "rotation key", key, ct)?;
             if key.gadget == tables.gadget {
                 Ok(key)
             } else {
@@ -194,7 +194,7 @@ impl Context {
                 acc = self.giant_step(acc, sum, key, ct.level, tables);
             }
         }
-        let mut out = self.blank_ct(ct.level - 1, transform.scale_out);
+        let mut out = self.blank_ct(ct.level - 1, transform.scale_out, ct.owner);
         let outs = [&mut out.c0, &mut out.c1];
         self.divide_by_special(acc.iter().zip(outs), ct.level, tables, true);
         Ok(out)

@@ -11,7 +11,7 @@ use crate::plan::Program;
 use crate::slots::same_scale;
 
 /// How many times the largest value of calibration a result may reach and still count as a result: plans leave room for four
-/// times it, and a wrong key gives about a hundred times it or more.
+/// times it, and numbers spread over the whole modulus reach about a hundred times it or more.
 const IMPLAUSIBLE: f64 = 16.0;
 
 /// A client of one program.
@@ -81,7 +81,7 @@ impl Client {
     /// Decrypt node `index` of a run on `samples` samples: element values per sample.
     ///
     /// # Errors
-    /// Ciphertexts of other parameters, or with another number, level or scale than the program gives the node.
+    /// Ciphertexts of other parameters or another key, or with another number, level or scale than the program gives the node.
     pub fn decrypt_node(
         &self,
         index: usize,
@@ -122,14 +122,13 @@ impl Client {
     /// Decrypt a result: logits per sample.
     ///
     /// # Errors
-    /// As [`Client::decrypt_node`]; [`HeError::WrongKey`] for numbers no run of the model can give.
+    /// As [`Client::decrypt_node`]; [`HeError::Implausible`] for numbers no run of the model can give.
     pub fn decrypt(&self, result: &[Ciphertext], samples: usize) -> Result<Vec<Vec<f64>>, HeError> {
         let logits = self.decrypt_node(self.program.nodes.len().saturating_sub(1), result, samples)?;
         let bound = self.program.nodes.last().map_or(f64::INFINITY, |n| n.bound);
-        // A wrong key gives numbers spread over the whole modulus.
         let worst = logits.iter().flatten().fold(0.0, |m: f64, v| m.max(v.abs()));
         if worst > IMPLAUSIBLE * bound {
-            return Err(HeError::WrongKey { found: worst, usual: bound });
+            return Err(HeError::Implausible { found: worst, usual: bound });
         }
         Ok(logits)
     }

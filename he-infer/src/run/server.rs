@@ -13,6 +13,7 @@ use crate::slots::CkksSlots;
 /// A server of one program with one client's evaluation keys.
 pub struct Server<'a> {
     program: Arc<Program>,
+    keys: &'a EvalKeys,
     slots: CkksSlots<'a>,
     prepared: Prepared<CkksSlots<'a>>,
 }
@@ -25,13 +26,13 @@ impl<'a> Server<'a> {
     pub fn new(program: Arc<Program>, context: &'a Context, keys: &'a EvalKeys) -> Result<Self, HeError> {
         let slots = CkksSlots::new(context, keys);
         let prepared = Prepared::new(&slots, &program)?;
-        Ok(Self { program, slots, prepared })
+        Ok(Self { program, keys, slots, prepared })
     }
 
     /// From fresh ciphertexts to result ciphertexts.
     ///
     /// # Errors
-    /// Ciphertexts of another program, missing keys.
+    /// Ciphertexts of another program or key, missing keys.
     pub fn infer(&self, input: Vec<Ciphertext>) -> Result<Vec<Ciphertext>, HeError> {
         self.infer_observed(input, &mut NoObserver)
     }
@@ -48,6 +49,7 @@ impl<'a> Server<'a> {
     where
         O: Observer<CkksSlots<'a>>,
     {
+        self.keys.check_owner("infer", &input)?;
         execute(&self.slots, &self.program, &self.prepared, input, observer)
     }
 }

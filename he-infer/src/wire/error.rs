@@ -19,7 +19,7 @@ pub enum WireError {
         /// Version this crate knows.
         supported: u16,
     },
-    /// The file comes from an earlier release whose seeds were expanded in another way.
+    /// The file comes from an earlier release that lacks something this one needs.
     #[error(
         "{object} of format version {found} can no longer be read, {oldest} is the oldest; make the file again"
     )]

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::FORMAT_VERSION;
 use super::error::WireError;
+use crate::ckks::KeyId;
 use crate::math::modulus::Modulus;
 
 const MAGIC: [u8; 8] = *b"HETRCKKS";
@@ -40,11 +41,15 @@ impl Object {
             .find(|o| *o as u8 == b)
     }
 
-    /// Oldest version that can still be read: seeds were expanded differently before version 2.
+    /// Oldest version that can still be read: keys and ciphertexts did not name their key before version 3.
     fn oldest_version(self) -> u16 {
         match self {
-            Self::Params | Self::SecretKey | Self::Ciphertexts => 1,
-            Self::PublicKey | Self::EvalKeys | Self::SeededCiphertexts => 2,
+            Self::Params => 1,
+            Self::SecretKey
+            | Self::PublicKey
+            | Self::EvalKeys
+            | Self::Ciphertexts
+            | Self::SeededCiphertexts => 3,
         }
     }
 }
@@ -86,6 +91,10 @@ impl<W: Write> FrameWriter<W> {
 
     pub fn u32(&mut self, x: u32) -> Result<(), WireError> {
         self.bytes(&x.to_le_bytes())
+    }
+
+    pub fn key_id(&mut self, key: KeyId) -> Result<(), WireError> {
+        self.words(&[key.0])
     }
 
     pub fn words(&mut self, words: &[u64]) -> Result<(), WireError> {
@@ -181,6 +190,10 @@ impl<R: Read> FrameReader<R> {
 
     pub fn u64(&mut self) -> Result<u64, WireError> {
         Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    pub fn key_id(&mut self) -> Result<KeyId, WireError> {
+        Ok(KeyId(self.u64()?))
     }
 
     /// A scale: finite and at least 1.

@@ -5,6 +5,7 @@
 //! payload (little endian; residues as u64, limb after limb)
 //! first 16 bytes of SHA-256 over everything before
 //! ```
+//! The payload of a key, and each ciphertext of a list, begins with the number of the key it belongs to.
 //! Keys and fresh ciphertexts keep only the seed of their uniform half: half the size. Every length is checked against the
 //! parameters before memory is allocated, and every residue against its prime. Decoders return errors on any input.
 //!
@@ -29,9 +30,8 @@ pub use write::{
 
 /// Version this crate writes; newer ones are refused.
 ///
-/// Version 2 expands seeds with AES-128, version 1 did with ChaCha20: objects without seeds are read in both, objects with
-/// seeds in version 2 only.
-pub const FORMAT_VERSION: u16 = 2;
+/// Version 3 puts the [`crate::ckks::KeyId`] into keys and ciphertexts, so older ones are refused; parameters are read in all versions.
+pub const FORMAT_VERSION: u16 = 3;
 
 /// Most ciphertexts in one list.
 pub const MAX_LIST: u32 = 1 << 20;
@@ -39,7 +39,10 @@ pub const MAX_LIST: u32 = 1 << 20;
 /// Bytes of one switching key besides its residues: kind, step, level, gadget, seed.
 pub(crate) const SWITCH_KEY_OVERHEAD: u64 = 4 + 4 + 4 + 4 + 32;
 
-/// Bytes of an evaluation-key file besides the keys: frame and count.
+/// Bytes of one ciphertext besides its residues and seed: key id, level, scale.
+pub(super) const CIPHERTEXT_OVERHEAD: u64 = 8 + 4 + 8;
+
+/// Bytes of an evaluation-key file besides the keys: frame, key id and count.
 pub(crate) fn eval_keys_overhead() -> u64 {
-    frame::HEADER_BYTES + 4 + frame::CHECKSUM_BYTES as u64
+    frame::HEADER_BYTES + 8 + 4 + frame::CHECKSUM_BYTES as u64
 }

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::error::WireError;
 use super::frame::{FrameReader, Object};
 use super::write::{CONJUGATION, FROM_SPARSE, RELIN, ROTATION, TO_SPARSE, gadget_word, limb_bytes};
-use super::{MAX_LIST, SWITCH_KEY_OVERHEAD};
+use super::{CIPHERTEXT_OVERHEAD, MAX_LIST, SWITCH_KEY_OVERHEAD};
 use crate::ckks::{
     Ciphertext, CkksParams, Context, EvalKeys, KeyName, ParamsLiteral, PublicKey, SecretKey,
     SeededCiphertext, ToyParams,
@@ -63,13 +63,14 @@ pub fn read_params(input: impl Read) -> Result<StoredParams, WireError> {
 /// Any [`WireError`].
 pub fn read_secret_key(input: impl Read, ctx: &Context) -> Result<SecretKey, WireError> {
     let mut f = start(input, Object::SecretKey, ctx)?;
+    let owner = f.key_id()?;
     let bytes = f.secret(ctx.n())?;
     f.finish()?;
     let coefficients = Zeroizing::new(bytemuck::cast_slice::<u8, i8>(&bytes).to_vec());
     if coefficients.iter().any(|c| !(-1..=1).contains(c)) {
         return Err(WireError::Corrupt { detail: "secret key is not ternary" });
     }
-    Ok(ctx.secret_from_coefficients(coefficients))
+    Ok(ctx.secret_from_coefficients(coefficients, owner))
 }
 
 /// Read a public key and expand its seed.
@@ -78,11 +79,11 @@ pub fn read_secret_key(input: impl Read, ctx: &Context) -> Result<SecretKey, Wir
 /// Any [`WireError`].
 pub fn read_public_key(input: impl Read, ctx: &Context) -> Result<PublicKey, WireError> {
     let mut f = start(input, Object::PublicKey, ctx)?;
-    let seed = f.array()?;
+    let (owner, seed) = (f.key_id()?, f.array()?);
     let basis: Vec<usize> = (0..ctx.max_level() + 2).collect();
     let b = polynomial(&mut f, ctx, &basis)?;
     f.finish()?;
-    Ok(ctx.public_from_seed(b, seed))
+    Ok(ctx.public_from_seed(b, seed, owner))
 }
 
 /// Read evaluation keys and expand their seeds (in parallel over limbs in the current rayon pool).
@@ -91,11 +92,11 @@ pub fn read_public_key(input: impl Read, ctx: &Context) -> Result<PublicKey, Wir
 /// Any [`WireError`].
 pub fn read_eval_keys(input: impl Read, ctx: &Context) -> Result<EvalKeys, WireError> {
     let mut f = start(input, Object::EvalKeys, ctx)?;
-    let count = f.u32()?;
+    let (owner, count) = (f.key_id()?, f.u32()?);
     // The smallest keys that many could be: a wrong count is found before anything is allocated.
     let smallest = SWITCH_KEY_OVERHEAD + limb_bytes(ctx, ctx.extended_basis(0, 1).len());
     f.need(u64::from(count).saturating_mul(smallest))?;
-    let mut keys = EvalKeys::default();
+    let mut keys = EvalKeys::of(owner);
     let mut last = None;
     for _ in 0..count {
         let (kind, step) = (f.u32()?, i32::from_le_bytes(f.array()?));
@@ -129,7 +130,7 @@ pub fn read_eval_keys(input: impl Read, ctx: &Context) -> Result<EvalKeys, WireE
         let basis = ctx.extended_basis(level, gadget.specials);
         let digits = (level + 1).div_ceil(gadget.alpha);
         f.need(limb_bytes(ctx, digits * basis.len()))?;
-        let mut key = ctx.blank_key(name, level, seed)?;
+        let mut key = ctx.blank_key(name, level, seed, owner)?;
         for (i, limb) in key.limbs.iter_mut().step_by(2).enumerate() {
             let m = basis.get(i / digits).and_then(|t| ctx.modulus(*t)).ok_or(BAD_LEVEL)?;
             f.limb(limb, m)?;
@@ -148,12 +149,12 @@ pub fn read_eval_keys(input: impl Read, ctx: &Context) -> Result<EvalKeys, WireE
 pub fn read_ciphertexts(input: impl Read, ctx: &Context) -> Result<Vec<Ciphertext>, WireError> {
     let mut f = start(input, Object::Ciphertexts, ctx)?;
     let mut list = Vec::new();
-    for _ in 0..count(&mut f, 12 + limb_bytes(ctx, 2))? {
-        let (level, scale) = (level(&mut f, ctx)?, f.scale()?);
+    for _ in 0..count(&mut f, CIPHERTEXT_OVERHEAD + limb_bytes(ctx, 2))? {
+        let (owner, level, scale) = (f.key_id()?, level(&mut f, ctx)?, f.scale()?);
         let basis: Vec<usize> = (0..=level).collect();
         let c0 = polynomial(&mut f, ctx, &basis)?;
         let c1 = polynomial(&mut f, ctx, &basis)?;
-        list.push(Ciphertext { c0, c1, level, scale, id: ctx.id() });
+        list.push(Ciphertext { c0, c1, level, scale, id: ctx.id(), owner });
     }
     f.finish()?;
     Ok(list)
@@ -166,12 +167,12 @@ pub fn read_ciphertexts(input: impl Read, ctx: &Context) -> Result<Vec<Ciphertex
 pub fn read_seeded_ciphertexts(input: impl Read, ctx: &Context) -> Result<Vec<SeededCiphertext>, WireError> {
     let mut f = start(input, Object::SeededCiphertexts, ctx)?;
     let mut list = Vec::new();
-    for _ in 0..count(&mut f, 12 + 32 + limb_bytes(ctx, 1))? {
-        let (level, scale) = (level(&mut f, ctx)?, f.scale()?);
+    for _ in 0..count(&mut f, CIPHERTEXT_OVERHEAD + 32 + limb_bytes(ctx, 1))? {
+        let (owner, level, scale) = (f.key_id()?, level(&mut f, ctx)?, f.scale()?);
         let seed = f.array()?;
         let basis: Vec<usize> = (0..=level).collect();
         let c0 = polynomial(&mut f, ctx, &basis)?;
-        list.push(SeededCiphertext { c0, seed, level, scale, id: ctx.id() });
+        list.push(SeededCiphertext { c0, seed, level, scale, id: ctx.id(), owner });
     }
     f.finish()?;
     Ok(list)

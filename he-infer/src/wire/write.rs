@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::error::WireError;
 use super::frame::{FrameWriter, Object};
-use super::{MAX_LIST, SWITCH_KEY_OVERHEAD};
+use super::{CIPHERTEXT_OVERHEAD, MAX_LIST, SWITCH_KEY_OVERHEAD};
 use crate::ckks::{
     Ciphertext, CkksParams, Context, EvalKeys, Gadget, KeyName, ParamsLiteral, PublicKey, SecretKey,
     SeededCiphertext, ToyParams,
@@ -56,7 +56,9 @@ fn write_literal(
 /// [`WireError::Io`].
 pub fn write_secret_key(out: impl Write, ctx: &Context, key: &SecretKey) -> Result<(), WireError> {
     check(key.id == ctx.id())?;
-    let mut f = FrameWriter::start(out, Object::SecretKey, ctx.digest(), key.coefficients.len() as u64)?;
+    let bytes = 8 + key.coefficients.len() as u64;
+    let mut f = FrameWriter::start(out, Object::SecretKey, ctx.digest(), bytes)?;
+    f.key_id(key.owner)?;
     f.bytes(bytemuck::cast_slice(&key.coefficients))?;
     f.finish()
 }
@@ -67,8 +69,9 @@ pub fn write_secret_key(out: impl Write, ctx: &Context, key: &SecretKey) -> Resu
 /// [`WireError::Unwritable`] for a key of other parameters, [`WireError::Io`].
 pub fn write_public_key(out: impl Write, ctx: &Context, key: &PublicKey) -> Result<(), WireError> {
     check(key.id == ctx.id())?;
-    let bytes = 32 + limb_bytes(ctx, key.b.limbs());
+    let bytes = 8 + 32 + limb_bytes(ctx, key.b.limbs());
     let mut f = FrameWriter::start(out, Object::PublicKey, ctx.digest(), bytes)?;
+    f.key_id(key.owner)?;
     f.bytes(&key.seed)?;
     for limb in key.b.iter() {
         f.words(limb)?;
@@ -84,7 +87,8 @@ pub fn write_eval_keys(out: impl Write, ctx: &Context, keys: &EvalKeys) -> Resul
     check(keys.iter().all(|(_, k)| k.id == ctx.id()))?;
     let bytes =
         keys.iter().map(|(_, k)| SWITCH_KEY_OVERHEAD + limb_bytes(ctx, k.limbs.limbs() / 2)).sum::<u64>();
-    let mut f = FrameWriter::start(out, Object::EvalKeys, ctx.digest(), 4 + bytes)?;
+    let mut f = FrameWriter::start(out, Object::EvalKeys, ctx.digest(), 8 + 4 + bytes)?;
+    f.key_id(keys.key_id())?;
     f.u32(keys.len() as u32)?;
     for (name, key) in keys.iter() {
         let (kind, step) = match name {
@@ -112,10 +116,11 @@ pub fn write_eval_keys(out: impl Write, ctx: &Context, keys: &EvalKeys) -> Resul
 /// [`WireError::Unwritable`] for ciphertexts of other parameters or a list that is too long, [`WireError::Io`].
 pub fn write_ciphertexts(out: impl Write, ctx: &Context, list: &[Ciphertext]) -> Result<(), WireError> {
     check(list.len() <= MAX_LIST as usize && list.iter().all(|c| c.id == ctx.id()))?;
-    let bytes = list.iter().map(|c| 12 + limb_bytes(ctx, 2 * (c.level + 1))).sum::<u64>();
+    let bytes = list.iter().map(|c| CIPHERTEXT_OVERHEAD + limb_bytes(ctx, 2 * (c.level + 1))).sum::<u64>();
     let mut f = FrameWriter::start(out, Object::Ciphertexts, ctx.digest(), 4 + bytes)?;
     f.u32(list.len() as u32)?;
     for c in list {
+        f.key_id(c.owner)?;
         f.u32(c.level as u32)?;
         f.words(&[c.scale.to_bits()])?;
         for limb in c.c0.iter().chain(c.c1.iter()) {
@@ -135,10 +140,11 @@ pub fn write_seeded_ciphertexts(
     list: &[SeededCiphertext],
 ) -> Result<(), WireError> {
     check(list.len() <= MAX_LIST as usize && list.iter().all(|c| c.id == ctx.id()))?;
-    let bytes = list.iter().map(|c| 12 + 32 + limb_bytes(ctx, c.level + 1)).sum::<u64>();
+    let bytes = list.iter().map(|c| CIPHERTEXT_OVERHEAD + 32 + limb_bytes(ctx, c.level + 1)).sum::<u64>();
     let mut f = FrameWriter::start(out, Object::SeededCiphertexts, ctx.digest(), 4 + bytes)?;
     f.u32(list.len() as u32)?;
     for c in list {
+        f.key_id(c.owner)?;
         f.u32(c.level as u32)?;
         f.words(&[c.scale.to_bits()])?;
         f.bytes(&c.seed)?;

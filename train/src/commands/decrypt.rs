@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use he_infer::{ckks, wire};
 
 use super::{Context, encrypt::client, keygen::read, plan::Planned};
@@ -16,7 +17,7 @@ pub fn run(context: &Context, args: &DecryptArgs) -> anyhow::Result<()> {
     let engine = Arc::new(ckks::Context::new(&planned.program.chain.params)?);
     let client = client(&planned, &engine, &args.keys)?;
     let result = read(&args.input, |file| wire::read_ciphertexts(file, &engine))?;
-    let logits = client.decrypt(&result, args.samples)?;
+    let logits = client.decrypt(&result, args.samples).with_context(|| args.input.display().to_string())?;
     if args.json {
         return Ok(tell(&serde_json::to_string(&logits)?)?);
     }

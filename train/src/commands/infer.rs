@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use anyhow::Context as _;
 use he_infer::{
     HeError,
     ckks::{self, CkksError},
@@ -29,6 +30,8 @@ pub fn run(context: &Context, args: &InferArgs) -> anyhow::Result<()> {
     let keys = read(&path, |file| wire::read_eval_keys(file, &engine))?;
     let fresh = read(&args.input, |file| wire::read_seeded_ciphertexts(file, &engine))?;
     let input = fresh.iter().map(|c| engine.expand_ciphertext(c)).collect::<Result<Vec<_>, _>>()?;
+    let files = || format!("{} and {}", path.display(), args.input.display());
+    keys.check_owner("infer", &input).with_context(files)?;
     let server = Server::new(Arc::clone(&planned.program), &engine, &keys)?;
     let started = Instant::now();
     let result = server.infer(input).map_err(|e| match e {
