@@ -13,16 +13,17 @@ use std::time::Instant;
 
 use he_infer::HeError;
 use he_infer::ckks::{Ciphertext, CkksError, Context};
-use he_infer::math::sampling::os_rng;
 use he_infer::plan::{Packing, PlanOptions, PlannedNode, plan};
 use he_infer::run::{Client, Observer, Server};
 use he_infer::slots::CkksSlots;
 use hetrain_export::{Basis, Graph, Interval, Op, Polynomial, interp};
+use rand::SeedableRng;
+use rand_chacha::ChaCha20Rng;
 
 /// Decrypts every node and keeps the worst relative error.
 struct Decrypt<'a> {
     client: &'a Client,
-    graph: &'a Graph,
+
     want: Vec<Vec<Vec<f64>>>,
     bits: Vec<(String, f64, f64)>,
 }
@@ -34,18 +35,18 @@ impl Observer<CkksSlots<'_>> for Decrypt<'_> {
         for (want, got) in self.want.iter().zip(&got) {
             worst = want[i].iter().zip(got).map(|(a, b)| (a - b).abs()).fold(worst, f64::max);
         }
-        // Predictions are relative to the range of values seen on calibration data.
-        let (lo, hi) = self.graph.nodes()[i].range.as_ref().map(|r| (r.min, r.max)).unwrap();
-        self.bits.push((node.name.clone(), -(worst / (hi - lo).max(node.bound)).log2(), node.bits));
+        self.bits.push((node.name.clone(), node.bits_of(worst), node.bits_over(self.want.len())));
         Ok(())
     }
 }
 
-/// Every node of a run decrypts to the reference within the predicted precision.
+/// Every node of a run decrypts to the reference with the predicted precision: the largest error is within a factor of four
+/// of the predicted one, above or below. The randomness is fixed, since the largest of a few errors scatters by itself: among
+/// four, one time in 170 it is four times smaller than its median.
 fn climb(graph: &Arc<Graph>, images: &[Vec<f64>], packing: Packing, precision_bits: u32) {
     let program = Arc::new(plan(Arc::clone(graph), PlanOptions { packing, precision_bits }).unwrap());
-    let images = &images[..images.len().min(program.images_per_run()).min(2)];
-    let mut rng = os_rng().unwrap();
+    let images = &images[..images.len().min(program.images_per_run())];
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
     let context = Arc::new(Context::new(&program.chain.params).unwrap());
     let client = Client::generate(Arc::clone(&program), Arc::clone(&context), &mut rng);
     let t = Instant::now();
@@ -57,7 +58,7 @@ fn climb(graph: &Arc<Graph>, images: &[Vec<f64>], packing: Packing, precision_bi
     let input = client.encrypt(images, &mut rng).unwrap();
     let input: Vec<Ciphertext> = input.iter().map(|c| context.expand_ciphertext(c).unwrap()).collect();
     let want = images.iter().map(|i| interp::evaluate(graph, i).unwrap()).collect();
-    let mut decrypt = Decrypt { client: &client, graph, want, bits: Vec::new() };
+    let mut decrypt = Decrypt { client: &client, want, bits: Vec::new() };
     server.infer_observed(input.clone(), &mut decrypt).unwrap();
     let t = Instant::now();
     let result = server.infer(input).unwrap();
@@ -74,7 +75,7 @@ fn climb(graph: &Arc<Graph>, images: &[Vec<f64>], packing: Packing, precision_bi
     for (name, measured, predicted) in &decrypt.bits {
         eprintln!("  {name:<12} {measured:6.1} bits, {predicted:5.1} predicted");
         assert!(
-            *measured >= predicted - 2.0,
+            (measured - predicted).abs() <= 2.0,
             "{name}: {measured:.1} bits measured, {predicted:.1} predicted"
         );
     }
@@ -120,7 +121,7 @@ fn polynomials_of_both_bases() {
             let mut n = common::Net::new(&[12], 3);
             n.dense(10);
             let x = n.x;
-            n.op("poly", Op::Polynomial { poly }, &[x]).dense(4);
+            n.op("poly", Op::Polynomial { poly }, &[x]).dense(16);
             let (graph, images) = n.finish();
             climb(&graph, &images, Packing::Image, 12);
         }
@@ -135,7 +136,7 @@ fn results_that_no_run_can_give_are_refused() {
     let options = PlanOptions { packing: Packing::Image, precision_bits: 12 };
     let program = Arc::new(plan(graph, options).unwrap());
     let context = Arc::new(Context::new(&program.chain.params).unwrap());
-    let mut rng = os_rng().unwrap();
+    let mut rng = ChaCha20Rng::seed_from_u64(2);
     let client = Client::generate(Arc::clone(&program), Arc::clone(&context), &mut rng);
     let keys = client.evaluation_keys(&mut rng).unwrap();
     let server = Server::new(Arc::clone(&program), &context, &keys).unwrap();

@@ -44,6 +44,7 @@ pub use key_id::KeyId;
 pub use keygen::{KeyBytes, os_rng};
 pub(crate) use keys::KeyName;
 pub use keys::{EvalKeys, KeySpec, PublicKey, SecretKey};
+pub(crate) use params::Sizes;
 pub use params::{CkksParams, Gadget, ParamsLiteral, ToyParams};
 pub use poly_ops::Combination;
 pub use precision::{NoiseModel, PrecisionStats};

@@ -45,40 +45,12 @@ impl ParamsLiteral {
     /// which the checks of the parameters then refuse.
     #[must_use]
     pub fn gadget(&self, level: usize) -> Gadget {
-        const CONVERT: f64 = 0.075;
-        const KEY: f64 = 0.37;
-        // Key-switching noise stays below the rounding noise with this many bits between digit and special primes.
-        const SLACK: f64 = 4.0;
-        let limbs = (level + 1).min(self.q.len());
-        let used = self.q.split_at(limbs).0;
-        let cost = |g: &Gadget| {
-            let (l, k) = (limbs as f64, g.specials as f64);
-            let digits = used.chunks(g.alpha).map(|d| d.len() as f64);
-            let raise: f64 = digits.clone().map(|d| (l - d + k) * (1.0 + CONVERT * d)).sum();
-            l + raise + 2.0 * (k + l) + 2.0 * k * l * CONVERT + 2.0 * digits.count() as f64 * (l + k) * KEY
-        };
-        let all = (1..=self.p.len())
-            .flat_map(|specials| (1..=self.alpha).map(move |alpha| Gadget { alpha, specials }))
-            .filter(|g| self.modulus_allowed(limbs, g.specials));
-        let cheapest = |slack: f64| {
-            let covered = all.clone().filter(move |g| self.digits_covered(limbs, *g, slack));
-            covered.min_by(|a, b| cost(a).total_cmp(&cost(b)))
-        };
-        let whole = Gadget { alpha: self.alpha, specials: self.p.len() };
-        cheapest(SLACK).or_else(|| cheapest(0.0)).unwrap_or(whole)
+        self.sizes().gadget(level)
     }
 
-    /// Whether the security table allows a key over `limbs` ciphertext primes and `specials` special ones. Where the
-    /// ciphertext modulus alone is beyond the table, which only toys can have, nothing is limited.
-    fn modulus_allowed(&self, limbs: usize, specials: usize) -> bool {
-        let limit = max_log_qp(self.log_n).map_or(0.0, f64::from) - error_margin();
-        let (q, p) = (self.q.split_at(limbs).0, self.p.split_at(specials).0);
-        bits(&self.q) > limit || bits(q) + bits(p) <= limit
-    }
-
-    fn digits_covered(&self, limbs: usize, gadget: Gadget, slack: f64) -> bool {
-        let special = bits(self.p.split_at(gadget.specials).0);
-        self.q.split_at(limbs).0.chunks(gadget.alpha).all(|d| bits(d) + slack <= special + 1e-9)
+    pub(crate) fn sizes(&self) -> Sizes {
+        let bits = |primes: &[u64]| primes.iter().map(|q| (*q as f64).log2()).collect();
+        Sizes { log_n: self.log_n, q: bits(&self.q), p: bits(&self.p), alpha: self.alpha }
     }
 
     /// Generate primes for a chain: `q_0` of `first_bits`, `levels` primes around `2^scale_bits` (alternating above and
@@ -155,7 +127,7 @@ impl ParamsLiteral {
         }
         for level in 0..self.q.len() {
             let gadget = self.gadget(level);
-            if !self.digits_covered(level + 1, gadget, 0.0) {
+            if !self.sizes().digits_covered(level + 1, gadget, 0.0) {
                 let log_p = bits(self.p.split_at(gadget.specials).0);
                 let digits = self.q.split_at(level + 1).0.chunks(gadget.alpha).map(bits).enumerate();
                 let (digit, log_digit) = digits.fold((0, 0.0), |a, b| if b.1 > a.1 { b } else { a });
@@ -179,6 +151,66 @@ impl ParamsLiteral {
         }
         h.finalize().into()
     }
+}
+
+/// Bits of the primes of a chain: what gadgets and their noise depend on.
+#[derive(Clone, Debug)]
+pub(crate) struct Sizes {
+    pub log_n: u32,
+    pub q: Vec<f64>,
+    pub p: Vec<f64>,
+    pub alpha: usize,
+}
+
+impl Sizes {
+    fn gadget(&self, level: usize) -> Gadget {
+        const CONVERT: f64 = 0.075;
+        const KEY: f64 = 0.37;
+        // Key-switching noise stays below the rounding noise with this many bits between digit and special primes.
+        const SLACK: f64 = 4.0;
+        let limbs = (level + 1).min(self.q.len());
+        let used = self.q.split_at(limbs).0;
+        let cost = |g: &Gadget| {
+            let (l, k) = (limbs as f64, g.specials as f64);
+            let digits = used.chunks(g.alpha).map(|d| d.len() as f64);
+            let raise: f64 = digits.clone().map(|d| (l - d + k) * (1.0 + CONVERT * d)).sum();
+            l + raise + 2.0 * (k + l) + 2.0 * k * l * CONVERT + 2.0 * digits.count() as f64 * (l + k) * KEY
+        };
+        let all = (1..=self.p.len())
+            .flat_map(|specials| (1..=self.alpha).map(move |alpha| Gadget { alpha, specials }))
+            .filter(|g| self.modulus_allowed(limbs, g.specials));
+        let cheapest = |slack: f64| {
+            let covered = all.clone().filter(move |g| self.digits_covered(limbs, *g, slack));
+            covered.min_by(|a, b| cost(a).total_cmp(&cost(b)))
+        };
+        let whole = Gadget { alpha: self.alpha, specials: self.p.len() };
+        cheapest(SLACK).or_else(|| cheapest(0.0)).unwrap_or(whole)
+    }
+
+    /// Whether the security table allows a key over `limbs` ciphertext primes and `specials` special ones. Where the
+    /// ciphertext modulus alone is beyond the table, which only toys can have, nothing is limited.
+    fn modulus_allowed(&self, limbs: usize, specials: usize) -> bool {
+        let limit = max_log_qp(self.log_n).map_or(0.0, f64::from) - error_margin();
+        let (q, p) = (self.q.split_at(limbs).0, self.p.split_at(specials).0);
+        sum(&self.q) > limit || sum(q) + sum(p) <= limit
+    }
+
+    fn digits_covered(&self, limbs: usize, gadget: Gadget, slack: f64) -> bool {
+        let special = sum(self.p.split_at(gadget.specials).0);
+        self.q.split_at(limbs).0.chunks(gadget.alpha).all(|d| sum(d) + slack <= special + 1e-9)
+    }
+
+    /// Noise of a key switch at `level`: the sum over its digits of the square of digit over special primes.
+    pub fn digit_noise(&self, level: usize) -> f64 {
+        let gadget = self.gadget(level);
+        let special = sum(self.p.get(..gadget.specials).unwrap_or(&self.p));
+        let used = self.q.get(..=level).unwrap_or(&self.q);
+        used.chunks(gadget.alpha.max(1)).map(|digit| (2.0 * (sum(digit) - special)).exp2()).sum()
+    }
+}
+
+fn sum(bits: &[f64]) -> f64 {
+    bits.iter().sum()
 }
 
 fn bits(primes: &[u64]) -> f64 {

@@ -61,16 +61,8 @@ impl NoiseModel {
     /// Model of a context.
     #[must_use]
     pub fn new(ctx: &Context) -> Self {
-        let bits = |x: &[u64]| x.iter().map(|q| (*q as f64).log2()).sum::<f64>();
-        let lit = ctx.literal();
-        let n = ctx.n() as f64;
-        let at = |level: usize| {
-            let gadget = lit.gadget(level);
-            let special = bits(lit.p.get(..gadget.specials).unwrap_or(&lit.p));
-            let used = lit.q.get(..=level).unwrap_or(&lit.q);
-            used.chunks(gadget.alpha).map(|digit| (2.0 * (bits(digit) - special)).exp2()).sum()
-        };
-        Self { n, h: 2.0 * n / 3.0, digits: (0..lit.q.len()).map(at).collect() }
+        let (n, sizes) = (ctx.n() as f64, ctx.literal().sizes());
+        Self { n, h: 2.0 * n / 3.0, digits: (0..sizes.q.len()).map(|l| sizes.digit_noise(l)).collect() }
     }
 
     /// Slot deviation from a coefficient variance at `scale`.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use hetrain_export::{Graph, Node, Op};
 
+use super::deviation::Deviations;
+use super::facts::facts;
 use super::layout::Layout;
 use super::levels::{self, Levels};
 use super::linear::{LinearMap, bias_values, for_each_weight};
@@ -30,7 +32,7 @@ pub struct PlanOptions {
 /// As [`plan`].
 pub fn parameters(graph: &Graph, options: PlanOptions) -> Result<Chain, HeError> {
     let levels = levels::assign(graph)?;
-    let facts = noise::facts(graph, &levels)?;
+    let facts = facts(graph, &levels)?;
     params::search(graph, &facts, &levels, options.precision_bits, options.packing == Packing::Batch)
 }
 
@@ -40,14 +42,26 @@ pub fn parameters(graph: &Graph, options: PlanOptions) -> Result<Chain, HeError>
 /// Operations without an encrypted form, missing ranges, or a depth no secure parameter set holds.
 pub fn plan(graph: Arc<Graph>, options: PlanOptions) -> Result<Program, HeError> {
     let levels = levels::assign(&graph)?;
-    let facts = noise::facts(&graph, &levels)?;
+    let mut facts = facts(&graph, &levels)?;
     let batch = options.packing == Packing::Batch;
     let chain = params::search(&graph, &facts, &levels, options.precision_bits, batch)?;
     let predicted = noise::predict(&graph, &facts, &levels, &chain.nominal(batch))?;
     let mut nodes: Vec<PlannedNode> = Vec::with_capacity(graph.nodes().len());
     for (((_, node), level), (p, f)) in graph.iter().zip(&levels).zip(predicted.iter().zip(&facts)) {
-        let planned = node_of(&graph, node, *level, *p, f.bound, &chain, options.packing, &nodes)?;
+        let planned = node_of(&graph, node, *level, p, f.bound, &chain, options.packing, &nodes)?;
         nodes.push(planned);
+    }
+    // Scales are fixed; with the layouts known, errors are known better.
+    for (node, facts) in nodes.iter().zip(&mut facts) {
+        if let Step::Linear(map) = &node.step {
+            facts.packed(map);
+        }
+    }
+    let predicted = noise::predict(&graph, &facts, &levels, &chain.nominal(batch))?;
+    for (node, predicted) in nodes.iter_mut().zip(predicted) {
+        node.bits = predicted.bits(predicted.errors.worst(node.layout.elements()));
+        node.reach = predicted.reach;
+        node.errors = predicted.errors;
     }
     let mut program = Program {
         graph: Arc::clone(&graph),
@@ -84,7 +98,7 @@ fn node_of(
     graph: &Graph,
     node: &Node,
     level: Levels,
-    predicted: Predicted,
+    predicted: &Predicted,
     bound: f64,
     chain: &Chain,
     packing: Packing,
@@ -155,6 +169,8 @@ fn node_of(
         scale: predicted.scale,
         layout,
         bound,
-        bits: predicted.bits,
+        reach: predicted.reach,
+        bits: 0.0,
+        errors: Deviations::default(),
     })
 }

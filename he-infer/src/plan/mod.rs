@@ -6,7 +6,9 @@
 //! Nothing here touches a ciphertext.
 
 mod build;
+mod deviation;
 mod estimate;
+mod facts;
 mod layout;
 mod levels;
 mod linear;

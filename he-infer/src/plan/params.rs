@@ -2,15 +2,20 @@
 
 use hetrain_export::Graph;
 
+use super::facts::Facts;
 use super::levels::Levels;
-use super::noise::{Facts, Nominal, Predicted, predict};
+use super::noise::{Nominal, Predicted, predict};
 use crate::HeError;
-use crate::ckks::{CkksParams, ParamsLiteral, max_log_qp};
+use crate::ckks::{CkksParams, ParamsLiteral, Sizes, max_log_qp};
 
 /// Largest prime, in bits: products of lazily reduced values must fit the 52-bit multiplier.
 const MAX_PRIME_BITS: u32 = 50;
 /// Smallest scale prime worth having.
 const MIN_SCALE_BITS: u32 = 20;
+/// The plan's margin over the predicted errors: what is asked for must hold for six deviations of the noisiest logit (one in
+/// `10^9` exceeds that), where a run shows about two of them, and for a bit more, for what the model leaves out.
+const MARGIN: f64 = 6.0;
+const RESERVE: f64 = 1.0;
 /// Ring degrees tried, as powers of two.
 const LOG_N: std::ops::RangeInclusive<u32> = 12..=16;
 
@@ -41,8 +46,7 @@ impl Chain {
         Nominal {
             log_n: self.params.literal().log_n,
             primes: self.params.literal().q.iter().map(|&p| p as f64).collect(),
-            log_p: self.params.literal().p.iter().map(|&p| (p as f64).log2()).sum(),
-            alpha: self.params.literal().alpha,
+            digits: digits(&self.params.literal().sizes()),
             scale_bits: f64::from(self.scale_bits),
             amplitude: self.amplitude,
             batch,
@@ -65,21 +69,32 @@ impl Candidate {
         self.first + depth as u32 * self.scale + self.alpha as u32 * self.special
     }
 
-    fn nominal(&self, depth: usize, boost: u32, batch: bool) -> Nominal {
+    /// With the smallest amplitude.
+    fn nominal(&self, depth: usize, batch: bool) -> Nominal {
         let mut primes = vec![f64::from(self.scale).exp2(); depth + 1];
         if let Some(q0) = primes.first_mut() {
             *q0 = f64::from(self.first).exp2();
         }
+        let sizes = Sizes {
+            log_n: self.log_n,
+            q: primes.iter().map(|p| p.log2()).collect(),
+            p: vec![f64::from(self.special); self.alpha],
+            alpha: self.alpha,
+        };
         Nominal {
             log_n: self.log_n,
             primes,
-            log_p: f64::from(self.special * self.alpha as u32),
-            alpha: self.alpha,
+            digits: digits(&sizes),
             scale_bits: f64::from(self.scale),
-            amplitude: f64::from(self.scale + boost),
+            amplitude: f64::from(self.scale),
             batch,
         }
     }
+}
+
+/// What keys of each level add, by the gadgets the engine takes for them.
+fn digits(sizes: &Sizes) -> Vec<f64> {
+    (0..sizes.q.len()).map(|level| sizes.digit_noise(level)).collect()
 }
 
 /// Transforms of one key switch per linear node, for `alpha` primes to a digit: what the choice of digits is about.
@@ -101,10 +116,10 @@ pub(crate) fn search(
     batch: bool,
 ) -> Result<Chain, HeError> {
     let depth = levels.iter().map(|l| l.operands.max(l.result)).max().unwrap_or(0);
-    // Worst node that any reader of the report cares about: the logits.
-    let output_bits = |p: &[Predicted]| {
-        let ok = p.iter().all(|n| n.bits.is_finite());
-        if ok { p.last().map_or(f64::NEG_INFINITY, |n| n.bits) } else { f64::NEG_INFINITY }
+    // What counts are the logits, where every node has room.
+    let floor = |p: &[Predicted]| match p.last() {
+        Some(last) if p.iter().all(|n| n.fits) => last.bits(MARGIN * last.errors.peak().sqrt()),
+        _ => f64::NEG_INFINITY,
     };
     let mut best_found: Option<(f64, u32)> = None;
     for log_n in LOG_N {
@@ -122,9 +137,10 @@ pub(crate) fn search(
                     if special > MAX_PRIME_BITS || f64::from(c.total(depth)) > f64::from(bound) - 0.1 {
                         continue;
                     }
+                    let mut nominal = c.nominal(depth, batch);
                     for boost in 0..=8 {
-                        let found =
-                            output_bits(&predict(graph, facts, levels, &c.nominal(depth, boost, batch))?);
+                        nominal.amplitude = f64::from(scale + boost);
+                        let found = floor(&predict(graph, facts, levels, &nominal)?);
                         if best.is_none_or(|(b, ..)| found > b) {
                             best = Some((found, c, boost));
                         }
@@ -135,8 +151,7 @@ pub(crate) fn search(
                 if best_found.is_none_or(|(b, _)| found > b) {
                     best_found = Some((found, log_n));
                 }
-                // One bit of reserve for what the model leaves out.
-                if found >= f64::from(bits) + 1.0
+                if found >= f64::from(bits) + RESERVE
                     && let Some(params) = realise(&c, depth)
                 {
                     return Ok(Chain { params, scale_bits: c.scale, amplitude: f64::from(c.scale + boost) });

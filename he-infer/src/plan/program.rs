@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hetrain_export::{Graph, Polynomial};
 use serde::{Deserialize, Serialize};
 
+use super::deviation::Deviations;
 use super::layout::Layout;
 use super::linear::LinearMap;
 use super::params::Chain;
@@ -75,8 +76,26 @@ pub struct PlannedNode {
     pub layout: Layout,
     /// Largest magnitude seen on calibration data.
     pub bound: f64,
-    /// Predicted bits of precision at six standard deviations, relative to the range of values seen on calibration data.
+    /// Range of values seen on calibration data, or their largest magnitude where that is more: what bits count against.
+    pub reach: f64,
+    /// Predicted bits of precision of the worst element of one sample, relative to [`PlannedNode::reach`].
     pub bits: f64,
+    pub(crate) errors: Deviations,
+}
+
+impl PlannedNode {
+    /// An error as bits of precision, to be compared with [`PlannedNode::bits`].
+    #[must_use]
+    pub fn bits_of(&self, error: f64) -> f64 {
+        -(error / self.reach).log2()
+    }
+
+    /// Predicted bits of the worst element of so many samples: what the largest error found among them is as likely to
+    /// exceed as not.
+    #[must_use]
+    pub fn bits_over(&self, samples: usize) -> f64 {
+        self.bits_of(self.errors.worst(samples.max(1) * self.layout.elements()))
+    }
 }
 
 /// Everything needed to run a model encrypted; made by [`plan`](super::plan).

@@ -218,7 +218,7 @@ impl Observer<CkksSlots<'_>> for Compare<'_> {
         let got = self.client.decrypt_node(index, value, 1)?;
         let want = self.clear.get(index).map(Vec::as_slice).unwrap_or_default();
         let worst = got.iter().flatten().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        self.bits.push((index, -(worst / node.bound).log2()));
+        self.bits.push((index, node.bits_of(worst)));
         Ok(())
     }
 }

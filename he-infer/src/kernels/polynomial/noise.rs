@@ -53,13 +53,6 @@ struct Point {
     sums: f64,
 }
 
-/// Variance of a result: mean over the points, and largest.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Variances {
-    pub(crate) mean: f64,
-    pub(crate) peak: f64,
-}
-
 impl Noise {
     /// Derivatives at weighted points of `[−1, 1]`.
     pub(crate) fn new(scheme: &Scheme, points: impl Iterator<Item = (f64, f64)>) -> Self {
@@ -82,11 +75,11 @@ impl Noise {
         Self { points: points.collect(), steps }
     }
 
-    /// Variances of the result for an input with noise variance `input`.
+    /// Variance of the result at each point, with the point's weight, for an input with noise variance `input`.
     ///
     /// Powers multiply scales and divide by primes, so the scale of power `i` is `prime · 2^(i · drift)` with
     /// `drift = log₂(input scale / prime)`; the quotient by it makes up for that.
-    pub(crate) fn variances(&self, input: f64, scales: Scales) -> Variances {
+    pub(crate) fn variances(&self, input: f64, scales: Scales) -> Vec<(f64, f64)> {
         let own = |scale: f64| (scales.rounding / scale).powi(2);
         let (power, sum) = (own(scales.prime), own(scales.result));
         let drift = (scales.input / scales.prime).log2();
@@ -103,11 +96,7 @@ impl Noise {
             };
             p.input * input + steps
         };
-        let total: f64 = self.points.iter().map(|p| p.weight).sum();
-        Variances {
-            mean: self.points.iter().map(|p| p.weight * at(p)).sum::<f64>() / total,
-            peak: self.points.iter().map(at).fold(0.0, f64::max),
-        }
+        self.points.iter().map(|p| (p.weight, at(p))).collect()
     }
 }
 

@@ -183,7 +183,8 @@ fn predicted_bits(context: &Context, p: &Polynomial) -> f64 {
     let prime = primes[top] as f64;
     let scales =
         Scales { prime, input: prime, result: 1.3 * context.default_scale(), rounding: model.rounding(1.0) };
-    NoiseModel::bits(Noise::new(&scheme, points).variances(model.fresh(prime).powi(2), scales).peak.sqrt())
+    let variances = Noise::new(&scheme, points).variances(model.fresh(prime).powi(2), scales);
+    NoiseModel::bits(variances.iter().fold(0.0, |v: f64, p| v.max(p.1)).sqrt())
 }
 
 #[test]

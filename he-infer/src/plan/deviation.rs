@@ -1,0 +1,104 @@
+//! How large the errors of a node are, element by element, and the worst of many.
+
+/// Deviations of a node's error: shares of its elements with the variance each share has.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Deviations {
+    shares: Vec<(f64, f64)>,
+}
+
+impl Deviations {
+    /// The same variance for every element.
+    pub(crate) fn even(variance: f64) -> Self {
+        Self { shares: vec![(1.0, variance)] }
+    }
+
+    /// Weighted variances; weights need not add up to one.
+    pub(crate) fn new(parts: impl Iterator<Item = (f64, f64)>) -> Self {
+        let mut shares: Vec<(f64, f64)> = parts.collect();
+        let total: f64 = shares.iter().map(|s| s.0).sum();
+        shares.iter_mut().for_each(|s| s.0 /= total.max(f64::MIN_POSITIVE));
+        Self { shares }
+    }
+
+    /// Variance of an element drawn at random.
+    pub(crate) fn mean(&self) -> f64 {
+        self.shares.iter().map(|(share, v)| share * v).sum()
+    }
+
+    /// Largest variance.
+    pub(crate) fn peak(&self) -> f64 {
+        self.shares.iter().map(|s| s.1).fold(0.0, f64::max)
+    }
+
+    /// The error that the largest of `count` independent elements is as likely to exceed as not.
+    ///
+    /// As if they were normal. A rounding in a slot is a product of two normal numbers, one of them the slot of the secret, so the
+    /// worst of thousands is up to a bit worse, and elements in one slot of many ciphertexts (batch layout) share one of the two.
+    pub(crate) fn worst(&self, count: usize) -> f64 {
+        let largest = self.peak().sqrt();
+        if !largest.is_finite() || largest == 0.0 {
+            return largest;
+        }
+        let rare = |w: f64| {
+            let below =
+                |(share, v): &(f64, f64)| share * (-beyond(w / v.sqrt().max(f64::MIN_POSITIVE))).ln_1p();
+            count.max(1) as f64 * self.shares.iter().map(below).sum::<f64>() > -std::f64::consts::LN_2
+        };
+        let (mut low, mut high) = (0.0, 8.0 * largest);
+        for _ in 0..30 {
+            let middle = 0.5 * (low + high);
+            if rare(middle) { high = middle } else { low = middle }
+        }
+        high
+    }
+}
+
+/// Probability that a standard normal number exceeds `t` in magnitude (Abramowitz and Stegun 7.1.26, to `1.5e-7`).
+fn beyond(t: f64) -> f64 {
+    let x = t / std::f64::consts::SQRT_2;
+    let k = 1.0 / (1.0 + 0.327_591_1 * x);
+    let series = [1.061_405_429, -1.453_152_027, 1.421_413_741, -0.284_496_736, 0.254_829_592];
+    (series.iter().fold(0.0, |sum, c| (sum + c) * k) * (-x * x).exp()).clamp(0.0, 1.0 - 1e-9)
+}
+
+/// Up to `groups` weighted numbers that stand for all of `values`, the largest one alone.
+pub(crate) fn grouped(mut values: Vec<(f64, f64)>, groups: usize) -> Vec<(f64, f64)> {
+    values.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let rest = values.split_off(values.len().min(1));
+    let size = rest.len().div_ceil(groups).max(1);
+    values.extend(rest.chunks(size).map(|group| {
+        let weight: f64 = group.iter().map(|g| g.0).sum();
+        let sum: f64 = group.iter().map(|g| g.0 * g.1).sum();
+        (weight, sum / weight.max(f64::MIN_POSITIVE))
+    }));
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_of_many_is_the_median_of_the_largest() {
+        // Medians of the largest magnitude of so many standard normal numbers.
+        for (count, median) in [(1, 0.674), (10, 1.828), (1000, 3.397)] {
+            let worst = Deviations::even(4.0).worst(count) / 2.0;
+            assert!((worst - median).abs() < 0.01, "{count}: {worst}");
+        }
+        // A tenth of a thousand elements that are ten times as noisy decide alone.
+        let mixed = Deviations::new([(0.9, 1.0), (0.1, 100.0)].into_iter());
+        assert!((mixed.worst(1000) / Deviations::even(100.0).worst(100) - 1.0).abs() < 1e-3);
+        assert!((mixed.mean(), mixed.peak()) == (10.9, 100.0));
+        assert!(
+            Deviations::even(0.0).worst(5) == 0.0 && Deviations::even(f64::INFINITY).worst(5).is_infinite()
+        );
+    }
+
+    #[test]
+    fn groups_keep_the_mean_and_the_largest() {
+        let values: Vec<(f64, f64)> = (0..100).map(|i| (1.0, f64::from(i))).collect();
+        let few = grouped(values, 8);
+        assert!(few.len() == 9 && few[0] == (1.0, 99.0));
+        assert!((Deviations::new(few.into_iter()).mean() - 49.5).abs() < 1e-9);
+    }
+}
