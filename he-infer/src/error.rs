@@ -116,6 +116,18 @@ pub enum HeError {
         /// The value.
         value: f64,
     },
+    /// An input far beyond all calibration data, for which the plan leaves no room under the modulus.
+    #[error(
+        "value number {index} of the input is {value}, the plan leaves room for magnitudes up to {limit:.3}\n  help: scale inputs as the data the model was calibrated with"
+    )]
+    TooLarge {
+        /// Position.
+        index: usize,
+        /// The value.
+        value: f64,
+        /// Largest magnitude with room.
+        limit: f64,
+    },
     /// A decryption that cannot be a result of the model.
     #[error(
         "the result decrypts to values up to {found:.1e}, the model's reach {usual:.1e}\n  help: the server returned something else, or the input was no image like those the model was calibrated with"

@@ -77,6 +77,52 @@ fn objects_work_after_a_round_trip() {
     assert!(matches!(wire::read_params(&files[0][..]).unwrap(), StoredParams::Toy(_)));
 }
 
+/// The error of every reader on the file of its kind, changed.
+fn errors(files: &[Vec<u8>], ctx: &Context, change: impl Fn(&mut Vec<u8>)) -> Vec<WireError> {
+    let file = |kind: usize| {
+        let mut b = files[kind].clone();
+        change(&mut b);
+        b
+    };
+    vec![
+        wire::read_params(&file(0)[..]).err().unwrap(),
+        wire::read_secret_key(&file(1)[..], ctx).err().unwrap(),
+        wire::read_public_key(&file(2)[..], ctx).err().unwrap(),
+        wire::read_eval_keys(&file(3)[..], ctx).err().unwrap(),
+        wire::read_ciphertexts(&file(4)[..], ctx).err().unwrap(),
+        wire::read_seeded_ciphertexts(&file(5)[..], ctx).err().unwrap(),
+    ]
+}
+
+#[test]
+fn every_kind_of_file_is_refused_for_the_same_reasons() {
+    let ctx = context();
+    let files = samples(&ctx);
+    let far = Context::insecure(&ToyParams::new(toy(8)).unwrap()).unwrap();
+    // Parameters are checked against nothing but themselves.
+    let kinds = |e: Vec<WireError>, skip: usize, expected: fn(&WireError) -> bool| {
+        assert!(e.iter().skip(skip).all(expected), "{e:?}");
+    };
+    kinds(errors(&files, &ctx, |b| b[8] = 4), 0, |e| {
+        matches!(e, WireError::NewerVersion { found: 4, supported: 3 })
+    });
+    kinds(errors(&files, &ctx, |b| b[8] = 2), 1, |e| {
+        matches!(e, WireError::OlderVersion { found: 2, oldest: 3, .. })
+    });
+    kinds(errors(&files, &far, |b| b[20] ^= 1), 1, |e| matches!(e, WireError::OtherParameters { .. }));
+    kinds(errors(&files, &far, |b| b[10] = 7 - b[10]), 0, |e| matches!(e, WireError::WrongObject { .. }));
+    kinds(errors(&files, &ctx, |b| b.truncate(b.len() - 1)), 0, |e| matches!(e, WireError::Truncated));
+    kinds(errors(&files, &ctx, |b| b.truncate(60)), 0, |e| matches!(e, WireError::Truncated));
+    kinds(errors(&files, &ctx, |b| b[48] ^= 1), 0, |e| {
+        matches!(e, WireError::Corrupt { .. } | WireError::Truncated)
+    });
+    kinds(errors(&files, &ctx, |b| b[55] = 1), 0, |e| matches!(e, WireError::Corrupt { .. }));
+    let last = |b: &mut Vec<u8>| *b.last_mut().unwrap() ^= 1;
+    kinds(errors(&files, &ctx, last), 0, |e| {
+        matches!(e, WireError::Corrupt { detail: "checksum does not agree" })
+    });
+}
+
 #[test]
 fn each_fault_has_its_own_error() {
     let ctx = context();

@@ -15,7 +15,7 @@ use crate::kernels::polynomial::Scales;
 use crate::math::sampling::ERROR_STD;
 
 /// Room between the largest value seen in calibration and the modulus: a factor of two, and the sign.
-const HEADROOM: f64 = 4.0;
+pub(super) const HEADROOM: f64 = 4.0;
 
 /// Ring and modulus chain as nominal numbers, so that many can be tried without searching primes.
 #[derive(Clone, Debug)]

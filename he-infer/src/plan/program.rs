@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::deviation::Deviations;
 use super::layout::Layout;
 use super::linear::LinearMap;
+use super::noise::HEADROOM;
 use super::params::Chain;
 use crate::HeError;
 use crate::slots::ScalarMatrix;
@@ -150,7 +151,7 @@ impl Program {
     /// Slots of the input ciphertexts for some images: one of them, or up to a batch.
     ///
     /// # Errors
-    /// [`HeError::BatchSize`], [`HeError::InputSize`], [`HeError::NotFinite`].
+    /// [`HeError::BatchSize`], [`HeError::InputSize`], [`HeError::NotFinite`], [`HeError::TooLarge`].
     pub fn pack(&self, images: &[Vec<f64>]) -> Result<Vec<Vec<f64>>, HeError> {
         let max = self.images_per_run();
         if images.is_empty() || images.len() > max {
@@ -164,6 +165,10 @@ impl Program {
             }
             if let Some((index, &value)) = image.iter().enumerate().find(|(_, v)| !v.is_finite()) {
                 return Err(HeError::NotFinite { index, value });
+            }
+            let limit = HEADROOM * self.nodes.first().map_or(f64::INFINITY, |n| n.bound);
+            if let Some((index, &value)) = image.iter().enumerate().find(|(_, v)| v.abs() > limit) {
+                return Err(HeError::TooLarge { index, value, limit });
             }
         }
         Ok(match (self.packing, self.nodes.first()) {

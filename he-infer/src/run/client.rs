@@ -50,7 +50,7 @@ impl Client {
     /// size of a ciphertext; [`Context::expand_ciphertext`] completes it.
     ///
     /// # Errors
-    /// Wrong number or size of samples, values that are not finite.
+    /// Wrong number or size of samples, values that are not finite or far beyond calibration data.
     pub fn encrypt(
         &self,
         samples: &[Vec<f64>],
