@@ -7,7 +7,7 @@
 
 use hetrain_export::{Basis, Graph, Op};
 
-use super::deviation::Deviations;
+use super::deviation::{Deviations, Variance};
 use super::facts::Facts;
 use super::levels::Levels;
 use crate::HeError;
@@ -92,7 +92,8 @@ pub(crate) fn predict(
         let (scale, errors) = match &node.op {
             Op::Input => {
                 let scale = free(limit);
-                (scale, Deviations::even(square(slot * ERROR_STD / scale)))
+                let normal = square(slot * ERROR_STD / scale);
+                (scale, Deviations::even(Variance { normal, rounded: 0.0 }))
             }
             Op::Conv2d { .. } | Op::Linear { .. } | Op::Affine { .. } | Op::AvgPool { .. } => {
                 let (from, noise, fx) = arg(0);
@@ -103,15 +104,16 @@ pub(crate) fn predict(
                 // in a slot is what meets a real value.
                 let weight = if chain.batch { 1.0 / 12.0 } else { n / 24.0 } / square(factor);
                 let folds = if chain.batch { 1.0 } else { f.folds };
-                let own = f.terms * square(fx.rms) * weight + folds * square(rounding / scale);
-                let passed = noise + turned;
-                (scale, Deviations::new(f.gains.iter().map(|(share, gain)| (*share, gain * passed + own))))
+                let (plain, rounded) = (f.terms * square(fx.rms) * weight, folds * square(rounding / scale));
+                let passed = noise.total() + turned;
+                let of = |gain: f64| Variance { normal: gain * passed + plain, rounded };
+                (scale, Deviations::new(f.gains.iter().map(|(share, gain)| (*share, of(*gain)))))
             }
             Op::Square { .. } => {
                 let (from, noise, _) = arg(0);
                 let scale = from * from / q(level.operands)?;
-                let end = square(rounding / scale);
-                (scale, Deviations::new(f.gains.iter().map(|(share, gain)| (*share, gain * noise + end))))
+                let own = Variance { normal: 0.0, rounded: square(rounding / scale) };
+                (scale, amplified(&f.gains, noise, own))
             }
             Op::Quadratic { .. } => {
                 let (from, noise, fx) = arg(0);
@@ -121,8 +123,8 @@ pub(crate) fn predict(
                 let factor = |from: f64| scale * from.recip() * q(level.result + 1).unwrap_or(1.0);
                 let weight =
                     n / 24.0 * (square(square(fx.rms) / factor(high)) + square(fx.rms / factor(from)));
-                let own = f.terms * square(rounding / high) + weight + square(rounding / scale);
-                (scale, Deviations::new(f.gains.iter().map(|(share, gain)| (*share, gain * noise + own))))
+                let rounded = f.terms * square(rounding / high) + square(rounding / scale);
+                (scale, amplified(&f.gains, noise, Variance { normal: weight, rounded }))
             }
             Op::Polynomial { poly } => {
                 let (from, noise, _) = arg(0);
@@ -135,16 +137,23 @@ pub(crate) fn predict(
                 };
                 let input_scale = input.unwrap_or(from * reach);
                 let scales = Scales { prime, input: input_scale, result: scale, rounding };
-                let input = noise / square(reach) + map * map;
                 // Drift doubles with every level: too much of it leaves powers without digits, or without room.
                 let drift = (input_scale / prime).log2().abs() * poly.degree() as f64;
                 let usable = f.polynomial.as_ref().filter(|_| drift < 0.5 * chain.scale_bits);
-                let errors = usable.map(|n| Deviations::new(n.variances(input, scales).into_iter()));
-                (scale, errors.unwrap_or_else(|| Deviations::even(f64::INFINITY)))
+                let errors = usable.map(|n| {
+                    let normal =
+                        n.variances(noise.normal / square(reach), Scales { rounding: 0.0, ..scales });
+                    let rounded = n.variances(noise.rounded / square(reach) + map * map, scales);
+                    let both = normal.into_iter().zip(rounded);
+                    Deviations::new(both.map(|((w, normal), (_, rounded))| (w, Variance { normal, rounded })))
+                });
+                let unusable = Variance { normal: f64::INFINITY, rounded: 0.0 };
+                (scale, errors.unwrap_or_else(|| Deviations::even(unusable)))
             }
             Op::Add => {
                 let ((scale, a, _), (_, b, _)) = (arg(0), arg(1));
-                (scale, Deviations::even(a + b))
+                let (normal, rounded) = (a.normal + b.normal, a.rounded + b.rounded);
+                (scale, Deviations::even(Variance { normal, rounded }))
             }
             Op::Bias { .. } | Op::Flatten => {
                 let x = &out[node.inputs[0].0];
@@ -154,10 +163,20 @@ pub(crate) fn predict(
                 return Err(HeError::Unfriendly { node: node.name.clone(), op: node.op.name() });
             }
         };
-        let fits = (scale * f.bound * HEADROOM).log2() <= log_q(level.result) && errors.mean().is_finite();
+        let fits =
+            (scale * f.bound * HEADROOM).log2() <= log_q(level.result) && errors.mean().total().is_finite();
         out.push(Predicted { scale, errors, reach: f.reach, fits });
     }
     Ok(out)
+}
+
+/// Errors of an element-wise function: those of its input, amplified, and its own.
+fn amplified(gains: &[(f64, f64)], input: Variance, own: Variance) -> Deviations {
+    let of = |gain: f64| Variance {
+        normal: gain * input.normal + own.normal,
+        rounded: gain * input.rounded + own.rounded,
+    };
+    Deviations::new(gains.iter().map(|(share, gain)| (*share, of(*gain))))
 }
 
 /// The reach of the polynomial that reads `id`, directly or through nodes that only rename or shift.

@@ -1,6 +1,10 @@
 //! Each rung beside the one before: accuracy, agreement, largest difference of logits, bits.
 
-use super::{Job, Ladder, Record, Rung, encrypted::Measured, machine};
+use super::{
+    Job, Ladder, Record, Rung,
+    encrypted::{COMPARED, Measured},
+    machine,
+};
 use crate::report::{LadderSummary, NodeSummary, ParametersSummary, RungSummary, TimingSummary};
 
 /// Largest difference of logits, and whether the classes agree. Values that are not finite differ by infinity.
@@ -83,6 +87,8 @@ pub(super) fn summary(
     let earlier = earlier.filter(|old| old.nodes.iter().map(|n| &n.name).eq(e.nodes.iter().map(|n| &n.name)));
     // Times that are kept stay with everything they belong to: machine, threads, and the estimate they were set beside.
     let kept = earlier.as_ref().filter(|e| fresh.is_none() && e.timing.infer_seconds > 0.0);
+    // What is measured is the worst of these images.
+    let compared = job.encrypted.clamp(1, COMPARED);
     let nodes = e
         .nodes
         .iter()
@@ -102,7 +108,7 @@ pub(super) fn summary(
                 seconds_measured: fresh
                     .and_then(|m| m.node_seconds.get(i).copied())
                     .or(old.and_then(|o| o.seconds_measured)),
-                bits_predicted: n.bits,
+                bits_predicted: job.program.nodes.get(i).map_or(n.bits, |node| node.bits_over(compared)),
                 bits_measured: measured
                     .and_then(|m| m.node_bits.get(&i).copied())
                     .or(old.and_then(|o| o.bits_measured)),

@@ -27,7 +27,7 @@ use super::{
 use crate::progress::{Count, say};
 
 /// Images whose layers are compared on request: enough to see a layer that loses bits, few enough to wait for.
-const COMPARED: usize = 3;
+pub(super) const COMPARED: usize = 3;
 
 /// Times and sizes of the encrypted runs.
 #[derive(Clone, Debug, Default)]
@@ -190,8 +190,8 @@ pub(super) fn rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<Option<
         say(
             "  WARNING: --compare-layers decrypts every layer with the secret key; for your own machine and data only",
         );
-        let samples: Vec<usize> = (0..job.encrypted.min(COMPARED)).collect();
-        for sample in samples {
+        let samples = job.encrypted.min(COMPARED);
+        for sample in 0..samples {
             stopped(job)?;
             for (index, bits) in layers(job, &client, &context, &server, sample)? {
                 let worst = measured.node_bits.entry(index).or_insert(bits);
@@ -200,7 +200,8 @@ pub(super) fn rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<Option<
         }
         for (index, bits) in &measured.node_bits {
             let Some(node) = program.nodes.get(*index) else { continue };
-            say(&format!("    {:<24} {bits:6.1} bits agree, {:6.1} predicted", node.name, node.bits));
+            let predicted = node.bits_over(samples);
+            say(&format!("    {:<24} {bits:6.1} bits agree, {predicted:6.1} predicted", node.name));
         }
     }
     Ok(Some(measured))
