@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use he_infer::ckks::{CkksError, Context, EvalKeys, KeyId, KeySpec, SecretKey, ToyParams, toy};
+use he_infer::ckks::{CkksError, Context, EvalKeys, KeyForm, KeyId, KeySpec, SecretKey, ToyParams, toy};
 use he_infer::wire::{self, StoredParams, WireError};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -110,6 +110,7 @@ impl Fuzzer {
             rotations: rotations.to_vec(),
             conjugation_level: conjugation,
             encapsulation: conjugation.is_some(),
+            ..KeySpec::default()
         };
         let full = ctx.eval_keys(&secret, &spec(Some(top), &[(1, top), (-3, 2)], Some(1)), &mut rng)?;
         let mut corpus: [Vec<Vec<u8>>; 6] = Default::default();
@@ -199,7 +200,7 @@ impl Fuzzer {
                 wire::write_public_key(&mut out, ctx, &key)?;
             }
             3 => {
-                let keys = accepted!(wire::read_eval_keys(input, ctx));
+                let keys = accepted!(wire::read_eval_keys(input, ctx, KeyForm::Expanded));
                 let ct = wire::read_ciphertexts(&self.corpus[4][1][..], ctx)?.swap_remove(0);
                 let owner = keys.check_owner("fuzz", std::slice::from_ref(&ct));
                 let mine = self.is_mine(keys.key_id(), owner)?;

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 use he_infer::bootstrap::{BootstrapParams, Bootstrapper};
-use he_infer::ckks::{Ciphertext, CkksParams, Context, PrecisionStats, SecretKey, ToyParams, d16, toy_deep};
+use he_infer::ckks::{
+    Ciphertext, CkksParams, Context, KeyForm, KeySpec, PrecisionStats, SecretKey, ToyParams, d16, toy_deep,
+};
 use he_infer::math::backend::Backend;
 use he_infer::wire;
 use rand::SeedableRng;
@@ -98,14 +100,15 @@ fn every_kernel_and_any_number_of_threads_give_the_same_bytes() {
     let params = BootstrapParams::with_groups(vec![3, 3, 3], vec![3, 3, 3]);
     let mut results = Vec::new();
     for backend in Backend::all() {
-        for threads in [1, 2] {
+        for (threads, form) in [(1, KeyForm::Expanded), (2, KeyForm::Expanded), (2, KeyForm::Seeded)] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let bytes = pool.install(|| {
                 let ctx = base.on_backend(backend).unwrap();
                 let mut rng = ChaCha20Rng::seed_from_u64(5);
                 let secret = ctx.secret_key(&mut rng);
                 let boot = Bootstrapper::new(&ctx, &params).unwrap();
-                let keys = ctx.eval_keys(&secret, &boot.keys(), &mut rng).unwrap();
+                let spec = KeySpec { form, ..boot.keys() };
+                let keys = ctx.eval_keys(&secret, &spec, &mut rng).unwrap();
                 let public = ctx.public_key(&secret, &mut rng).unwrap();
                 let plain = ctx.encode(&[0.25, -0.75], boot.input_level(), ctx.default_scale()).unwrap();
                 let sent = ctx.encrypt_public(&plain, &public, &mut rng).unwrap();

@@ -1,7 +1,7 @@
 //! Files: round trips, exact sizes, and errors on damaged or foreign data.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests stop at the first surprise")]
 
-use he_infer::ckks::{CkksParams, Context, KeySpec, ToyParams, s13, s14, toy};
+use he_infer::ckks::{CkksParams, Context, KeyForm, KeySpec, ToyParams, s13, s14, toy};
 use he_infer::wire::{self, StoredParams, WireError};
 use proptest::prelude::*;
 use rand::SeedableRng;
@@ -43,7 +43,7 @@ fn any_accepts(ctx: &Context, bytes: &[u8]) -> bool {
     wire::read_params(bytes).is_ok()
         | wire::read_secret_key(bytes, ctx).is_ok()
         | wire::read_public_key(bytes, ctx).is_ok()
-        | wire::read_eval_keys(bytes, ctx).is_ok()
+        | wire::read_eval_keys(bytes, ctx, KeyForm::Expanded).is_ok()
         | wire::read_ciphertexts(bytes, ctx).is_ok()
         | wire::read_seeded_ciphertexts(bytes, ctx).is_ok()
 }
@@ -54,7 +54,7 @@ fn objects_work_after_a_round_trip() {
     let files = samples(&ctx);
     let secret = wire::read_secret_key(&files[1][..], &ctx).unwrap();
     let public = wire::read_public_key(&files[2][..], &ctx).unwrap();
-    let keys = wire::read_eval_keys(&files[3][..], &ctx).unwrap();
+    let keys = wire::read_eval_keys(&files[3][..], &ctx, KeyForm::Expanded).unwrap();
     let full = wire::read_ciphertexts(&files[4][..], &ctx).unwrap();
     let seeded = wire::read_seeded_ciphertexts(&files[5][..], &ctx).unwrap();
     assert_eq!((full.len(), seeded.len()), (2, 1));
@@ -88,7 +88,7 @@ fn errors(files: &[Vec<u8>], ctx: &Context, change: impl Fn(&mut Vec<u8>)) -> Ve
         wire::read_params(&file(0)[..]).err().unwrap(),
         wire::read_secret_key(&file(1)[..], ctx).err().unwrap(),
         wire::read_public_key(&file(2)[..], ctx).err().unwrap(),
-        wire::read_eval_keys(&file(3)[..], ctx).err().unwrap(),
+        wire::read_eval_keys(&file(3)[..], ctx, KeyForm::Expanded).err().unwrap(),
         wire::read_ciphertexts(&file(4)[..], ctx).err().unwrap(),
         wire::read_seeded_ciphertexts(&file(5)[..], ctx).err().unwrap(),
     ]
@@ -189,12 +189,13 @@ fn evaluation_keys_have_one_order_and_their_count() {
     let (first, second) = file[68..file.len() - 16].split_at((file.len() - 84) / 2);
     assert_eq!(signed(&[first, second].concat()), file);
     for bad in [[second, first], [first, first]] {
-        let refused = wire::read_eval_keys(&signed(&bad.concat())[..], &ctx).err().unwrap();
+        let refused =
+            wire::read_eval_keys(&signed(&bad.concat())[..], &ctx, KeyForm::Expanded).err().unwrap();
         assert!(refused.to_string().contains("repeated or out of order"), "{refused}");
     }
     let mut count = file.clone();
     count[64..68].copy_from_slice(&(1u32 << 30).to_le_bytes());
-    let refused = wire::read_eval_keys(&count[..], &ctx).err().unwrap();
+    let refused = wire::read_eval_keys(&count[..], &ctx, KeyForm::Expanded).err().unwrap();
     assert!(refused.to_string().contains("shorter than its content"), "{refused}");
 }
 

@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 
 use he_infer::ckks::{
-    Ciphertext, CkksError, Combination, Context, Diagonals, EvalKeys, Hoisting, KeyId, KeySpec, SecretKey,
-    ToyParams, TransformPlan, toy,
+    Ciphertext, CkksError, Combination, Context, Diagonals, EvalKeys, Hoisting, KeyForm, KeyId, KeySpec,
+    SecretKey, ToyParams, TransformPlan, toy,
 };
 use he_infer::wire;
 use rand::SeedableRng;
@@ -24,6 +24,7 @@ fn owner(ctx: &Context, seed: u64) -> Owner {
         rotations: vec![(1, top), (2, top)],
         conjugation_level: Some(top),
         encapsulation: true,
+        ..KeySpec::default()
     };
     let keys = ctx.eval_keys(&secret, &spec, &mut rng).unwrap();
     let plain = ctx.encode(&[0.5, -0.25], top, ctx.default_scale()).unwrap();
@@ -98,7 +99,7 @@ fn files_keep_the_number() {
     wire::write_eval_keys(&mut files[2], &ctx, &mine.keys).unwrap();
     wire::write_ciphertexts(&mut files[3], &ctx, &[mine.ct]).unwrap();
     wire::write_seeded_ciphertexts(&mut files[4], &ctx, &[seeded]).unwrap();
-    let keys = wire::read_eval_keys(&files[2][..], &ctx).unwrap();
+    let keys = wire::read_eval_keys(&files[2][..], &ctx, KeyForm::Expanded).unwrap();
     let seeded = wire::read_seeded_ciphertexts(&files[4][..], &ctx).unwrap().swap_remove(0);
     let seeded = ctx.expand_ciphertext(&seeded).unwrap();
     let found = [

@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use he_infer::ckks::{Context, KeySpec, ToyParams, toy};
+use he_infer::ckks::{Context, KeyForm, KeySpec, ToyParams, toy};
 use he_infer::wire;
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
@@ -61,7 +61,7 @@ fn announced_sizes_are_not_believed() {
                 let refused = wire::read_params(bytes).is_err()
                     & wire::read_secret_key(bytes, &ctx).is_err()
                     & wire::read_public_key(bytes, &ctx).is_err()
-                    & wire::read_eval_keys(bytes, &ctx).is_err()
+                    & wire::read_eval_keys(bytes, &ctx, KeyForm::Expanded).is_err()
                     & wire::read_ciphertexts(bytes, &ctx).is_err()
                     & wire::read_seeded_ciphertexts(bytes, &ctx).is_err();
                 let taken = LARGEST.load(Relaxed);

@@ -87,7 +87,13 @@ impl BootstrapCost {
         let parted = join(4, limbs).plus(&join(2, down.len() + 1));
         let pair = shared.plus(&parted).plus(&reduced).plus(&reduced);
         let level = Some(reduced_at);
-        let keys = KeySpec { relin_level: level, conjugation_level: level, rotations, encapsulation: true };
+        let keys = KeySpec {
+            relin_level: level,
+            conjugation_level: level,
+            rotations,
+            encapsulation: true,
+            ..KeySpec::default()
+        };
         let key_bytes = key_bytes(params, &keys);
         Ok(Self { input_level: down.len(), output_level, one, pair, matrices, keys, key_bytes, matrix_bytes })
     }

@@ -128,7 +128,13 @@ impl<'a> Bootstrapper<'a> {
     pub fn keys(&self) -> KeySpec {
         let rotations = self.down.iter().chain(&self.up).flat_map(LinearTransform::rotations).collect();
         let level = Some(self.reduced_at);
-        KeySpec { relin_level: level, conjugation_level: level, rotations, encapsulation: true }
+        KeySpec {
+            relin_level: level,
+            conjugation_level: level,
+            rotations,
+            encapsulation: true,
+            ..KeySpec::default()
+        }
     }
 
     /// Predicted error of a slot: its deviation (for the integer where it is largest), and the largest error of the modular reduction itself at full scale.

@@ -1,9 +1,12 @@
 //! The first half of a key switch: a polynomial is cut into digits, and the digits are raised to `Q_l P`.
 
 use super::context::{Context, GadgetTables};
-use super::keys::SwitchKey;
+use super::keygen::stream;
+use super::keys::{KeyForm, SwitchKey};
 use super::par;
 use crate::math::poly::RnsPoly;
+use crate::math::sampling::{Expander, TILE};
+use crate::math::vector;
 
 /// A polynomial cut into digits: premultiplied coefficients and the correction counts of base conversion.
 pub(super) struct Digits<'a> {
@@ -175,15 +178,43 @@ impl Context {
         (0..count).map(|j| if digits.owns(j, t) { own } else { limbs.limb(first + j) }).collect()
     }
 
-    /// What [`vector::dot_pair`] multiplies at modulus number `t`.
-    pub(super) fn terms<'k>(
+    /// `u0 = sum_j d_j b_j` and `u1 = sum_j d_j a_j` at modulus number `t`, from the digits there.
+    pub(super) fn key_product(
         &self,
-        parts: &[&'k [u64]],
-        key: &'k SwitchKey,
         t: usize,
-    ) -> Vec<(&'k [u64], &'k [u64], &'k [u64])> {
+        parts: &[&[u64]],
+        key: &SwitchKey,
+        u0: &mut [u64],
+        u1: &mut [u64],
+    ) {
+        let Some(plan) = self.plans.get(t) else { return };
+        let (backend, m) = (self.backend, plan.modulus());
         let position = if t <= self.max_level() { t } else { t - self.max_level() + key.level };
-        let pair = |j: usize| key.pair(position, j);
-        parts.iter().enumerate().map(|(j, x)| (*x, pair(j).0, pair(j).1)).collect()
+        let halves: Vec<_> = (0..parts.len()).map(|j| key.halves(position, j)).collect();
+        if key.form == KeyForm::Expanded {
+            let terms: Vec<_> =
+                parts.iter().zip(&halves).map(|(x, (b, a))| (*x, *b, a.unwrap_or(&[]))).collect();
+            return vector::dot_pair(backend, m, u0, u1, &terms);
+        }
+        let uniform = Expander::new(backend, &key.seed);
+        let mut made = vec![0; parts.len() * TILE];
+        for (tile, (u0, u1)) in u0.chunks_mut(TILE).zip(u1.chunks_mut(TILE)).enumerate() {
+            for (j, a) in made.chunks_exact_mut(TILE).enumerate() {
+                uniform.tile(m, stream(j, t), tile, a.split_at_mut(u1.len()).0);
+            }
+            // Kernels stop at the shortest of their operands.
+            let terms: Vec<_> = parts
+                .iter()
+                .zip(&halves)
+                .zip(made.chunks_exact(TILE))
+                .map(|((x, (b, _)), a)| (tile_of(x, tile), tile_of(b, tile), tile_of(a, 0)))
+                .collect();
+            vector::dot_pair(backend, m, u0, u1, &terms);
+        }
     }
+}
+
+/// Words of a limb that are expanded together.
+fn tile_of(limb: &[u64], tile: usize) -> &[u64] {
+    limb.chunks(TILE).nth(tile).unwrap_or(&[])
 }

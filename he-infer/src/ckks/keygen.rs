@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::context::Context;
 use super::error::CkksError;
 use super::key_id::KeyId;
-use super::keys::{EvalKeys, KeyName, KeySpec, PublicKey, SecretKey, SwitchKey};
+use super::keys::{EvalKeys, KeyForm, KeyName, KeySpec, PublicKey, SecretKey, SwitchKey};
 use super::par;
 use super::params::Gadget;
 use crate::math::permute::Permutation;
@@ -158,7 +158,7 @@ impl Context {
                     Route { from: Source::Plain(s), to: s, galois, owner, small: false }
                 }
             };
-            Ok((name, self.switch_key(name, &route, level, public, &errors)?))
+            Ok((name, self.switch_key(name, &route, level, (public, spec.form), &errors)?))
         });
         let mut keys = EvalKeys::of(secret.owner);
         for made in made {
@@ -208,7 +208,7 @@ impl Context {
         &self,
         name: KeyName,
         level: usize,
-        seed: Seed,
+        (seed, form): (Seed, KeyForm),
         owner: KeyId,
     ) -> Result<SwitchKey, CkksError> {
         let gadget = self.gadget_of(name, level);
@@ -217,8 +217,9 @@ impl Context {
             None => None,
         };
         let digits = (level + 1).div_ceil(gadget.alpha);
-        let limbs = self.scratch_poly(2 * digits * (level + 1 + gadget.specials));
-        Ok(SwitchKey { limbs, level, gadget, seed, id: self.id(), owner, permutation })
+        let halves = if form == KeyForm::Expanded { 2 } else { 1 };
+        let limbs = self.scratch_poly(halves * digits * (level + 1 + gadget.specials));
+        Ok(SwitchKey { limbs, form, level, gadget, seed, id: self.id(), owner, permutation })
     }
 
     /// Sizes of the keys for `spec`, without generating them.
@@ -227,11 +228,12 @@ impl Context {
     /// [`CkksError::LevelTooHigh`] for a level above the top.
     pub fn key_bytes(&self, spec: &KeySpec) -> Result<KeyBytes, CkksError> {
         let mut total = KeyBytes { stored: crate::wire::eval_keys_overhead(), memory: 0 };
+        let halves = if spec.form == KeyForm::Expanded { 2 } else { 1 };
         for (name, level) in self.resolve_spec(spec)? {
             let gadget = self.gadget_of(name, level);
             let limbs = ((level + 1).div_ceil(gadget.alpha) * (level + 1 + gadget.specials)) as u64;
             total.stored += crate::wire::SWITCH_KEY_OVERHEAD + limbs * self.n as u64 * 8;
-            total.memory += 2 * limbs * limb_stride(self.n) as u64 * 8;
+            total.memory += halves * limbs * limb_stride(self.n) as u64 * 8;
         }
         Ok(total)
     }
@@ -257,11 +259,11 @@ impl Context {
         name: KeyName,
         route: &Route<'k>,
         level: usize,
-        seed: Seed,
+        (seed, form): (Seed, KeyForm),
         errors: &Seed,
     ) -> Result<SwitchKey, CkksError> {
-        let mut key = self.blank_key(name, level, seed, route.owner)?;
-        let (digits, gadget) = (key.digits(), key.gadget);
+        let mut key = self.blank_key(name, level, (seed, form), route.owner)?;
+        let (digits, gadget, step) = (key.digits(), key.gadget, key.step());
         let factors = if route.small { &self.small } else { self.gadget_tables(level) };
         let mut error = Zeroizing::new(vec![0i8; digits * self.n]);
         for (j, e) in error.chunks_exact_mut(self.n).enumerate() {
@@ -272,7 +274,7 @@ impl Context {
         let uniform = Expander::new(self.backend, &seed);
         let mut limbs = key.limbs.limbs_mut().into_iter();
         let work: Vec<_> =
-            basis.iter().map(|t| (*t, limbs.by_ref().take(2 * digits).collect::<Vec<_>>())).collect();
+            basis.iter().map(|t| (*t, limbs.by_ref().take(step * digits).collect::<Vec<_>>())).collect();
         par::for_each(work, |(t, mut pairs)| {
             let Some(plan) = self.plans.get(t) else { return };
             let m = plan.modulus();
@@ -280,14 +282,19 @@ impl Context {
             let p = factors.p_mod_q.get(t).copied().unwrap_or(0);
             let mut scratch = Zeroizing::new([[0u64; TILE]; 2]);
             let [rotated, source] = &mut *scratch;
-            for (j, (pair, e)) in pairs.chunks_exact_mut(2).zip(error.chunks_exact(self.n)).enumerate() {
-                let [b, a] = pair else { continue };
+            let mut unheld = [0u64; TILE];
+            for (j, (halves, e)) in pairs.chunks_exact_mut(step).zip(error.chunks_exact(self.n)).enumerate() {
+                let (b, mut a) = match halves {
+                    [b, a] => (b, Some(a.chunks_mut(TILE))),
+                    [b] => (b, None),
+                    _ => continue,
+                };
                 masking::lift_small(self.backend, m, b, e, m.radix_squared());
                 plan.forward(b);
                 // The rest runs tile by tile, so that everything but `s` and the key itself stays in the first-level cache.
-                let tiles = b.chunks_mut(TILE).zip(a.chunks_mut(TILE)).zip(s.chunks(TILE)).enumerate();
-                for (tile, ((b, a), s_tile)) in tiles {
-                    uniform.tile(m, (j as u64) << 16 | t as u64, tile, a);
+                for (tile, (b, s_tile)) in b.chunks_mut(TILE).zip(s.chunks(TILE)).enumerate() {
+                    let a = a.as_mut().and_then(Iterator::next).unwrap_or(unheld.split_at_mut(b.len()).0);
+                    uniform.tile(m, stream(j, t), tile, a);
                     let under = match &target {
                         None => s_tile,
                         Some(permutation) => {
@@ -317,8 +324,11 @@ impl Context {
         Ok(key)
     }
 
-    /// Fill the `a` halves of a switching key from its seed.
+    /// Fill the `a` halves of a switching key from its seed, if they are held.
     pub(crate) fn expand_switch_key(&self, key: &mut SwitchKey) {
+        if key.form == KeyForm::Seeded {
+            return;
+        }
         let (seed, digits) = (key.seed, key.digits());
         let basis = self.extended_basis(key.level, key.gadget.specials);
         let uniform = Expander::new(self.backend, &seed);
@@ -326,11 +336,16 @@ impl Context {
             key.limbs.limbs_mut().into_iter().enumerate().filter(|(i, _)| i % 2 == 1).collect();
         par::for_each(work, |(i, limb)| {
             let (t, j) = (i / 2 / digits.max(1), i / 2 % digits.max(1));
-            let Some(plan) = basis.get(t).and_then(|t| self.plans.get(*t)) else { return };
-            let stream = (j as u64) << 16 | basis.get(t).copied().unwrap_or(0) as u64;
-            uniform.fill(plan.modulus(), stream, limb);
+            let Some(t) = basis.get(t).copied() else { return };
+            let Some(plan) = self.plans.get(t) else { return };
+            uniform.fill(plan.modulus(), stream(j, t), limb);
         });
     }
+}
+
+/// Stream of the expansion that makes `a_j` at modulus number `t`.
+pub(super) fn stream(j: usize, t: usize) -> u64 {
+    (j as u64) << 16 | t as u64
 }
 
 /// Inverse of an odd number modulo `2n`.

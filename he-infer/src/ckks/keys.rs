@@ -54,12 +54,25 @@ impl PublicKey {
     }
 }
 
+/// How evaluation keys are held in memory. Half of each is a function of a public seed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyForm {
+    /// Both halves: the faster form on one thread.
+    #[default]
+    Expanded,
+    /// One half and the seed, from which the other is made whenever it is used, in cache. Half the memory, and half the traffic
+    /// where several threads share a memory that is slower than their AES instructions.
+    Seeded,
+}
+
 /// A hybrid key-switching key for levels up to [`SwitchKey::level`].
 ///
-/// Limb `(t * digits + j) * 2` of the storage is `b_j` and the next one `a_j`, for limb `t` of the basis
-/// `q_0..q_level, p_0..`: the order in which the inner product reads them. Montgomery form. `a` is expanded from the seed.
+/// Expanded, limb `(t * digits + j) * 2` of the storage is `b_j` and the next one `a_j`, for limb `t` of the basis
+/// `q_0..q_level, p_0..`: the order in which the inner product reads them. Seeded, `b_j` is limb `t * digits + j`. Montgomery
+/// form. `a` is a function of the seed.
 pub(crate) struct SwitchKey {
     pub limbs: RnsPoly,
+    pub form: KeyForm,
     pub level: usize,
     pub gadget: Gadget,
     pub seed: Seed,
@@ -75,10 +88,18 @@ impl SwitchKey {
         (self.level + 1).div_ceil(self.gadget.alpha)
     }
 
-    /// `b_j` and `a_j` at limb position `t`.
-    pub(super) fn pair(&self, t: usize, j: usize) -> (&[u64], &[u64]) {
-        let at = 2 * (t * self.digits() + j);
-        (self.limbs.limb(at), self.limbs.limb(at + 1))
+    /// Limbs from one `b` to the next.
+    pub fn step(&self) -> usize {
+        match self.form {
+            KeyForm::Expanded => 2,
+            KeyForm::Seeded => 1,
+        }
+    }
+
+    /// `b_j` at limb position `t`, and `a_j` if it is held.
+    pub(super) fn halves(&self, t: usize, j: usize) -> (&[u64], Option<&[u64]>) {
+        let at = self.step() * (t * self.digits() + j);
+        (self.limbs.limb(at), (self.form == KeyForm::Expanded).then(|| self.limbs.limb(at + 1)))
     }
 }
 
@@ -136,6 +157,8 @@ pub struct KeySpec {
     pub conjugation_level: Option<usize>,
     /// The pair of keys that lead through a sparse ephemeral secret and back, for bootstrapping.
     pub encapsulation: bool,
+    /// How they are held in memory; in files all are seeded.
+    pub form: KeyForm,
 }
 
 impl KeySpec {
@@ -145,6 +168,9 @@ impl KeySpec {
         self.relin_level = self.relin_level.max(other.relin_level);
         self.conjugation_level = self.conjugation_level.max(other.conjugation_level);
         self.encapsulation |= other.encapsulation;
+        if other.form == KeyForm::Seeded {
+            self.form = KeyForm::Seeded;
+        }
         self.rotations.extend(
             other.rotations.iter().filter(|r| !self.rotations.contains(r)).copied().collect::<Vec<_>>(),
         );
@@ -188,6 +214,7 @@ impl EvalKeys {
     pub fn spec(&self) -> KeySpec {
         let mut spec = KeySpec::default();
         for (name, key) in self.iter() {
+            spec.form = key.form;
             match name {
                 KeyName::Relin => spec.relin_level = spec.relin_level.max(Some(key.level)),
                 KeyName::Conjugation => spec.conjugation_level = spec.conjugation_level.max(Some(key.level)),

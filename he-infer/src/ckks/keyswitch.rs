@@ -44,7 +44,7 @@ impl Context {
                 let parts = self.digits_at(digits, &raised, (at + k, k, *t));
                 let mut halves = products.iter_mut();
                 let (Some(u0), Some(u1)) = (halves.next(), halves.next()) else { return };
-                vector::dot_pair(b, m, u0, u1, &self.terms(&parts, key, *t));
+                self.key_product(*t, &parts, key, u0, u1);
                 for [s0, s1] in sums {
                     permutation.add_sum(b, m, s0, u0, Some(add.limb(at + k)));
                     permutation.add_sum(b, m, s1, u1, None);
@@ -96,8 +96,7 @@ impl Context {
                 self.transform_digits(digits, &mut raised, k, *t);
                 let parts = self.digits_at(digits, &raised, (kept.len() + at + k, k, *t));
                 for (job, [u0, u1]) in jobs.iter().zip(outs) {
-                    let terms = self.terms(&parts, job.key, *t);
-                    vector::dot_pair(self.backend, plan.modulus(), u0, u1, &terms);
+                    self.key_product(*t, &parts, job.key, u0, u1);
                     for (u, add) in [u0, u1].into_iter().zip(job.add) {
                         if let Some(add) = add.filter(|_| *t <= level) {
                             vector::add_assign(self.backend, plan.modulus(), u, add.limb(*t));
@@ -142,7 +141,7 @@ impl Context {
                 for ((job, lifts), outs) in jobs.iter().zip(&mut lifts).zip(outs) {
                     let mut halves = products.iter_mut();
                     let (Some(u0), Some(u1)) = (halves.next(), halves.next()) else { return };
-                    vector::dot_pair(b, m, u0, u1, &self.terms(&parts, job.key, *t));
+                    self.key_product(*t, &parts, job.key, u0, u1);
                     for (((u, lift), add), out) in [u0, u1].into_iter().zip(lifts).zip(job.add).zip(outs) {
                         let (lift, add) = (lift.limb_mut(k), add.map(|a| a.limb(*t)));
                         plan.forward(lift);

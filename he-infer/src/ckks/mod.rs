@@ -43,7 +43,7 @@ pub use hoisting::{Hoisting, Sparsity, TransformPlan};
 pub use key_id::KeyId;
 pub use keygen::{KeyBytes, os_rng};
 pub(crate) use keys::KeyName;
-pub use keys::{EvalKeys, KeySpec, PublicKey, SecretKey};
+pub use keys::{EvalKeys, KeyForm, KeySpec, PublicKey, SecretKey};
 pub(crate) use params::Sizes;
 pub use params::{CkksParams, Gadget, ParamsLiteral, ToyParams};
 pub use poly_ops::Combination;

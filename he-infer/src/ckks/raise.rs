@@ -59,15 +59,14 @@ impl Context {
     fn switch_small(&self, x: &[i64], key: &SwitchKey, level: usize, add: Option<&RnsPoly>) -> [RnsPoly; 2] {
         let basis = self.extended_basis(level, 1);
         let (mut u0, mut u1) = (self.scratch_poly(basis.len()), self.scratch_poly(basis.len()));
-        let work: Vec<_> = u0.limbs_mut().into_iter().zip(u1.limbs_mut()).zip(&basis).enumerate().collect();
-        par::for_each(work, |(position, ((u0, u1), t))| {
+        let work: Vec<_> = u0.limbs_mut().into_iter().zip(u1.limbs_mut()).zip(&basis).collect();
+        par::for_each(work, |((u0, u1), t)| {
             let Some(plan) = self.plans.get(*t) else { return };
             let mut lifted = self.scratch_poly(1);
             for lifted in lifted.iter_mut() {
                 vector::from_signed(self.backend, plan.modulus(), lifted, x, plan.modulus().radix());
                 plan.forward(lifted);
-                let (b, a) = key.pair(position, 0);
-                vector::dot_pair(self.backend, plan.modulus(), u0, u1, &[(&*lifted, b, a)]);
+                self.key_product(*t, &[lifted], key, u0, u1);
             }
         });
         let mut out = [self.scratch_poly(level + 1), self.scratch_poly(level + 1)];

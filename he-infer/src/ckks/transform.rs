@@ -265,10 +265,9 @@ impl Context {
                 out1.copy_from_slice(lifted.limb(1));
                 continue;
             };
-            let terms = self.terms(parts, key, t);
             let mut halves = product.limbs_mut().into_iter();
             let (Some(u0), Some(u1)) = (halves.next(), halves.next()) else { return };
-            vector::dot_pair(self.backend, m, u0, u1, &terms);
+            self.key_product(t, parts, key, u0, u1);
             if let Some(p) = &key.permutation {
                 p.apply_sum(self.backend, m, out0, u0, (t <= level).then(|| lifted.limb(0)));
                 p.apply(self.backend, out1, u1);

@@ -9,7 +9,7 @@ use super::frame::{FrameReader, Object};
 use super::write::{CONJUGATION, FROM_SPARSE, RELIN, ROTATION, TO_SPARSE, gadget_word, limb_bytes};
 use super::{CIPHERTEXT_OVERHEAD, MAX_LIST, SWITCH_KEY_OVERHEAD};
 use crate::ckks::{
-    Ciphertext, CkksParams, Context, EvalKeys, KeyName, ParamsLiteral, PublicKey, SecretKey,
+    Ciphertext, CkksParams, Context, EvalKeys, KeyForm, KeyName, ParamsLiteral, PublicKey, SecretKey,
     SeededCiphertext, ToyParams,
 };
 use crate::math::poly::RnsPoly;
@@ -86,11 +86,11 @@ pub fn read_public_key(input: impl Read, ctx: &Context) -> Result<PublicKey, Wir
     Ok(ctx.public_from_seed(b, seed, owner))
 }
 
-/// Read evaluation keys and expand their seeds (in parallel over limbs in the current rayon pool).
+/// Read evaluation keys; for the expanded form their seeds are expanded (in parallel over limbs in the current rayon pool).
 ///
 /// # Errors
 /// Any [`WireError`].
-pub fn read_eval_keys(input: impl Read, ctx: &Context) -> Result<EvalKeys, WireError> {
+pub fn read_eval_keys(input: impl Read, ctx: &Context, form: KeyForm) -> Result<EvalKeys, WireError> {
     let mut f = start(input, Object::EvalKeys, ctx)?;
     let (owner, count) = (f.key_id()?, f.u32()?);
     // The smallest keys that many could be: a wrong count is found before anything is allocated.
@@ -130,8 +130,9 @@ pub fn read_eval_keys(input: impl Read, ctx: &Context) -> Result<EvalKeys, WireE
         let basis = ctx.extended_basis(level, gadget.specials);
         let digits = (level + 1).div_ceil(gadget.alpha);
         f.need(limb_bytes(ctx, digits * basis.len()))?;
-        let mut key = ctx.blank_key(name, level, seed, owner)?;
-        for (i, limb) in key.limbs.iter_mut().step_by(2).enumerate() {
+        let mut key = ctx.blank_key(name, level, (seed, form), owner)?;
+        let step = key.step();
+        for (i, limb) in key.limbs.iter_mut().step_by(step).enumerate() {
             let m = basis.get(i / digits).and_then(|t| ctx.modulus(*t)).ok_or(BAD_LEVEL)?;
             f.limb(limb, m)?;
         }

@@ -85,8 +85,10 @@ pub fn write_public_key(out: impl Write, ctx: &Context, key: &PublicKey) -> Resu
 /// [`WireError::Unwritable`] for keys of other parameters, [`WireError::Io`].
 pub fn write_eval_keys(out: impl Write, ctx: &Context, keys: &EvalKeys) -> Result<(), WireError> {
     check(keys.iter().all(|(_, k)| k.id == ctx.id()))?;
-    let bytes =
-        keys.iter().map(|(_, k)| SWITCH_KEY_OVERHEAD + limb_bytes(ctx, k.limbs.limbs() / 2)).sum::<u64>();
+    let bytes = keys
+        .iter()
+        .map(|(_, k)| SWITCH_KEY_OVERHEAD + limb_bytes(ctx, k.limbs.limbs() / k.step()))
+        .sum::<u64>();
     let mut f = FrameWriter::start(out, Object::EvalKeys, ctx.digest(), 8 + 4 + bytes)?;
     f.key_id(keys.key_id())?;
     f.u32(keys.len() as u32)?;
@@ -103,7 +105,7 @@ pub fn write_eval_keys(out: impl Write, ctx: &Context, keys: &EvalKeys) -> Resul
         f.u32(key.level as u32)?;
         f.u32(gadget_word(key.gadget))?;
         f.bytes(&key.seed)?;
-        for b in key.limbs.iter().step_by(2) {
+        for b in key.limbs.iter().step_by(key.step()) {
             f.words(b)?;
         }
     }

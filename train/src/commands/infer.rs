@@ -27,7 +27,7 @@ pub fn run(context: &Context, args: &InferArgs) -> anyhow::Result<()> {
     planned.program.fits(&price, memory_limit(args.max_memory)?)?;
     let engine = ckks::Context::new(&planned.program.chain.params)?;
     let path = args.keys.join("evaluation.keys");
-    let keys = read(&path, |file| wire::read_eval_keys(file, &engine))?;
+    let keys = read(&path, |file| wire::read_eval_keys(file, &engine, he_infer::ckks::KeyForm::Expanded))?;
     let fresh = read(&args.input, |file| wire::read_seeded_ciphertexts(file, &engine))?;
     let input = fresh.iter().map(|c| engine.expand_ciphertext(c)).collect::<Result<Vec<_>, _>>()?;
     let files = || format!("{} and {}", path.display(), args.input.display());
