@@ -1,6 +1,6 @@
 //! The table of docs/benchmarks.md: medians of CPU time (threads x wall would count waiting), one process, beside `tfhe-ntt`.
 //!
-//! `cargo bench -p he-infer --bench table [-- ntt|ops|bootstrap|model ...]`; `--threads N` (default 1).
+//! `cargo bench -p he-infer --bench table [-- ntt|ops|bootstrap|variants|model ...]`; `--threads N` (default 1).
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may stop")]
 
 use std::hint::black_box;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use cpu_time::ProcessTime;
 use he_infer::HeError;
-use he_infer::bootstrap::{BootstrapCost, BootstrapParams, Bootstrapper};
+use he_infer::bootstrap::{BootstrapCost, BootstrapParams, Bootstrapper, Order};
 use he_infer::ckks::{
     Ciphertext, CkksParams, Context, Diagonals, EvalKeys, Hoisting, KeySpec, ParamsLiteral, PrecisionStats,
     SecretKey, TransformPlan, d16, m15, s14,
@@ -116,6 +116,7 @@ fn inputs(slots: usize) -> Vec<(&'static str, Vec<f64>)> {
     ]
 }
 
+/// The default bootstrap.
 fn bootstrap() {
     let ctx = Context::new(&CkksParams::new(d16()).unwrap()).unwrap();
     let mut rng = ChaCha20Rng::seed_from_u64(1);
@@ -307,11 +308,68 @@ fn model() {
     model_bootstrap(&costs, &deep, &BootstrapParams::d16());
 }
 
+/// The variants: keys of one at a time.
+fn variants() {
+    let ctx = Context::new(&CkksParams::new(d16()).unwrap()).unwrap();
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let secret = ctx.secret_key(&mut rng);
+    println!("\n| D16 | CPU s | wall s | levels | worst bits | predicted | keys | GB of keys |");
+    println!("|---|---|---|---|---|---|---|---|");
+    let (full, sparse) = (BootstrapParams::d16(), BootstrapParams::d16_sparse(10));
+    let all = ctx.slots();
+    for (name, params, complex, slots) in [
+        ("real", full.clone(), false, all),
+        ("real, double precision", full.clone().double_precision(), false, all),
+        ("complex", full.clone(), true, all),
+        ("complex, raise first", full.raise_first(), true, all),
+        ("2^10 real values", sparse.clone(), false, 1 << 10),
+        ("2^10, double precision", sparse.double_precision(), false, 1 << 10),
+    ] {
+        let boot = Bootstrapper::new(&ctx, &params).unwrap();
+        let keys: EvalKeys = ctx.eval_keys(&secret, &boot.keys(), &mut rng).unwrap();
+        let refresh = |x: &Ciphertext| match complex {
+            true => boot.bootstrap_complex(x, &keys).unwrap(),
+            false => boot.bootstrap(x, &keys).unwrap(),
+        };
+        let (mut worst, mut last) = (f64::INFINITY, None);
+        let inputs = inputs(slots);
+        for pair in inputs.windows(2).chain([&[inputs[3].clone(), inputs[0].clone()][..]]) {
+            let fill = |v: &[f64], by: f64| v.iter().map(|x| x * by).cycle().take(all).collect::<Vec<f64>>();
+            // Complex numbers of absolute value 1 at most.
+            let (re, im) = match complex {
+                true => (fill(&pair[0].1, 0.5f64.sqrt()), fill(&pair[1].1, 0.5f64.sqrt())),
+                false => (fill(&pair[0].1, 1.0), vec![0.0; all]),
+            };
+            let plain = ctx.encode_complex(&re, &im, boot.input_level(), ctx.default_scale()).unwrap();
+            let x =
+                ctx.expand_ciphertext(&ctx.encrypt_symmetric(&plain, &secret, &mut rng).unwrap()).unwrap();
+            let (have_re, have_im) = ctx.decrypt_complex(&secret, &refresh(&x)).unwrap();
+            worst = worst.min(PrecisionStats::new(&re, &have_re).min_bits);
+            worst = if complex { worst.min(PrecisionStats::new(&im, &have_im).min_bits) } else { worst };
+            last = Some(x);
+        }
+        let (deviation, systematic) = boot.error();
+        // Laplace-distributed, and from both halves in complex slots.
+        let largest = (all as f64).ln() / 2f64.sqrt();
+        let both = if complex && params.order == Order::SlotsFirst { 2f64.sqrt() } else { 1.0 };
+        let (busy, wall) = measure(|| last.as_ref().map(refresh));
+        println!(
+            "| {name} | {:.2} | {:.2} | {} | {worst:.1} | {:.1} | {} | {:.2} |",
+            busy / 1e3,
+            wall / 1e3,
+            boot.output_level() - boot.input_level(),
+            -(largest * both * deviation + systematic).log2(),
+            keys.len(),
+            ctx.key_bytes(&boot.keys()).unwrap().memory as f64 / 1e9
+        );
+    }
+}
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let threads = args.iter().position(|a| a == "--threads").map_or(1, |i| args[i + 1].parse().unwrap());
     let wants = |name: &str| {
-        args.iter().all(|a| !["ntt", "ops", "bootstrap", "model"].contains(&a.as_str()))
+        args.iter().all(|a| !["ntt", "ops", "bootstrap", "variants", "model"].contains(&a.as_str()))
             || args.iter().any(|a| a == name)
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -330,6 +388,9 @@ fn main() {
         }
         if wants("model") {
             model();
+        }
+        if wants("variants") {
+            variants();
         }
     });
 }

@@ -2,46 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 use he_infer::bootstrap::{BootstrapParams, Bootstrapper};
-use he_infer::ckks::{
-    Ciphertext, CkksParams, Context, KeyForm, KeySpec, PrecisionStats, SecretKey, ToyParams, d16, toy_deep,
-};
+use he_infer::ckks::{CkksParams, Context, KeyForm, KeySpec, PrecisionStats, d16};
 use he_infer::math::backend::Backend;
 use he_infer::wire;
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
-fn toy(log_n: u32, levels: usize) -> Context {
-    Context::insecure(&ToyParams::new(toy_deep(log_n, levels)).unwrap()).unwrap()
-}
-
-/// Full-scale inputs that find different faults.
-fn adversarial(slots: usize) -> Vec<(&'static str, Vec<f64>)> {
-    let at = |f: &dyn Fn(usize) -> f64| (0..slots).map(f).collect::<Vec<f64>>();
-    let mut state = 1u64;
-    let mut random = move || {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (state >> 11) as f64 / (1u64 << 52) as f64 - 1.0
-    };
-    vec![
-        ("random", (0..slots).map(|_| random()).collect()),
-        ("constant 1", at(&|_| 1.0)),
-        ("constant -1", at(&|_| -1.0)),
-        ("one-hot", at(&|i| f64::from(u8::from(i == 3)))),
-        ("alternating", at(&|i| if i % 2 == 0 { 1.0 } else { -1.0 })),
-        ("zero", at(&|_| 0.0)),
-    ]
-}
-
-fn encrypt(
-    ctx: &Context,
-    secret: &SecretKey,
-    values: &[f64],
-    level: usize,
-    rng: &mut ChaCha20Rng,
-) -> Ciphertext {
-    let plain = ctx.encode(values, level, ctx.default_scale()).unwrap();
-    ctx.expand_ciphertext(&ctx.encrypt_symmetric(&plain, secret, rng).unwrap()).unwrap()
-}
+#[path = "common/refresh.rs"]
+mod refresh;
+use refresh::{adversarial, encrypt, toy};
 
 /// Runs `x <- 1 - 1.4 x^2`, which stays in [-1, 1] and never dies out, and compares every refresh and every step with the
 /// clear: refreshing after every step, or only when levels run out.
@@ -55,7 +24,7 @@ fn iterate(ctx: &Context, params: &BootstrapParams, steps: usize, always: bool, 
     let prime = |level: usize| ctx.modulus_at(level).unwrap() as f64;
     let worst = |want: &[f64], have: &[f64]| PrecisionStats::new(want, have).max_error;
     for (name, start) in adversarial(ctx.slots()).into_iter().take(starts) {
-        let mut x = encrypt(ctx, &secret, &start, boot.input_level(), &mut rng);
+        let mut x = encrypt(ctx, &secret, (&start, &[]), boot.input_level(), &mut rng);
         let mut clear = ctx.decrypt(&secret, &x).unwrap();
         let (mut measured, mut refreshed) = (0f64, 0);
         for step in 0..steps {
@@ -98,6 +67,10 @@ fn iterate(ctx: &Context, params: &BootstrapParams, steps: usize, always: bool, 
 fn every_kernel_and_any_number_of_threads_give_the_same_bytes() {
     let base = toy(10, 4);
     let params = BootstrapParams::with_groups(vec![3, 3, 3], vec![3, 3, 3]);
+    let other = [
+        BootstrapParams::with_groups(vec![2, 2], vec![2, 1, 1]).double_precision(),
+        params.clone().raise_first(),
+    ];
     let mut results = Vec::new();
     for backend in Backend::all() {
         for (threads, form) in [(1, KeyForm::Expanded), (2, KeyForm::Expanded), (2, KeyForm::Seeded)] {
@@ -115,7 +88,13 @@ fn every_kernel_and_any_number_of_threads_give_the_same_bytes() {
                 let fresh = boot.bootstrap(&sent, &keys).unwrap();
                 let squared = ctx.mul_rescale(&fresh, &fresh, &keys).unwrap();
                 let mut bytes = Vec::new();
-                wire::write_ciphertexts(&mut bytes, &ctx, &[sent, fresh, squared]).unwrap();
+                let mut made = vec![sent, fresh, squared];
+                for params in &other {
+                    let boot = Bootstrapper::new(&ctx, params).unwrap();
+                    let keys = ctx.eval_keys(&secret, &boot.keys(), &mut rng).unwrap();
+                    made.push(boot.bootstrap(&made[0], &keys).unwrap());
+                }
+                wire::write_ciphertexts(&mut bytes, &ctx, &made).unwrap();
                 wire::write_eval_keys(&mut bytes, &ctx, &keys).unwrap();
                 bytes
             });
@@ -153,7 +132,7 @@ fn worst(ctx: &Context, params: &BootstrapParams) -> f64 {
     let keys = ctx.eval_keys(&secret, &boot.keys(), &mut rng).unwrap();
     let mut worst = f64::INFINITY;
     for (name, values) in adversarial(ctx.slots()) {
-        let ct = encrypt(ctx, &secret, &values, boot.input_level(), &mut rng);
+        let ct = encrypt(ctx, &secret, (&values, &[]), boot.input_level(), &mut rng);
         let fresh = boot.bootstrap(&ct, &keys).unwrap();
         assert_eq!(fresh.level(), boot.output_level());
         assert!((fresh.scale() / ctx.default_scale() - 1.0).abs() < 1e-11, "scale {}", fresh.scale());
@@ -183,7 +162,7 @@ fn two_real_ciphertexts_share_a_run() {
     let keys = ctx.eval_keys(&secret, &boot.keys(), &mut rng).unwrap();
     let inputs = adversarial(ctx.slots());
     for pair in inputs.windows(2) {
-        let [a, b] = [&pair[0].1, &pair[1].1].map(|v| encrypt(&ctx, &secret, v, 3, &mut rng));
+        let [a, b] = [&pair[0].1, &pair[1].1].map(|v| encrypt(&ctx, &secret, (v, &[]), 3, &mut rng));
         let fresh = boot.bootstrap_pair([&a, &b], &keys).unwrap();
         for ((name, want), ct) in pair.iter().zip(&fresh) {
             let stats = PrecisionStats::new(want, &ctx.decrypt(&secret, ct).unwrap());

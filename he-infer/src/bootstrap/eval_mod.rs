@@ -4,7 +4,8 @@
 //! the angle. With `a = (1 / 2 pi)^(1 / 2^rho)` the factor `1 / 2 pi` comes out at the end. The coefficients are fitted by least
 //! squares on the arguments that occur, neighbourhoods of the integers below `K` (Han, Ki 2020), not on the whole interval.
 //!
-//! The sine's own error, `c x^3` at the edge, is spread by an amplitude slightly above one: a quarter of it remains.
+//! The sine's own error, `c x^3` at the edge, is spread by an amplitude slightly above one: a quarter of it remains. Half of
+//! it remains where slots are sums of many small arguments, which need the same amplitude as large ones.
 //!
 //! # Where the noise comes from, and the wide double
 //!
@@ -35,12 +36,14 @@ pub(super) struct EvalMod {
 }
 
 impl EvalMod {
-    /// For integers up to `range` with fractional parts up to `2^-log_ratio`.
-    pub(super) fn new(range: usize, log_ratio: u32, degree: usize, doublings: usize) -> Self {
+    /// For integers up to `range` with fractional parts up to `2^-log_ratio`. `spread` is the part of the sine's error at the
+    /// edge that the amplitude makes up for: 3/4 for the smallest error, 1/2 for the smallest relative one.
+    pub(super) fn new(range: usize, log_ratio: u32, degree: usize, doublings: usize, spread: f64) -> Self {
         let (k, rho) = (range as f64, 2f64.powi(doublings as i32));
         let eps = 2f64.powi(-(log_ratio as i32));
-        // x - sin(2 pi x) / 2 pi is c x^3 with c = (2 pi)^2 / 6; minus 3/4 c eps^2 x, it is at most c eps^3 / 4 up to eps.
-        let spread = 1.0 + 0.75 * (std::f64::consts::TAU * eps).powi(2) / 6.0;
+        // x - sin(2 pi x) / 2 pi is c x^3 with c = (2 pi)^2 / 6; minus 3/4 c eps^2 x, it is at most c eps^3 / 4 up to eps;
+        // minus c eps^2 x / 2, it is at most c eps^2 x / 2.
+        let spread = 1.0 + spread * (std::f64::consts::TAU * eps).powi(2) / 6.0;
         let amplitude = (spread / std::f64::consts::TAU).powf(1.0 / rho);
         let mut rows = Vec::new();
         let top = range as i32 - 1;
@@ -177,7 +180,7 @@ mod tests {
     #[test]
     fn fractional_parts_are_found_near_every_integer() {
         for (log_ratio, bits) in [(8, 15.2), (10, 18.8), (12, 20.5)] {
-            let m = EvalMod::new(16, log_ratio, 30, 3);
+            let m = EvalMod::new(16, log_ratio, 30, 3, 0.75);
             assert_eq!(m.depth(), 9);
             let worst = m.error();
             assert!(-worst.log2() > bits, "ratio 2^{log_ratio}: {} bits", -worst.log2());

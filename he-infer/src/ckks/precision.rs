@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::context::Context;
+use super::params::ParamsLiteral;
 use crate::math::sampling::ERROR_STD;
 
 /// Bits of precision of a result: `-log2 |error|` over the slots.
@@ -61,7 +62,13 @@ impl NoiseModel {
     /// Model of a context.
     #[must_use]
     pub fn new(ctx: &Context) -> Self {
-        let (n, sizes) = (ctx.n() as f64, ctx.literal().sizes());
+        Self::of(ctx.literal())
+    }
+
+    /// Model of a parameter set.
+    #[must_use]
+    pub fn of(params: &ParamsLiteral) -> Self {
+        let (n, sizes) = (f64::from(params.log_n).exp2(), params.sizes());
         Self { n, h: 2.0 * n / 3.0, digits: (0..sizes.q.len()).map(|l| sizes.digit_noise(l)).collect() }
     }
 
