@@ -1,0 +1,42 @@
+//! The table of docs/benchmarks.md: medians of CPU time (threads x wall would count waiting), one process, beside `tfhe-ntt`.
+//!
+//! `cargo bench -p he-infer --bench table [-- ntt|ops|bootstrap|variants|model ...]`; `--threads N` (default 1).
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may stop")]
+
+mod bootstrap;
+mod common;
+mod engine;
+mod model;
+
+use he_infer::ckks::{d16, m15, s14};
+
+/// What can be named on the command line; all of them if none is.
+const SECTIONS: [&str; 5] = ["ntt", "ops", "bootstrap", "variants", "model"];
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let threads = args.iter().position(|a| a == "--threads").map_or(1, |i| args[i + 1].parse().unwrap());
+    let wants =
+        |name: &str| args.iter().all(|a| !SECTIONS.contains(&a.as_str())) || args.iter().any(|a| a == name);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    println!("{threads} thread(s)");
+    pool.install(|| {
+        if wants("ntt") {
+            engine::ntt();
+        }
+        if wants("ops") {
+            engine::ops("log N 16 (D16)", d16(), 24);
+            engine::ops("log N 15 (M15)", m15(), 14);
+            engine::ops("log N 14 (S14)", s14(), 7);
+        }
+        if wants("bootstrap") {
+            bootstrap::bootstrap();
+        }
+        if wants("variants") {
+            bootstrap::variants();
+        }
+        if wants("model") {
+            model::model();
+        }
+    });
+}
