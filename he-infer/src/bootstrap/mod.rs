@@ -17,9 +17,9 @@
 //! |---|---|---|---|
 //! | real slots | 1 | 13 | 17.3 |
 //! | complex slots ([`Bootstrapper::bootstrap_complex`]) | 1.3 | 13 | 16.9 |
-//! | complex slots, raising first ([`Order::RaiseFirst`], Cheon et al. 2018) | 1.8 | 13 | 12.4 |
+//! | complex slots, raising first ([`Order::RaiseFirst`], Cheon et al. 2018) | 1.6 | 13 | 12.4 |
 //! | `2^10` values, repeated ([`BootstrapParams::d16_sparse`]) | 0.9 | 14 | 17.1 |
-//! | double precision ([`Precision::Double`], Bae et al. 2022) | 2.2 | 13 | 24.9 |
+//! | double precision ([`Precision::Double`], Bae et al. 2022) | 2.1 | 13 | 24.9 |
 //! | `2^10` values, double precision | 1.8 | 14 | 23.2 |
 //!
 //! *Complex slots* need no other order: their real and imaginary parts are as many real coefficients. Raising first only
