@@ -21,6 +21,7 @@ fn samples(ctx: &Context) -> Vec<Vec<u8>> {
         rotations: vec![(1, 2), (-5, 4)],
         conjugation_level: Some(0),
         encapsulation: true,
+        ..KeySpec::default()
     };
     let keys = ctx.eval_keys(&secret, &spec, &mut rng).unwrap();
     let plain = ctx.encode(&[1.0, -2.0], 4, ctx.default_scale()).unwrap();

@@ -6,7 +6,7 @@ use super::BootstrapParams;
 use super::layout::Layout;
 use super::run_tally::RunTally;
 use crate::HeError;
-use crate::ckks::{Gadget, Hoisting, KeySpec, ParamsLiteral, Sparsity, TransformPlan};
+use crate::ckks::{Gadget, Hoisting, KeyForm, KeySpec, ParamsLiteral, Sparsity, TransformPlan};
 use crate::math::poly::limb_stride;
 use crate::slots::Tally;
 
@@ -102,7 +102,8 @@ fn key_bytes(params: &ParamsLiteral, spec: &KeySpec) -> u64 {
     let ordinary: usize = rotations.iter().map(|r| r.1).chain(named).map(switch).sum();
     // The keys to and from the sparse secret have one digit and one special prime.
     let pair = if spec.encapsulation { 2 + (params.max_level() + 2) } else { 0 };
-    let words = 2 * (ordinary + pair) * limb_stride(1 << params.log_n);
+    let halves = if spec.form == KeyForm::Expanded { 2 } else { 1 };
+    let words = halves * (ordinary + pair) * limb_stride(1 << params.log_n);
     8 * words as u64
 }
 

@@ -14,7 +14,7 @@ use super::eval_mod::EvalMod;
 use super::noise;
 use super::sparsity::sparsities;
 use super::{BootstrapParams, Order, Precision};
-use crate::ckks::{CkksError, KeySpec, ParamsLiteral, Sparsity, TransformPlan};
+use crate::ckks::{CkksError, KeyForm, KeySpec, ParamsLiteral, Sparsity, TransformPlan};
 use crate::slots::cheapest_plan;
 
 /// One matrix before its numbers.
@@ -151,6 +151,8 @@ impl Layout {
             conjugation_level: level,
             rotations: rotations.map(|(key, _)| *key).collect(),
             encapsulation: true,
+            // Gigabytes, each read once or a few times: made from its seed as fast as it comes from memory.
+            form: KeyForm::Seeded,
         }
     }
 }
