@@ -21,7 +21,8 @@ pub fn run() -> anyhow::Result<()> {
         say(&format!("  {what:<40}{}", costs.rings.iter().map(cell).collect::<String>()));
     };
     line("ring degree", &|ring| format!("{:>9}", format!("2^{}", ring.log_n)));
-    let units: [(&str, fn(&UnitCosts) -> f64); 9] = [
+    type Unit = fn(&UnitCosts) -> f64;
+    let units: [(&str, Unit); 9] = [
         ("butterfly of a transform", |c| c.butterfly),
         ("multiply-add, base conversion", |c| c.conversion_mac),
         ("multiply-add, key", |c| c.key_mac),
