@@ -56,10 +56,23 @@ impl Context {
     }
 
     /// Apply `f` to matching limbs of `a` and `b`.
-    fn zip_limbs(&self, a: &mut RnsPoly, b: &RnsPoly, f: impl Fn(&Modulus, &mut [u64], &[u64])) {
-        for ((x, y), plan) in a.iter_mut().zip(b.iter()).zip(&self.plans) {
-            f(plan.modulus(), x, y);
-        }
+    fn zip_limbs(
+        &self,
+        a: &mut RnsPoly,
+        b: &RnsPoly,
+        f: impl Fn(&Modulus, &mut [u64], &[u64]) + Sync + Send,
+    ) {
+        let work: Vec<_> = a.limbs_mut().into_iter().zip(b.iter()).zip(&self.plans).collect();
+        par::for_each_limb(self.n, work, |((x, y), plan)| f(plan.modulus(), x, y));
+    }
+
+    /// A copy of the lowest limbs of `a`, as a ciphertext at `level`.
+    pub(super) fn copy_at(&self, a: &Ciphertext, level: usize) -> Ciphertext {
+        let mut out = self.blank_ct(level, a.scale, a.owner);
+        let to = out.c0.limbs_mut().into_iter().chain(out.c1.limbs_mut());
+        let from = a.c0.iter().take(level + 1).chain(a.c1.iter().take(level + 1));
+        par::for_each_limb(self.n, to.zip(from).collect(), |(to, from)| to.copy_from_slice(from));
+        out
     }
 
     /// `a += b`.
@@ -79,7 +92,7 @@ impl Context {
     /// # Errors
     /// As for [`Context::add_assign`].
     pub fn add(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext, CkksError> {
-        let mut out = a.clone();
+        let mut out = self.copy_at(a, a.level);
         self.add_assign(&mut out, b)?;
         Ok(out)
     }
@@ -101,7 +114,7 @@ impl Context {
     /// # Errors
     /// As for [`Context::add_assign`].
     pub fn sub(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext, CkksError> {
-        let mut out = a.clone();
+        let mut out = self.copy_at(a, a.level);
         self.sub_assign(&mut out, b)?;
         Ok(out)
     }
@@ -112,7 +125,7 @@ impl Context {
     /// A ciphertext of other parameters.
     pub fn negate(&self, a: &Ciphertext) -> Result<Ciphertext, CkksError> {
         self.check_ct("negate", a)?;
-        let mut out = a.clone();
+        let mut out = self.copy_at(a, a.level);
         for poly in [&mut out.c0, &mut out.c1] {
             for (x, plan) in poly.iter_mut().zip(&self.plans) {
                 vector::neg_assign(self.backend, plan.modulus(), x);
@@ -128,7 +141,7 @@ impl Context {
     pub fn add_plain(&self, a: &Ciphertext, plain: &Plaintext) -> Result<Ciphertext, CkksError> {
         self.check_plain("add_plain", a, plain.level, plain.id)?;
         check_scales("add_plain", a.scale, plain.scale)?;
-        let mut out = a.clone();
+        let mut out = self.copy_at(a, a.level);
         self.zip_limbs(&mut out.c0, &plain.poly, |m, x, y| vector::add_assign(self.backend, m, x, y));
         Ok(out)
     }
@@ -140,7 +153,7 @@ impl Context {
     pub fn sub_plain(&self, a: &Ciphertext, plain: &Plaintext) -> Result<Ciphertext, CkksError> {
         self.check_plain("sub_plain", a, plain.level, plain.id)?;
         check_scales("sub_plain", a.scale, plain.scale)?;
-        let mut out = a.clone();
+        let mut out = self.copy_at(a, a.level);
         self.zip_limbs(&mut out.c0, &plain.poly, |m, x, y| vector::sub_assign(self.backend, m, x, y));
         Ok(out)
     }
@@ -152,10 +165,11 @@ impl Context {
     pub fn add_const(&self, a: &Ciphertext, c: f64) -> Result<Ciphertext, CkksError> {
         self.check_ct("add_const", a)?;
         let residues = self.constant("add_const", c, a.scale, a.level)?;
-        let mut out = a.clone();
-        for ((x, plan), r) in out.c0.iter_mut().zip(&self.plans).zip(residues) {
+        let mut out = self.copy_at(a, a.level);
+        let work: Vec<_> = out.c0.limbs_mut().into_iter().zip(&self.plans).zip(residues).collect();
+        par::for_each_limb(self.n, work, |((x, plan), r)| {
             vector::add_const_assign(self.backend, plan.modulus(), x, r);
-        }
+        });
         Ok(out)
     }
 
@@ -168,14 +182,15 @@ impl Context {
         self.check_ct("mul_const", a)?;
         check_scale("mul_const", const_scale)?;
         let residues = self.constant("mul_const", c, const_scale, a.level)?;
-        let mut out = a.clone();
-        for poly in [&mut out.c0, &mut out.c1] {
-            for ((x, plan), r) in poly.iter_mut().zip(&self.plans).zip(&residues) {
+        let mut out = self.blank_ct(a.level, a.scale * const_scale, a.owner);
+        for (out, a) in [(&mut out.c0, &a.c0), (&mut out.c1, &a.c1)] {
+            let limbs = out.limbs_mut().into_iter().zip(a.iter());
+            let work: Vec<_> = limbs.zip(&self.plans).zip(&residues).collect();
+            par::for_each_limb(self.n, work, |(((out, x), plan), r)| {
                 let m = plan.modulus();
-                vector::mul_const_assign(self.backend, m, x, m.to_mont(*r));
-            }
+                vector::mul_const(self.backend, m, out, x, m.to_mont(*r));
+            });
         }
-        out.scale *= const_scale;
         Ok(out)
     }
 
@@ -400,7 +415,6 @@ impl Context {
         if level > a.level {
             return Err(CkksError::LevelTooHigh { operation: "drop_to_level", level, available: a.level });
         }
-        let (c0, c1) = (a.c0.head(level + 1), a.c1.head(level + 1));
-        Ok(Ciphertext { c0, c1, level, scale: a.scale, id: a.id, owner: a.owner })
+        Ok(self.copy_at(a, level))
     }
 }

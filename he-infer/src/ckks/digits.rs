@@ -4,6 +4,7 @@ use super::context::{Context, GadgetTables};
 use super::keygen::stream;
 use super::keys::{KeyForm, SwitchKey};
 use super::par;
+use crate::math::convert::BasisConverter;
 use crate::math::poly::RnsPoly;
 use crate::math::sampling::{Expander, TILE};
 use crate::math::vector;
@@ -80,13 +81,25 @@ impl Context {
             plan.inverse_from(y, x, factor.copied().unwrap_or(1));
         });
         let limbs = ys.iter().collect::<Vec<_>>();
-        let work: Vec<_> = vs.limbs_mut().into_iter().zip(limbs.chunks(alpha)).enumerate().collect();
-        par::for_each(work, |(j, (v, ys))| {
-            if let Some(c) = converter(j) {
-                c.correction(self.backend, ys, v);
-            }
-        });
+        let digits = vs.limbs_mut().into_iter().zip(limbs.chunks(alpha)).enumerate();
+        self.corrections(digits.filter_map(|(j, (v, ys))| Some((converter(j)?, ys.to_vec(), v))));
         Digits { own, ys, vs, level, tables, raised: None }
+    }
+
+    /// The correction count of every coefficient, for premultiplied residues; shared out by coefficient.
+    pub(super) fn corrections<'c>(
+        &self,
+        jobs: impl Iterator<Item = (&'c BasisConverter, Vec<&'c [u64]>, &'c mut [u64])>,
+    ) {
+        let share = self.n.div_ceil(rayon::current_num_threads()).next_multiple_of(8);
+        let mut work = Vec::new();
+        for (converter, ys, v) in jobs {
+            for (i, v) in v.chunks_mut(share).enumerate() {
+                let ys: Vec<_> = ys.iter().filter_map(|y| y.chunks(share).nth(i)).collect();
+                work.push((converter, ys, v));
+            }
+        }
+        par::for_each(work, |(converter, ys, v)| converter.correction(self.backend, &ys, v));
     }
 
     /// Raise all digits now, for many products with them.

@@ -41,11 +41,8 @@ impl Context {
                 }
             }
         });
-        for (ys, v) in &mut lifted {
-            for v in v.limbs_mut() {
-                divider.convert.correction(self.backend, &ys.iter().collect::<Vec<_>>(), v);
-            }
-        }
+        let counts = lifted.iter_mut().map(|(ys, v)| (&divider.convert, ys.iter().collect(), v.limb_mut(0)));
+        self.corrections(counts);
         type Kept<'k> = (&'k [u64], &'k mut [u64], Option<&'k [u64]>);
         // First modulus of each group, and for each job its limbs there.
         let kept = jobs.iter().map(|job| job.kept.len()).max().unwrap_or(0);

@@ -108,10 +108,8 @@ impl Context {
         });
         drop(columns);
         let mut vs = blank(1);
-        let work: Vec<_> = ys.iter().flatten().zip(vs.iter_mut().flatten()).collect();
-        par::for_each(work, |(ys, v)| {
-            divider.convert.correction(self.backend, &ys.iter().collect::<Vec<_>>(), v.limb_mut(0));
-        });
+        let counts = ys.iter().flatten().zip(vs.iter_mut().flatten());
+        self.corrections(counts.map(|(ys, v)| (&divider.convert, ys.iter().collect(), v.limb_mut(0))));
 
         let mut columns = by_modulus(outs.into_iter().map(|ct| [&mut ct.c0, &mut ct.c1]), kept.len());
         let work: Vec<_> =

@@ -20,6 +20,11 @@ pub(super) fn for_each<T: Send>(items: Vec<T>, f: impl Fn(T) + Sync + Send) {
     }
 }
 
+/// Work on limbs of `n` words that only passes over them: in parallel where it takes longer than waking a thread.
+pub(super) fn for_each_limb<T: Send>(n: usize, limbs: Vec<T>, f: impl Fn(T) + Sync + Send) {
+    if n * limbs.len() < 1 << 18 { limbs.into_iter().for_each(f) } else { for_each(limbs, f) }
+}
+
 /// Map every item in order, in parallel when the current pool has more than one thread.
 pub(super) fn map<T: Send, R: Send>(items: Vec<T>, f: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
     if items.len() < 2 || rayon::current_num_threads() < 2 {

@@ -87,16 +87,18 @@ impl Context {
     /// A foreign ciphertext.
     pub fn mul_i(&self, ct: &Ciphertext) -> Result<Ciphertext, CkksError> {
         self.check_ct("mul_i", ct)?;
-        let mut out = ct.clone();
-        for poly in [&mut out.c0, &mut out.c1] {
-            for (limb, plan) in poly.iter_mut().zip(&self.plans) {
+        let mut out = self.blank_ct(ct.level, ct.scale, ct.owner);
+        for (out, x) in [(&mut out.c0, &ct.c0), (&mut out.c1, &ct.c1)] {
+            let work: Vec<_> = out.limbs_mut().into_iter().zip(x.iter()).zip(&self.plans).collect();
+            par::for_each_limb(self.n, work, |((out, x), plan)| {
                 // Residue i belongs to the root psi^(2 brv(i) + 1); brv(i) is even in the first half.
                 let m = plan.modulus();
                 let unit = m.pow(plan.root(), self.n as u64 / 2);
-                let (even, odd) = limb.split_at_mut(self.n / 2);
-                vector::mul_const_assign(self.backend, m, even, m.to_mont(unit));
-                vector::mul_const_assign(self.backend, m, odd, m.to_mont(m.neg(unit)));
-            }
+                let (even, odd) = out.split_at_mut(self.n / 2);
+                let (x_even, x_odd) = x.split_at(self.n / 2);
+                vector::mul_const(self.backend, m, even, x_even, m.to_mont(unit));
+                vector::mul_const(self.backend, m, odd, x_odd, m.to_mont(m.neg(unit)));
+            });
         }
         Ok(out)
     }
