@@ -1,5 +1,7 @@
 //! Network operations, written once over [`SlotEvaluator`](crate::slots::SlotEvaluator).
 
+#[cfg(test)]
+mod circuits;
 mod linear;
 pub(crate) mod polynomial;
 

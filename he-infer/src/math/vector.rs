@@ -13,9 +13,10 @@ pub fn groups(n: usize) -> impl Iterator<Item = usize> {
     shares(n, n.div_ceil(GROUP))
 }
 
-/// `count` sizes, as equal as possible, that add up to `n`.
+/// `count` sizes, as equal as possible, that add up to `n`; the larger ones are spread out, so that halves of the list are
+/// equal too.
 pub fn shares(n: usize, count: usize) -> impl Iterator<Item = usize> {
-    (0..count).map(move |i| n / count + usize::from(i < n % count))
+    (0..count).map(move |i| (i + 1) * n / count - i * n / count)
 }
 
 /// Largest number of products one accumulator may hold: the low halves then stay below `2^64`.
