@@ -173,7 +173,8 @@ fn what_cannot_work_is_refused() {
         (full.clone().raise_first().double_precision(), "RaiseFirst"),
         (BootstrapParams { log_ratio: 1, ..full.double_precision() }, "below 1/4"),
         (groups(vec![3, 3, 2], vec![3, 3, 3]), "both add up"),
-        (groups(vec![4, 3, 3], vec![4, 3, 3]), "at most 9"),
+        (groups(vec![4, 3, 3], vec![4, 3, 3]), "from 1 to 9"),
+        (groups(vec![], vec![]), "from 1 to 9"),
         (groups(vec![3, 3, 0], vec![2, 2, 2]), "not contain 0"),
         (groups(vec![3, 3, 3], vec![2, 2, 1, 1, 1, 1, 1]), "levels are needed"),
     ] {

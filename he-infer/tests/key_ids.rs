@@ -1,9 +1,11 @@
 //! Two keys of one parameter set: every operation that would mix them says so, with both numbers.
 #![expect(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 
+use he_infer::HeError;
+use he_infer::bootstrap::{BootstrapParams, Bootstrapper};
 use he_infer::ckks::{
     Ciphertext, CkksError, Combination, Context, Diagonals, EvalKeys, Hoisting, KeyForm, KeyId, KeySpec,
-    SecretKey, ToyParams, TransformPlan, toy,
+    SecretKey, ToyParams, TransformPlan, toy, toy_deep,
 };
 use he_infer::wire;
 use rand::SeedableRng;
@@ -55,6 +57,7 @@ fn all(ctx: &Context, a: &Ciphertext, b: &Ciphertext, keys: &EvalKeys) -> Vec<Re
         ctx.matrix_const(&[a.clone(), b.clone()], &rows, q).map(|mut v| v.swap_remove(0)),
         ctx.rotate(b, 1, keys),
         ctx.rotate_many(b, &[1, 2], keys).map(|mut v| v.swap_remove(1)),
+        ctx.decompose(b).and_then(|shared| ctx.rotate_decomposed(&shared, 2, keys)),
         ctx.conjugate(b, keys),
         ctx.apply_transform(&map[0], b, keys),
         ctx.apply_transform(&map[1], b, keys),
@@ -83,6 +86,23 @@ fn keys_are_told_apart_by_every_operation() {
     }
     foreign(ctx.decrypt(&other.secret, &mine.ct).err().unwrap());
     foreign(mine.keys.check_owner("infer", &[mine.ct.clone(), other.ct.clone()]).err().unwrap());
+}
+
+#[test]
+fn a_bootstrap_refuses_the_keys_of_another() {
+    let ctx = Context::insecure(&ToyParams::new(toy_deep(10, 4)).unwrap()).unwrap();
+    let boot = Bootstrapper::new(&ctx, &BootstrapParams::with_groups(vec![3, 3, 3], vec![3, 3, 3])).unwrap();
+    let [(mine, keys), (_, other)] = [1, 2].map(|seed| {
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        let secret = ctx.secret_key(&mut rng);
+        let keys = ctx.eval_keys(&secret, &boot.keys(), &mut rng).unwrap();
+        let plain = ctx.encode(&[0.5], boot.input_level(), ctx.default_scale()).unwrap();
+        let sent = ctx.encrypt_symmetric(&plain, &secret, &mut rng).unwrap();
+        (ctx.expand_ciphertext(&sent).unwrap(), keys)
+    });
+    assert_eq!(boot.bootstrap(&mine, &keys).unwrap().key_id(), mine.key_id());
+    let refused = boot.bootstrap(&mine, &other).err().unwrap();
+    assert!(matches!(refused, HeError::Ckks(CkksError::ForeignKey { .. })), "{refused}");
 }
 
 #[test]

@@ -163,9 +163,9 @@ fn check_groups(params: &ParamsLiteral, boot: &BootstrapParams) -> Result<usize,
     let most = (params.log_n as usize).saturating_sub(1);
     let stages = |groups: &[usize]| groups.iter().fold(0, |sum: usize, g| sum.saturating_add(*g));
     let log_slots = stages(up);
-    if stages(down) != log_slots || log_slots > most {
+    if stages(down) != log_slots || log_slots == 0 || log_slots > most {
         let detail = format!(
-            "groups {down:?} and {up:?} must both add up to the logarithm of the values, at most {most}"
+            "groups {down:?} and {up:?} must both add up to the logarithm of the values, from 1 to {most}"
         );
         return Err(CkksError::Bootstrap { detail });
     }

@@ -30,10 +30,12 @@ pub(super) fn error(params: &ParamsLiteral, layout: &Layout) -> (f64, f64) {
     }
 }
 
-/// `2^k` such that errors of the first run, also of complex slots, stay below one half.
+/// `2^k` such that the errors of the first run, also of complex slots, are expected to stay below one half in every slot: they are
+/// Laplace-distributed (see [`super::Bootstrapper::error`]). Beyond it the second run still corrects, with less precision.
 pub(super) fn magnification(params: &ParamsLiteral, first_run: &Layout) -> Result<f64, CkksError> {
     let (deviation, systematic) = error(params, first_run);
-    let largest = 6.0 * 2f64.sqrt() * deviation + systematic;
+    let tail = (2.0 * f64::from(params.log_n - 1).exp2()).ln() / 2f64.sqrt();
+    let largest = tail * 2f64.sqrt() * deviation + systematic;
     let magnification = (0.5 / largest).log2().floor().exp2();
     if first_run.order == Order::RaiseFirst || magnification < 2.0 {
         let detail = format!(

@@ -25,7 +25,8 @@ impl Bootstrapper<'_> {
         Ok(out)
     }
 
-    /// Refresh two real ciphertexts in one run (about 0.65 of the time of two).
+    /// Refresh two real ciphertexts in one run (about 0.65 of the time of two). With [`super::Order::RaiseFirst`] the squares of two
+    /// slots must not add up to more than 1.
     ///
     /// # Errors
     /// As for [`Bootstrapper::bootstrap`], or ciphertexts of different levels.
@@ -49,8 +50,9 @@ impl Bootstrapper<'_> {
         })
     }
 
-    /// Refresh a ciphertext with complex slots at the default scale, real and imaginary parts in [-1, 1]. The time is that
-    /// of [`Bootstrapper::bootstrap_pair`]. The noise of each half reaches both parts of the result: half a bit less precision.
+    /// Refresh a ciphertext with complex slots at the default scale, real and imaginary parts in [-1, 1] (with
+    /// [`super::Order::RaiseFirst`], which reduces coefficients, numbers of absolute value 1 at most). The time is that of
+    /// [`Bootstrapper::bootstrap_pair`]. The noise of each half reaches both parts of the result: half a bit less precision.
     ///
     /// # Errors
     /// As for [`Bootstrapper::bootstrap`].

@@ -1,7 +1,6 @@
 //! The first half of a key switch: a polynomial is cut into digits, and the digits are raised to `Q_l P`.
 
 use super::context::{Context, GadgetTables};
-use super::keygen::stream;
 use super::keys::{KeyForm, SwitchKey};
 use super::par;
 use crate::math::convert::BasisConverter;
@@ -213,7 +212,7 @@ impl Context {
         let mut made = vec![0; parts.len() * TILE];
         for (tile, (u0, u1)) in u0.chunks_mut(TILE).zip(u1.chunks_mut(TILE)).enumerate() {
             for (j, a) in made.chunks_exact_mut(TILE).enumerate() {
-                uniform.tile(m, stream(j, t), tile, a.split_at_mut(u1.len()).0);
+                uniform.tile(m, SwitchKey::stream(j, t), tile, a.split_at_mut(u1.len()).0);
             }
             // Kernels stop at the shortest of their operands.
             let terms: Vec<_> = parts

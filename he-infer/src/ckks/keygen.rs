@@ -294,7 +294,7 @@ impl Context {
                 // The rest runs tile by tile, so that everything but `s` and the key itself stays in the first-level cache.
                 for (tile, (b, s_tile)) in b.chunks_mut(TILE).zip(s.chunks(TILE)).enumerate() {
                     let a = a.as_mut().and_then(Iterator::next).unwrap_or(unheld.split_at_mut(b.len()).0);
-                    uniform.tile(m, stream(j, t), tile, a);
+                    uniform.tile(m, SwitchKey::stream(j, t), tile, a);
                     let under = match &target {
                         None => s_tile,
                         Some(permutation) => {
@@ -338,14 +338,9 @@ impl Context {
             let (t, j) = (i / 2 / digits.max(1), i / 2 % digits.max(1));
             let Some(t) = basis.get(t).copied() else { return };
             let Some(plan) = self.plans.get(t) else { return };
-            uniform.fill(plan.modulus(), stream(j, t), limb);
+            uniform.fill(plan.modulus(), SwitchKey::stream(j, t), limb);
         });
     }
-}
-
-/// Stream of the expansion that makes `a_j` at modulus number `t`.
-pub(super) fn stream(j: usize, t: usize) -> u64 {
-    (j as u64) << 16 | t as u64
 }
 
 /// Inverse of an odd number modulo `2n`.

@@ -88,6 +88,11 @@ impl SwitchKey {
         (self.level + 1).div_ceil(self.gadget.alpha)
     }
 
+    /// Stream of the expansion that makes `a_j` at modulus number `t`.
+    pub fn stream(j: usize, t: usize) -> u64 {
+        (j as u64) << 16 | t as u64
+    }
+
     /// Limbs from one `b` to the next.
     pub fn step(&self) -> usize {
         match self.form {

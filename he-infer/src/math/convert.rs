@@ -60,7 +60,7 @@ impl BasisConverter {
         vector::rounded_weighted_sum(backend, v, ys, &self.inverses);
     }
 
-    /// Several target primes at once: one pass over `ys` for every four of them, which takes little more than half of
+    /// Several target primes at once: one pass over `ys` for each group of them, which takes little more than half of
     /// the time of [`BasisConverter::convert`] where `ys` does not fit the second-level cache. `outs` pairs a target's position with the
     /// place for its residues.
     pub fn convert_many<'a>(

@@ -151,7 +151,7 @@ unsafe fn forward_node<const LAZY: bool>(a: *mut u64, len: usize, p: usize, root
 /// Two or three levels over one node.
 ///
 /// # Safety
-/// `a` valid for `len` words, `p << r` at most half the table length, `len >> r` a multiple of 64.
+/// `a` valid for `len` words, `(p + 1) << (r - 1)` at most the table length, `len >> r` a multiple of 64.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
 unsafe fn forward_pass<const LAZY: bool>(r: u32, a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts) {

@@ -153,7 +153,7 @@ pub struct Combination<'a> {
 }
 
 /// Several outputs of [`linear_combination`] in one pass over the inputs, which then need not come from memory for each.
-/// Works in groups of four, the point from which memory traffic no longer matters.
+/// Works in groups of at most [`GROUP`]: beyond that memory traffic no longer matters.
 ///
 /// # Panics
 /// If a row has fewer constants than there are inputs.

@@ -13,7 +13,7 @@ const MAX_PRIME_BITS: u32 = 50;
 /// Smallest scale prime worth having.
 const MIN_SCALE_BITS: u32 = 20;
 /// The plan's margin over the predicted errors, which are what a run is expected to show: what is asked for must hold for six
-/// deviations of the noisiest logit (a normal error exceeds that once in `10^9`, one of roundings alone once in 5000), and for a
+/// deviations of the noisiest logit (a normal error exceeds that once in `5 10^8`, one of roundings alone once in 5000), and for a
 /// bit more, for what the model leaves out.
 const MARGIN: f64 = 6.0;
 const RESERVE: f64 = 1.0;
