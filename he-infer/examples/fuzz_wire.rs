@@ -9,60 +9,20 @@
 //! with status 1. Most mutated inputs get their payload length and checksum repaired, so that they reach the decoders.
 #![expect(clippy::indexing_slicing, reason = "a tool that stops at the first surprise")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use he_infer::ckks::{CkksError, Context, EvalKeys, KeyForm, KeyId, KeySpec, SecretKey, ToyParams, toy};
 use he_infer::wire::{self, StoredParams, WireError};
+use peak_alloc::PeakAlloc;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use sha2::{Digest, Sha256};
 
-/// Counts bytes in use, their maximum and the largest single request.
-struct Counting;
-
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-fn grown(by: usize) {
-    PEAK.fetch_max(LIVE.fetch_add(by, Relaxed) + by, Relaxed);
-}
-
-// SAFETY: every call is passed on to the system allocator unchanged; only numbers are kept beside it.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        grown(layout.size());
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        grown(layout.size());
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // Old and new block exist together while the contents move.
-        grown(size);
-        LIVE.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.realloc(at, layout, size) }
-    }
-}
-
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static MEMORY: PeakAlloc = PeakAlloc;
 
 const HEADER: usize = 56;
 const CHECKSUM: usize = 16;
@@ -157,13 +117,13 @@ impl Fuzzer {
         let input = Dribble { rest: bytes, step, interrupt: true };
         let mut out = Vec::new();
         let ctx = &self.ctx;
-        let before = LIVE.load(Relaxed);
-        PEAK.store(before, Relaxed);
+        let before = MEMORY.current_usage();
+        MEMORY.reset_peak_usage();
         let refused = |e: WireError| drop(e.to_string());
         // The limit is checked for refused inputs too; an accepted one is used afterwards.
         let check = || {
             let limit = 3 * bytes.len() + self.largest + (64 << 10);
-            let used = PEAK.load(Relaxed) - before;
+            let used = MEMORY.peak_usage().saturating_sub(before);
             if used > limit {
                 Err(format!("{used} bytes of memory for {} of input", bytes.len()))
             } else {

@@ -7,6 +7,11 @@ use cpu_time::ProcessTime;
 use he_infer::ckks::{Ciphertext, Context, SecretKey};
 use rand_chacha::ChaCha20Rng;
 
+fn median(mut v: Vec<f64>) -> f64 {
+    v.sort_by(f64::total_cmp);
+    v[v.len() / 2]
+}
+
 /// Median CPU and wall milliseconds of at least seven runs and half a second.
 pub fn measure<T>(mut f: impl FnMut() -> T) -> (f64, f64) {
     black_box(f());
@@ -18,11 +23,30 @@ pub fn measure<T>(mut f: impl FnMut() -> T) -> (f64, f64) {
         wall.push(w.elapsed().as_secs_f64() * 1e3);
         busy.push(c.elapsed().as_secs_f64() * 1e3);
     }
-    let median = |mut v: Vec<f64>| {
-        v.sort_by(f64::total_cmp);
-        v[v.len() / 2]
-    };
     (median(busy), median(wall))
+}
+
+/// Median and shortest wall milliseconds with each of two pools, which take turns of one second: at least three turns and 15 runs
+/// each. The first run of a turn is not counted: the processors of a virtual machine wake slowly.
+pub fn in_turns<T: Send>(pools: [&rayon::ThreadPool; 2], f: impl Fn() -> T + Sync) -> [(f64, f64); 2] {
+    let mut wall = [Vec::new(), Vec::new()];
+    for turn in 0.. {
+        if turn >= 3 && wall.iter().all(|w| w.len() >= 15) {
+            break;
+        }
+        for (pool, wall) in pools.iter().zip(&mut wall) {
+            pool.install(|| {
+                black_box(f());
+                let begun = Instant::now();
+                while begun.elapsed() < Duration::from_secs(1) {
+                    let w = Instant::now();
+                    black_box(f());
+                    wall.push(w.elapsed().as_secs_f64() * 1e3);
+                }
+            });
+        }
+    }
+    wall.map(|wall| (median(wall.clone()), wall.into_iter().fold(f64::INFINITY, f64::min)))
 }
 
 pub fn row<T>(name: &str, f: impl FnMut() -> T) {

@@ -4,11 +4,12 @@ use std::hint::black_box;
 
 use cpu_time::ProcessTime;
 use he_infer::ckks::{CkksParams, Context, KeySpec, ParamsLiteral};
-use he_infer::math::{backend::Backend, modulus::Modulus, ntt::Plan, primes};
+use he_infer::math::{backend::Backend, modulus::Modulus, ntt::Plan, poly::RnsPoly, primes};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
+use rayon::prelude::*;
 
-use crate::common::{fresh, row};
+use crate::common::{fresh, measure, row};
 
 /// One limb forward.
 pub fn ntt() {
@@ -37,6 +38,32 @@ pub fn ntt() {
         let (r, x, y) = ratios[ratios.len() / 2];
         println!("| 2^{log_n} forward | {x:.1} | {y:.1} | {r:.2} |");
     }
+}
+
+/// Limbs of a key switch at `2^16`: every one under another prime, whose roots come from memory.
+pub fn ntt_cold() {
+    let (n, count) = (1usize << 16, 38);
+    let plan = |q: &u64| Plan::new(n, Modulus::new(*q).unwrap(), Backend::detect()).unwrap();
+    let plans: Vec<Plan> = primes::below(50, 17, count, &[]).iter().map(plan).collect();
+    let mut limbs = RnsPoly::zero(n, 2 * count);
+    let mut all = |f: &dyn Fn(&Plan, &mut [u64])| {
+        let pairs =
+            || limbs.iter_mut().zip(plans.iter().flat_map(|p| [p, p])).for_each(|(limb, p)| f(p, limb));
+        measure(pairs).0 * 1e3 / (2 * count) as f64
+    };
+    let (forward, inverse) = (all(&|p, limb| p.forward(limb)), all(&|p, limb| p.inverse(limb)));
+    println!("\n{count} primes, two limbs each, 2^16: forward {forward:.1}, inverse {inverse:.1} µs CPU");
+}
+
+/// What the machine's memory gives to all threads of the pool.
+pub fn memory() {
+    let words: Vec<Vec<u64>> = (0..rayon::current_num_threads()).map(|i| vec![i as u64; 1 << 26]).collect();
+    let sum = || words.par_iter().map(|w| w.iter().fold(0u64, |s, x| s.wrapping_add(*x))).sum::<u64>();
+    let (_, wall) = measure(sum);
+    println!(
+        "\nreading from memory: {:.0} GB/s",
+        words.len() as f64 * 8.0 * (1u64 << 26) as f64 / wall / 1e6
+    );
 }
 
 /// Operations of one parameter set at `level`.

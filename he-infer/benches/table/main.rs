@@ -1,17 +1,18 @@
 //! The table of docs/benchmarks.md: medians of CPU time (threads x wall would count waiting), one process, beside `tfhe-ntt`.
 //!
-//! `cargo bench -p he-infer --bench table [-- ntt|ops|bootstrap|variants|model ...]`; `--threads N` (default 1).
+//! `cargo bench -p he-infer --bench table [-- ntt|ops|bootstrap|variants|model|scaling ...]`; `--threads N` (default 1).
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may stop")]
 
 mod bootstrap;
 mod common;
 mod engine;
 mod model;
+mod scaling;
 
 use he_infer::ckks::{d16, m15, s14};
 
 /// What can be named on the command line; all of them if none is.
-const SECTIONS: [&str; 5] = ["ntt", "ops", "bootstrap", "variants", "model"];
+const SECTIONS: [&str; 6] = ["ntt", "ops", "bootstrap", "variants", "model", "scaling"];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
@@ -23,6 +24,8 @@ fn main() {
     pool.install(|| {
         if wants("ntt") {
             engine::ntt();
+            engine::ntt_cold();
+            engine::memory();
         }
         if wants("ops") {
             engine::ops("log N 16 (D16)", d16(), 24);
@@ -39,4 +42,7 @@ fn main() {
             model::model();
         }
     });
+    if wants("scaling") {
+        scaling::scaling();
+    }
 }

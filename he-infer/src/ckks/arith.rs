@@ -10,8 +10,9 @@ use super::encoder::{Plaintext, PlaintextMul};
 use super::error::CkksError;
 use super::key_id::{KeyId, check_owners};
 use super::keys::{EvalKeys, KeyName};
-use super::keyswitch::Switch;
+use super::keyswitch::{Addend, Switch};
 use super::par;
+use super::poly_ops::Part;
 use crate::math::modulus::Modulus;
 use crate::math::poly::RnsPoly;
 use crate::math::vector;
@@ -335,50 +336,14 @@ impl Context {
         self.check_key(operation, "relinearisation key", key, first)?;
         let tables = self.tables_of(key.gadget);
         let factors = rescale.then(|| self.rescale_factors(level, tables));
-        let [d0, d1, d2] = self.tensor(pairs, level, factors.as_deref());
+        let [lower, upper, square] = Part::tensor(pairs, 1);
         let scale = if rescale { scale / self.modulus_at(level).unwrap_or(1) as f64 } else { scale };
         let mut out = self.blank_ct(level - usize::from(rescale), scale, first.owner);
-        let digits = self.digits_of(&d2, level, tables);
-        self.switch(&digits, rescale, &[Switch { key, add: [Some(&d0), Some(&d1)] }], vec![&mut out]);
+        let mut d2 = self.scratch_poly(level + 1);
+        let digits = self.digits_of_part(&square, &mut d2, level, tables);
+        let add = [&lower, &upper].map(|part| Addend::Part(part, factors.as_deref()));
+        self.switch(&digits, rescale, &[Switch { key, add }], vec![&mut out]);
         Ok(out)
-    }
-
-    /// Degree-2 products `(sum a0 b0, sum a0 b1 + a1 b0, sum a1 b1)`, accumulated lazily; the first two times `factors`, one for
-    /// each prime.
-    fn tensor(&self, pairs: &Pairs<'_>, level: usize, factors: Option<&[u64]>) -> [RnsPoly; 3] {
-        let mut d = [0; 3].map(|_| self.scratch_poly(level + 1));
-        let [d0, d1, d2] = &mut d;
-        let limbs = d0.limbs_mut().into_iter().zip(d1.limbs_mut()).zip(d2.limbs_mut());
-        let work: Vec<_> = limbs.zip(&self.plans).enumerate().collect();
-        par::for_each(work, |(i, (((d0, d1), d2), plan))| {
-            let m = plan.modulus();
-            let mut terms: Vec<(&[u64], &[u64])> = Vec::with_capacity(2 * pairs.len());
-            let factor = factors.and_then(|f| f.get(i)).copied().unwrap_or(1);
-            let mut accumulate = |out: &mut [u64], factor: u64, select: &dyn Fn(&mut Vec<_>, usize)| {
-                let mut extra = self.scratch_poly(1);
-                let step = vector::MAX_LAZY_TERMS / 2;
-                for (round, start) in (0..pairs.len()).step_by(step).enumerate() {
-                    terms.clear();
-                    (start..(start + step).min(pairs.len())).for_each(|t| select(&mut terms, t));
-                    if round == 0 {
-                        vector::dot(self.backend, m, out, &terms, Some(factor));
-                        continue;
-                    }
-                    for extra in extra.limbs_mut() {
-                        vector::dot(self.backend, m, extra, &terms, Some(factor));
-                        vector::add_assign(self.backend, m, out, extra);
-                    }
-                }
-            };
-            let pair = |t: usize| pairs.get(t).map(|(a, b)| (*a, *b));
-            accumulate(d0, factor, &|v, t| v.extend(pair(t).map(|(a, b)| (a.c0.limb(i), b.c0.limb(i)))));
-            accumulate(d1, factor, &|v, t| {
-                v.extend(pair(t).map(|(a, b)| (a.c0.limb(i), b.c1.limb(i))));
-                v.extend(pair(t).map(|(a, b)| (a.c1.limb(i), b.c0.limb(i))));
-            });
-            accumulate(d2, 1, &|v, t| v.extend(pair(t).map(|(a, b)| (a.c1.limb(i), b.c1.limb(i)))));
-        });
-        d
     }
 
     /// Divide by the top prime: level falls by one, scale becomes `scale / q_level` exactly.

@@ -3,6 +3,7 @@
 use super::context::{Context, GadgetTables};
 use super::keys::{KeyForm, SwitchKey};
 use super::par;
+use super::poly_ops::Part;
 use crate::math::convert::BasisConverter;
 use crate::math::poly::RnsPoly;
 use crate::math::sampling::{Expander, TILE};
@@ -48,6 +49,20 @@ pub(super) enum Raised<'a> {
     Shared(&'a RnsPoly),
 }
 
+impl GadgetTables {
+    /// Conversion of digit `j` at `level`, where the last digit may have fewer limbs than the others.
+    fn raising(&self, j: usize, level: usize) -> Option<&BasisConverter> {
+        let present = self.gadget.alpha.min((level + 1).checked_sub(j * self.gadget.alpha)?);
+        self.raise.get(j)?.get(present.checked_sub(1)?)
+    }
+
+    /// What the coefficients of limb `i` are multiplied with before they are converted.
+    fn premultiplier(&self, i: usize, level: usize) -> u64 {
+        let digit = self.raising(i / self.gadget.alpha, level);
+        digit.and_then(|c| c.premultipliers().get(i % self.gadget.alpha)).copied().unwrap_or(1)
+    }
+}
+
 /// Consecutive moduli that are converted to together, each group with the position of its first.
 pub(super) fn grouped(basis: &[usize]) -> impl Iterator<Item = (usize, &[usize])> {
     let mut at = 0;
@@ -66,22 +81,43 @@ impl Context {
 
     /// Cut the transformed polynomial `c` (limbs `q_0..q_level`) into digits as keys with these tables expect.
     pub(super) fn digits_of<'a>(&self, c: &'a RnsPoly, level: usize, tables: &'a GadgetTables) -> Digits<'a> {
-        let alpha = tables.gadget.alpha;
         let own: Vec<&[u64]> = c.iter().take(level + 1).collect();
         let mut ys = self.scratch_poly(level + 1);
-        let mut vs = self.scratch_poly((level + 1).div_ceil(alpha));
-        let converter = |j: usize| {
-            let present = alpha.min(level + 1 - j * alpha);
-            tables.raise.get(j).and_then(|c| c.get(present - 1))
-        };
         let work: Vec<_> = ys.limbs_mut().into_iter().zip(&own).zip(&self.plans).enumerate().collect();
+        par::for_each(work, |(i, ((y, x), plan))| plan.inverse_from(y, x, tables.premultiplier(i, level)));
+        self.digits_from(own, ys, level, tables)
+    }
+
+    /// The same for a polynomial that is computed on the way, into `c`.
+    pub(super) fn digits_of_part<'a>(
+        &self,
+        part: &Part<'_>,
+        c: &'a mut RnsPoly,
+        level: usize,
+        tables: &'a GadgetTables,
+    ) -> Digits<'a> {
+        let mut ys = self.scratch_poly(level + 1);
+        let work: Vec<_> =
+            ys.limbs_mut().into_iter().zip(c.limbs_mut()).zip(&self.plans).enumerate().collect();
         par::for_each(work, |(i, ((y, x), plan))| {
-            let factor = converter(i / alpha).and_then(|c| c.premultipliers().get(i % alpha));
-            plan.inverse_from(y, x, factor.copied().unwrap_or(1));
+            self.part_limb(part, i, 1, x);
+            plan.inverse_from(y, x, tables.premultiplier(i, level));
         });
+        self.digits_from(c.iter().take(level + 1).collect(), ys, level, tables)
+    }
+
+    fn digits_from<'a>(
+        &self,
+        own: Vec<&'a [u64]>,
+        ys: RnsPoly,
+        level: usize,
+        tables: &'a GadgetTables,
+    ) -> Digits<'a> {
+        let alpha = tables.gadget.alpha;
+        let mut vs = self.scratch_poly((level + 1).div_ceil(alpha));
         let limbs = ys.iter().collect::<Vec<_>>();
         let digits = vs.limbs_mut().into_iter().zip(limbs.chunks(alpha)).enumerate();
-        self.corrections(digits.filter_map(|(j, (v, ys))| Some((converter(j)?, ys.to_vec(), v))));
+        self.corrections(digits.filter_map(|(j, (v, ys))| Some((tables.raising(j, level)?, ys.to_vec(), v))));
         Digits { own, ys, vs, level, tables, raised: None }
     }
 
@@ -167,8 +203,7 @@ impl Context {
         }
         for (j, targets) in by_digit.into_iter().enumerate() {
             let range = j * alpha..((j + 1) * alpha).min(digits.level + 1);
-            let converter = digits.tables.raise.get(j).and_then(|c| c.get(range.len().wrapping_sub(1)));
-            let Some(converter) = converter else { continue };
+            let Some(converter) = digits.tables.raising(j, digits.level) else { continue };
             let ys: Vec<&[u64]> = range.map(|i| digits.ys.limb(i)).collect();
             converter.convert_many(self.backend, targets, &ys, digits.vs.limb(j));
         }

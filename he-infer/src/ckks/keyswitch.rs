@@ -6,18 +6,27 @@
 //! Transforms at `L1 = level + 1` limbs, `K` special primes: `L1 + sum_j (L1 - |D_j| + K) + 2 (K + L1)`.
 
 use super::ciphertext::Ciphertext;
-use super::context::Context;
+use super::context::{Context, GadgetTables};
 use super::digits::{Digits, grouped};
 use super::keys::SwitchKey;
 use super::par;
+use super::poly_ops::Part;
 use crate::math::poly::RnsPoly;
 use crate::math::vector;
 
 /// A key to multiply with, and what is added to the two results.
 pub(super) struct Switch<'a> {
     pub key: &'a SwitchKey,
-    /// Over `q_0..q_level`, transformed. Before a division by `q_level` too: prepared with [`Context::rescale_factors`].
-    pub add: [Option<&'a RnsPoly>; 2],
+    pub add: [Addend<'a>; 2],
+}
+
+/// Added over `q_0..q_level`, transformed.
+#[derive(Clone, Copy)]
+pub(super) enum Addend<'a> {
+    Nothing,
+    Poly(&'a RnsPoly),
+    /// Times a factor for each modulus: before a division by `q_level` too, [`Context::rescale_factors`].
+    Part(&'a Part<'a>, Option<&'a [u64]>),
 }
 
 impl Context {
@@ -55,14 +64,28 @@ impl Context {
 
     /// Factors, modulo each of `q_0..q_level`, for what is added to a key switch that is rescaled at once:
     /// `(u + P d) / (P q_level)` is `u / (P q_level) + d / q_level`, and at `q_level` itself `u + P d` is to be divided.
-    pub(super) fn rescale_factors(&self, level: usize, digits: &super::context::GadgetTables) -> Vec<u64> {
-        let inverses = digits.by_qp.get(level).map_or(&[][..], |d| &d.inverse);
-        let moduli = self.level_plans(level).zip(&digits.p_mod_q);
-        let factor = |(i, (plan, p)): (usize, (&crate::math::ntt::Plan, &u64))| {
-            let m = plan.modulus();
-            m.from_mont(inverses.get(i).map_or(*p, |inverse| m.mont_mul(*p, *inverse)))
-        };
-        moduli.enumerate().map(factor).collect()
+    pub(super) fn rescale_factors(&self, level: usize, tables: &GadgetTables) -> Vec<u64> {
+        let inverses = tables.by_qp.get(level).map_or(&[][..], |d| &d.inverse);
+        let primes = self.level_plans(level).zip(&tables.p_mod_q).enumerate();
+        primes
+            .map(|(i, (plan, p))| {
+                let m = plan.modulus();
+                m.from_mont(inverses.get(i).map_or(*p, |inverse| m.mont_mul(*p, *inverse)))
+            })
+            .collect()
+    }
+
+    /// What is added at modulus number `t`, if anything, made in `place` if it has to be.
+    fn addend_limb<'p>(&self, add: Addend<'p>, t: usize, place: &'p mut [u64]) -> Option<&'p [u64]> {
+        match add {
+            Addend::Nothing => None,
+            Addend::Poly(poly) => Some(poly.limb(t)),
+            Addend::Part(part, factors) => {
+                let factor = factors.map_or(1, |f| f.get(t).copied().unwrap_or(0));
+                self.part_limb(part, t, factor, place);
+                Some(place)
+            }
+        }
     }
 
     /// Multiply the digits with each key, divide by `P` (`rescale` false) or by `q_level P` (true), add, permute by the key's
@@ -98,8 +121,11 @@ impl Context {
                 for (job, [u0, u1]) in jobs.iter().zip(outs) {
                     self.key_product(*t, &parts, job.key, u0, u1);
                     for (u, add) in [u0, u1].into_iter().zip(job.add) {
-                        if let Some(add) = add.filter(|_| *t <= level) {
-                            vector::add_assign(self.backend, plan.modulus(), u, add.limb(*t));
+                        if *t <= level {
+                            let mut made = self.scratch_poly(1);
+                            if let Some(add) = self.addend_limb(add, *t, made.limb_mut(0)) {
+                                vector::add_assign(self.backend, plan.modulus(), u, add);
+                            }
                         }
                         plan.inverse_scaled(u, *factor);
                     }
@@ -128,7 +154,7 @@ impl Context {
                     v.limb(0),
                 );
             }
-            let mut products = self.scratch_poly(2);
+            let mut products = self.scratch_poly(3);
             let inverses = divider.inverse.iter().skip(at);
             // One modulus after the other, so that its table of roots is read from memory once.
             for (((k, t), outs), inverse) in group.iter().enumerate().zip(outs).zip(inverses) {
@@ -138,11 +164,15 @@ impl Context {
                 let parts = self.digits_at(digits, &raised, (at + k, k, *t));
                 for ((job, lifts), outs) in jobs.iter().zip(&mut lifts).zip(outs) {
                     let mut halves = products.iter_mut();
-                    let (Some(u0), Some(u1)) = (halves.next(), halves.next()) else { return };
+                    let (Some(u0), Some(u1), Some(made)) = (halves.next(), halves.next(), halves.next())
+                    else {
+                        return;
+                    };
                     self.key_product(*t, &parts, job.key, u0, u1);
                     for (((u, lift), add), out) in [u0, u1].into_iter().zip(lifts).zip(job.add).zip(outs) {
-                        let (lift, add) = (lift.limb_mut(k), add.map(|a| a.limb(*t)));
+                        let lift = lift.limb_mut(k);
                         plan.forward(lift);
+                        let add = self.addend_limb(add, *t, made);
                         match &job.key.permutation {
                             None => vector::sub_mul_add(b, m, out, u, lift, *inverse, add),
                             Some(p) => p.scatter_sub_mul_add(b, m, out, (u, lift), *inverse, add),

@@ -5,7 +5,7 @@ use super::context::{Context, check_scale, check_scales};
 use super::error::CkksError;
 use super::key_id::check_owners;
 use super::keys::{EvalKeys, KeyName};
-use super::keyswitch::Switch;
+use super::keyswitch::{Addend, Switch};
 use super::par;
 use crate::math::modulus::Modulus;
 use crate::math::poly::RnsPoly;
@@ -24,14 +24,30 @@ pub struct Combination<'a, V> {
     pub constant: f64,
 }
 
-/// Parts of one sum that are the same for every limb.
-struct Part<'a> {
+/// One polynomial of such a sum, made limb by limb where it is used: a product that goes to memory and comes back costs more time
+/// than computing it.
+#[derive(Default)]
+pub(super) struct Part<'a> {
     /// Left and right halves to multiply.
-    products: Vec<(&'a RnsPoly, &'a RnsPoly)>,
-    times: u32,
+    pub products: Vec<(&'a RnsPoly, &'a RnsPoly)>,
+    /// Integer factor of the products.
+    pub times: u32,
     /// Polynomials and their integer multipliers.
-    terms: Vec<(&'a RnsPoly, f64)>,
-    constant: f64,
+    pub terms: Vec<(&'a RnsPoly, f64)>,
+    pub constant: f64,
+}
+
+impl<'a> Part<'a> {
+    /// The three polynomials `(Σ a₀b₀, Σ a₀b₁ + a₁b₀, Σ a₁b₁)` of a sum of products, times `times`.
+    pub fn tensor(pairs: &[(&'a Ciphertext, &'a Ciphertext)], times: u32) -> [Self; 3] {
+        let crossed = pairs.iter().flat_map(|(a, b)| [(&a.c0, &b.c1), (&a.c1, &b.c0)]);
+        let products = [
+            pairs.iter().map(|(a, b)| (&a.c0, &b.c0)).collect(),
+            crossed.collect(),
+            pairs.iter().map(|(a, b)| (&a.c1, &b.c1)).collect(),
+        ];
+        products.map(|products| Self { products, times, ..Self::default() })
+    }
 }
 
 impl Context {
@@ -68,23 +84,16 @@ impl Context {
             terms.push((*v, self.integer(OP, *c, high / v.scale, level)?));
         }
         let constant = self.integer(OP, sum.constant, high, level)?;
-        let lower = Part {
-            products: sum.products.iter().map(|(a, b)| (&a.c0, &b.c0)).collect(),
-            times: sum.times,
-            terms: terms.iter().map(|(v, c)| (&v.c0, *c)).collect(),
-            constant,
-        };
-        let crossed = sum.products.iter().flat_map(|(a, b)| [(&a.c0, &b.c1), (&a.c1, &b.c0)]);
-        let upper = Part {
-            products: crossed.collect(),
-            times: sum.times,
-            terms: terms.iter().map(|(v, c)| (&v.c1, *c)).collect(),
-            constant: 0.0,
-        };
+        let [mut lower, mut upper, square] = Part::tensor(&sum.products, sum.times);
+        lower.terms = terms.iter().map(|(v, c)| (&v.c0, *c)).collect();
+        lower.constant = constant;
+        upper.terms = terms.iter().map(|(v, c)| (&v.c1, *c)).collect();
         if sum.products.is_empty() {
             let mut out = self.blank_ct(level, high, first.owner);
-            self.add_up(&lower, None, &mut out.c0);
-            self.add_up(&upper, None, &mut out.c1);
+            for (out, part) in [(&mut out.c0, &lower), (&mut out.c1, &upper)] {
+                let work: Vec<_> = out.limbs_mut().into_iter().enumerate().collect();
+                par::for_each(work, |(i, out)| self.part_limb(part, i, 1, out));
+            }
             let mut out = self.rescale(&out)?;
             out.scale = scale;
             return Ok(out);
@@ -92,23 +101,12 @@ impl Context {
         let key = keys.find(OP, KeyName::Relin, level)?;
         self.check_key(OP, "relinearisation key", key, first)?;
         let tables = self.tables_of(key.gadget);
-        let square = Part {
-            products: sum.products.iter().map(|(a, b)| (&a.c1, &b.c1)).collect(),
-            times: sum.times,
-            terms: Vec::new(),
-            constant: 0.0,
-        };
         let mut d2 = self.scratch_poly(level + 1);
-        self.add_up(&square, None, &mut d2);
+        let digits = self.digits_of_part(&square, &mut d2, level, tables);
         let factors = self.rescale_factors(level, tables);
-        let mut d = [0; 2].map(|_| self.scratch_poly(level + 1));
-        for (part, d) in [&lower, &upper].into_iter().zip(&mut d) {
-            self.add_up(part, Some(&factors), d);
-        }
-        let [d0, d1] = &d;
         let mut out = self.blank_ct(level - 1, scale, first.owner);
-        let digits = self.digits_of(&d2, level, tables);
-        self.switch(&digits, true, &[Switch { key, add: [Some(d0), Some(d1)] }], vec![&mut out]);
+        let add = [&lower, &upper].map(|part| Addend::Part(part, Some(&factors)));
+        self.switch(&digits, true, &[Switch { key, add }], vec![&mut out]);
         Ok(out)
     }
 
@@ -139,44 +137,57 @@ impl Context {
         Ok(c * scale)
     }
 
-    /// One part of the sum in every limb of `out`, times that limb's of `factors` if given.
-    fn add_up(&self, part: &Part<'_>, factors: Option<&[u64]>, out: &mut RnsPoly) {
-        let work: Vec<_> = out.limbs_mut().into_iter().zip(&self.plans).enumerate().collect();
-        par::for_each(work, |(i, (out, plan))| {
-            let m = plan.modulus();
-            let all = factors.and_then(|f| f.get(i)).copied().unwrap_or(1);
-            let factor = |x: u64| m.to_mont(m.mul(x, all));
-            self.limb_of(part, i, m, &factor, out);
-            if part.constant != 0.0 {
-                let c = m.from_mont(factor(m.from_f64_rounded(part.constant)));
-                vector::add_const_assign(self.backend, m, out, c);
-            }
-        });
+    /// Limb `i` of `part`, times the reduced `factor`.
+    pub(super) fn part_limb(&self, part: &Part<'_>, i: usize, factor: u64, out: &mut [u64]) {
+        let Some(m) = self.plans.get(i).map(|plan| *plan.modulus()) else { return };
+        let times = m.mul(u64::from(part.times), factor);
+        if part.terms.is_empty() {
+            self.product_limb(part, i, &m, times, out);
+        } else {
+            self.combined_limb(part, i, &m, (times, factor), out);
+        }
+        if part.constant != 0.0 {
+            let c = m.mul(m.from_f64_rounded(part.constant), factor);
+            vector::add_const_assign(self.backend, &m, out, c);
+        }
     }
 
-    /// `factor(times) Σ products + Σ factor(constant) term` in limb `i`.
-    fn limb_of(&self, part: &Part<'_>, i: usize, m: &Modulus, factor: &dyn Fn(u64) -> u64, out: &mut [u64]) {
+    /// `times Σ products` in limb `i`.
+    fn product_limb(&self, part: &Part<'_>, i: usize, m: &Modulus, times: u64, out: &mut [u64]) {
+        for (round, chunk) in part.products.chunks(vector::MAX_LAZY_TERMS).enumerate() {
+            let pairs: Vec<_> = chunk.iter().map(|(a, b)| (a.limb(i), b.limb(i))).collect();
+            if round == 0 {
+                vector::dot(self.backend, m, out, &pairs, Some(times));
+                continue;
+            }
+            for extra in self.scratch_poly(1).iter_mut() {
+                vector::dot(self.backend, m, extra, &pairs, Some(times));
+                vector::add_assign(self.backend, m, out, extra);
+            }
+        }
+    }
+
+    /// `times Σ products + factor Σ constant term` in limb `i`, with at least one term.
+    fn combined_limb(
+        &self,
+        part: &Part<'_>,
+        i: usize,
+        m: &Modulus,
+        (times, factor): (u64, u64),
+        out: &mut [u64],
+    ) {
         let mut ys: Vec<&[u64]> = part.terms.iter().map(|(v, _)| v.limb(i)).collect();
-        let mut cs: Vec<u64> = part.terms.iter().map(|(_, c)| factor(m.from_f64_rounded(*c))).collect();
-        let mut scratch = self.scratch_poly(2);
-        let mut scratch = scratch.iter_mut();
-        let (Some(sum), Some(extra)) = (scratch.next(), scratch.next()) else { return };
+        let constant = |c: &f64| m.to_mont(m.mul(m.from_f64_rounded(*c), factor));
+        let mut cs: Vec<u64> = part.terms.iter().map(|(_, c)| constant(c)).collect();
+        let mut sum = self.scratch_poly(1);
         let (v, d) = if part.products.is_empty() {
             match (ys.pop(), cs.pop()) {
                 (Some(y), Some(c)) => (y, c),
                 _ => return,
             }
         } else {
-            for (round, chunk) in part.products.chunks(vector::MAX_LAZY_TERMS).enumerate() {
-                let pairs: Vec<_> = chunk.iter().map(|(a, b)| (a.limb(i), b.limb(i))).collect();
-                if round == 0 {
-                    vector::dot(self.backend, m, sum, &pairs, Some(1));
-                } else {
-                    vector::dot(self.backend, m, extra, &pairs, Some(1));
-                    vector::add_assign(self.backend, m, sum, extra);
-                }
-            }
-            (&*sum, factor(u64::from(part.times)))
+            self.product_limb(part, i, m, times, sum.limb_mut(0));
+            (sum.limb(0), m.to_mont(1))
         };
         vector::linear_combination(self.backend, m, out, &ys, &cs, v, d);
     }

@@ -8,7 +8,7 @@ use super::context::Context;
 use super::digits::Digits;
 use super::error::CkksError;
 use super::keys::{EvalKeys, KeyName, SwitchKey};
-use super::keyswitch::Switch;
+use super::keyswitch::{Addend, Switch};
 use super::params::Gadget;
 
 /// Rotations computed beside each other: they share tables of roots and digits, but their residues compete for the cache.
@@ -141,14 +141,22 @@ impl Context {
 
     fn turn_one(&self, ct: &Ciphertext, digits: &Digits<'_>, key: &SwitchKey) -> Ciphertext {
         let mut out = self.blank_ct(ct.level, ct.scale, ct.owner);
-        self.switch(digits, false, &[Switch { key, add: [Some(&ct.c0), None] }], vec![&mut out]);
+        self.switch(
+            digits,
+            false,
+            &[Switch { key, add: [Addend::Poly(&ct.c0), Addend::Nothing] }],
+            vec![&mut out],
+        );
         out
     }
 
     /// The rotations that belong to `keys`.
     fn turn(&self, ct: &Ciphertext, digits: &Digits<'_>, keys: Vec<&SwitchKey>) -> Vec<Ciphertext> {
         let mut outs: Vec<_> = keys.iter().map(|_| self.blank_ct(ct.level, ct.scale, ct.owner)).collect();
-        let jobs: Vec<_> = keys.into_iter().map(|key| Switch { key, add: [Some(&ct.c0), None] }).collect();
+        let jobs: Vec<_> = keys
+            .into_iter()
+            .map(|key| Switch { key, add: [Addend::Poly(&ct.c0), Addend::Nothing] })
+            .collect();
         self.switch(digits, false, &jobs, outs.iter_mut().collect());
         outs
     }

@@ -156,8 +156,23 @@ struct Free {
     lines: usize,
 }
 
-/// Most memory a pool keeps, in lines of 64 bytes (512 MiB).
-const KEEP_LINES: usize = 1 << 23;
+impl Free {
+    /// The buffer to use for `want` lines: the last one returned of about that size, which is the likeliest to be in a cache;
+    /// else the smallest that is not more than three times too large. New memory costs more than unused memory: the system clears
+    /// it, page fault by page fault.
+    fn fit(&self, want: usize) -> Option<usize> {
+        let close = self.buffers.iter().rposition(|b| b.len() >= want && b.len() <= want + want / 4);
+        let wider = || {
+            let fitting =
+                self.buffers.iter().enumerate().filter(|(_, b)| b.len() >= want && b.len() <= 3 * want);
+            fitting.min_by_key(|(_, b)| b.len()).map(|(i, _)| i)
+        };
+        close.or_else(wider)
+    }
+}
+
+/// Most memory a pool keeps, in lines of 64 bytes (768 MiB): a little more than a bootstrap at ring degree 2^16 uses again.
+const KEEP_LINES: usize = 12 << 20;
 
 impl BufferPool {
     /// A buffer of exactly `len` words with arbitrary contents.
@@ -166,7 +181,7 @@ impl BufferPool {
         let want = len.div_ceil(8);
         let found = {
             let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let fit = free.buffers.iter().rposition(|b| b.len() >= want && b.len() <= want + want / 4);
+            let fit = free.fit(want);
             let found = fit.and_then(|i| free.buffers.remove(i));
             free.lines -= found.as_ref().map_or(0, Lines::len);
             found

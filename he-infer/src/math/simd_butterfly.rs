@@ -107,8 +107,8 @@ pub(super) fn gs<const CLEAN: usize>((x, y): Pairs, w: [Twiddle; 4], c: &Consts)
     (s, shoup(d, w, c))
 }
 
-/// `x w 2^-52 + q - hi(...)`: the Montgomery product of `x` and twiddles in Montgomery form plus `add`, in `add + (0, 2q)`, clean if
-/// `add` is; `x` may be dirty.
+/// `add` plus the Montgomery product of `x` and twiddles in Montgomery form, the product in `(0, 2q)`; clean if `add` is. `x` may be
+/// dirty.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn montgomery(add: [__m512i; 4], x: [__m512i; 4], w: [__m512i; 4], c: &Consts) -> [__m512i; 4] {
