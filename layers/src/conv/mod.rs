@@ -1,9 +1,12 @@
 //! Two-dimensional convolution.
 
+mod direct;
+mod geometry;
+mod kernel;
+mod op;
+
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
-use burn::tensor::module::conv2d;
-use burn::tensor::ops::ConvOptions;
 use hetrain_export::{Conv2dGeometry, GraphBuilder, NodeId};
 
 use crate::lower::to_graph;
@@ -39,8 +42,7 @@ impl Conv {
     /// # Shapes
     /// - input `[batch, in, height, width]`, output `[batch, out, height', width']`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let options = ConvOptions::new([self.stride; 2], [self.padding; 2], [1; 2], 1);
-        conv2d(x, self.weight.val(), None, options)
+        op::convolve(x, self.weight.val(), self.stride, self.padding)
     }
 }
 
