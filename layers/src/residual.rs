@@ -4,8 +4,8 @@
 //! x ──► conv1 ─ bn ─ act ──► conv2 ─ bn ──► + ──► act
 //! └───────────── shortcut ───────────────────┘
 //! ```
-//! Five levels: two convolutions, a square, and a quadratic of two, for a sum has no layer before it that could take
-//! the affine part of the quadratic. The shortcut waits for its branch.
+//! Four levels: two convolutions and two squares. The affine part of the quadratic on the sum is taken over by the second
+//! convolution and, as a product with a constant per channel, by the shortcut, which waits for its branch anyway.
 
 use burn::module::Module;
 use burn::nn::BatchNorm;
@@ -17,9 +17,6 @@ use hetrain_export::{Conv2dGeometry, GraphBuilder, NodeId, Op, Tensor as GraphTe
 use crate::models::{Flow, Stage, Tap};
 use crate::norm::batch_norm;
 use crate::{Activation, Conv, ConvBlock, LayerError, Lower, WeightInit};
-
-/// Levels of a quadratic that `export::fold` leaves as it is.
-const QUADRATIC_ON_SUM: usize = 2;
 
 /// Convolution and batch norm without an activation.
 #[derive(Module, Debug)]
@@ -131,8 +128,7 @@ impl Lower for BasicBlock {
     }
 
     fn depth(&self) -> usize {
-        let branch = self.conv1.depth() + self.conv2.conv.depth();
-        branch.max(self.shortcut.depth()) + QUADRATIC_ON_SUM
+        self.conv1.depth() + self.conv2.conv.depth() + self.act.depth()
     }
 }
 

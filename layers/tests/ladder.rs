@@ -119,7 +119,7 @@ fn depths_are_those_the_planner_counts_on() {
     assert_eq!(
         [ModelName::Mlp, ModelName::CnnS, ModelName::Cryptonets, ModelName::Lenet5, ModelName::Resnet20]
             .map(depth),
-        [5, 5, 5, 7, 48]
+        [5, 5, 5, 7, 39]
     );
 }
 

@@ -1,38 +1,83 @@
 //! A quadratic as one pure squaring (`training-methods`: any quadratic costs exactly one product).
 #![expect(clippy::indexing_slicing, reason = "indices follow shapes the builder has checked")]
 
+use std::collections::BTreeMap;
+
 use super::{Rewriter, bias_tensor, scale_rows, weights_of};
 use crate::{ExportError, Graph, Interval, Op, Tensor};
 
-/// Fold every quadratic whose input is a convolution or dense layer nobody else reads and whose leading coefficients are
-/// positive; others stay and cost two levels.
-pub(super) fn into_square(graph: &Graph) -> Result<Graph, ExportError> {
-    let readers = graph.reader_counts();
-    // The quadratic that reads layer `id`, with its coefficients per channel.
-    let follower = |id: usize| -> Result<Option<(usize, Vec<f64>)>, ExportError> {
-        let node = &graph.nodes[id];
-        if readers[id] != 1 || !matches!(node.op, Op::Conv2d { .. } | Op::Linear { .. }) {
-            return Ok(None);
+/// Where the inner affine maps of quadratics go.
+#[derive(Default)]
+struct Inner {
+    /// Scale and shift per channel that a convolution or dense layer takes over.
+    layers: BTreeMap<usize, (Vec<f64>, Vec<f64>)>,
+    /// Sums whose other sides are scaled.
+    sums: BTreeMap<usize, Vec<f64>>,
+    /// Quadratics that become squares, with their coefficients.
+    squares: BTreeMap<usize, Vec<f64>>,
+}
+
+impl Inner {
+    /// A quadratic with positive leading coefficients is folded if it alone reads a layer, or a sum with a layer on one side at least.
+    /// The layers of a sum take the map over; a side that is none, such as the way around a residual block, gets an affine map of
+    /// its own, which costs one level beside a branch that costs more.
+    fn of(graph: &Graph) -> Result<Self, ExportError> {
+        let readers = graph.reader_counts();
+        let alone = |id: usize| readers[id] == 1;
+        let layer =
+            |id: &usize| alone(*id) && matches!(graph.nodes[*id].op, Op::Conv2d { .. } | Op::Linear { .. });
+        let mut found = Self::default();
+        for (id, node) in graph.iter() {
+            let Op::Quadratic { coeffs, .. } = &node.op else { continue };
+            let c = graph.tensor(node, coeffs)?.to_f64();
+            let source = node.inputs[0].0;
+            if !alone(source) || c.chunks_exact(3).any(|k| k[2] <= 0.0) {
+                continue;
+            }
+            let (scale, shift): (Vec<f64>, Vec<f64>) = c.chunks_exact(3).map(inner).unzip();
+            let sum = graph.nodes[source].op == Op::Add;
+            let sides: Vec<usize> = match sum {
+                true => graph.nodes[source].inputs.iter().map(|i| i.0).collect(),
+                false => vec![source],
+            };
+            let Some(first) = sides.iter().copied().find(layer) else { continue };
+            for side in sides.into_iter().filter(layer) {
+                let shift = if side == first { shift.clone() } else { vec![0.0; shift.len()] };
+                found.layers.insert(side, (scale.clone(), shift));
+            }
+            if sum {
+                found.sums.insert(source, scale);
+            }
+            found.squares.insert(id.0, c);
         }
-        let Some(reader) = graph.nodes.iter().position(|n| n.inputs.iter().any(|i| i.0 == id)) else {
-            return Ok(None);
-        };
-        let Op::Quadratic { coeffs, .. } = &graph.nodes[reader].op else { return Ok(None) };
-        let c = graph.tensor(&graph.nodes[reader], coeffs)?.to_f64();
-        Ok(c.chunks_exact(3).all(|k| k[2] > 0.0).then_some((reader, c)))
-    };
+        Ok(found)
+    }
+}
+
+/// Fold quadratics into squares; those that cannot be stay and cost two levels.
+pub(super) fn into_square(graph: &Graph) -> Result<Graph, ExportError> {
+    let found = Inner::of(graph)?;
     let mut rewriter = Rewriter::new(graph);
     for (id, node) in graph.iter() {
-        if let Some((_, c)) = follower(id.0)?
+        if let Some((scale, shift)) = found.layers.get(&id.0)
             && let Some((mut w, shape, mut b)) = weights_of(graph, node)?
         {
-            let (scale, shift): (Vec<f64>, Vec<f64>) = c.chunks_exact(3).map(inner).unzip();
-            scale_rows(&mut w, &mut b, &scale, &shift);
+            scale_rows(&mut w, &mut b, scale, shift);
             let (weight, bias) = (Tensor::from_f64(shape, &w)?, bias_tensor(node, &b)?);
             let new = rewriter.linear(node, &rewriter.inputs(node), weight, Some(bias))?;
             rewriter.map.push(new);
+        } else if let Some(scale) = found.sums.get(&id.0) {
+            let mut sides = rewriter.inputs(node);
+            for (i, (side, old)) in sides.iter_mut().zip(&node.inputs).enumerate() {
+                if !found.layers.contains_key(&old.0) {
+                    let name = format!("{}.scale{i}", node.name);
+                    *side = rewriter.builder.affine(&name, *side, scale, &vec![0.0; scale.len()])?;
+                }
+            }
+            let new = rewriter.builder.push(&node.name, Op::Add, &sides)?;
+            rewriter.map.push(new);
         } else if let Op::Quadratic { intervals, .. } = &node.op
-            && let Some((_, c)) = follower(node.inputs[0].0)?
+            && let Some(c) = found.squares.get(&id.0)
         {
             let channels = c.len() / 3;
             let mapped: Vec<Interval> = c
@@ -120,6 +165,47 @@ mod tests {
         let image: Vec<f64> = noise(128, 9).iter().map(|&v| f64::from(v).abs()).collect();
         let a = interp::evaluate(&graph, &image).unwrap().pop().unwrap();
         let b = interp::evaluate(&folded, &image).unwrap().pop().unwrap();
+        let scale = a.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+        for (x, y) in a.iter().zip(&b) {
+            assert!((x - y).abs() < 1e-5 * scale, "{x} {y}");
+        }
+    }
+
+    /// Two residual blocks after a convolution: one with an identity around it, one with a strided convolution.
+    #[test]
+    fn quadratics_on_sums_cost_one_level() {
+        let i = || vec![Interval::new(-9.0, 9.0).unwrap()];
+        let mut b = GraphBuilder::default();
+        let coeffs = |s| {
+            let mut c = noise(12, s);
+            c.iter_mut().skip(2).step_by(3).for_each(|a| *a = a.abs() + 0.1);
+            Tensor::new([4, 3], c).unwrap()
+        };
+        let conv = |b: &mut GraphBuilder, name: &str, x, ci: usize, stride: usize, seed| {
+            let w = noise(4 * ci * 9, seed).iter().map(|w| 0.3 * w).collect::<Vec<_>>();
+            let w = Tensor::new([4, ci, 3, 3], w).unwrap();
+            b.conv2d(name, x, w, None, Conv2dGeometry::new(stride, 1)).unwrap()
+        };
+        let x = b.input("image", &[2, 8, 8]).unwrap();
+        let x = conv(&mut b, "stem", x, 2, 1, 1);
+        let mut x = b.quadratic("stem.act", x, coeffs(20), i()).unwrap();
+        for (block, stride) in [("a", 1), ("b", 2)] {
+            let y = conv(&mut b, &format!("{block}.1"), x, 4, stride, 5);
+            let y = b.quadratic(&format!("{block}.act1"), y, coeffs(21), i()).unwrap();
+            let y = conv(&mut b, &format!("{block}.2"), y, 4, 1, 6);
+            if stride == 2 {
+                x = conv(&mut b, &format!("{block}.around"), x, 4, 2, 7);
+            }
+            let sum = b.push(&format!("{block}.add"), Op::Add, &[y, x]).unwrap();
+            x = b.quadratic(&format!("{block}.act2"), sum, coeffs(22), i()).unwrap();
+        }
+        let graph = b.finish().unwrap();
+        let folded = fold(&graph).unwrap();
+        assert_eq!((graph.depth(), folded.depth()), (Some(15), Some(10)));
+        assert_eq!(fold(&folded).unwrap(), folded, "nothing is left to fold");
+        let image: Vec<f64> = noise(128, 9).iter().map(|&v| f64::from(v).abs()).collect();
+        let last = |g| interp::evaluate(g, &image).unwrap().pop().unwrap();
+        let (a, b) = (last(&graph), last(&folded));
         let scale = a.iter().fold(0.0f64, |m, v| m.max(v.abs()));
         for (x, y) in a.iter().zip(&b) {
             assert!((x - y).abs() < 1e-5 * scale, "{x} {y}");
