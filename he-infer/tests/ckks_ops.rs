@@ -286,3 +286,21 @@ fn published_results_are_flooded_and_rounded() {
     let weak = he_infer::ckks::PublicationPolicy { security_bits: 10, ..policy };
     assert!(b.ctx.decrypt_for_publication(&b.secret, &ct, weak, &mut b.rng).is_err());
 }
+
+#[test]
+fn factors_that_repeat_are_held_once_and_multiply_as_any() {
+    let mut b = setup(&KeySpec::default());
+    let (level, scale) = (2, b.ctx.default_scale());
+    let (x, noise) = (b.values(), b.values());
+    let ct = b.encrypt(&x, level);
+    for log_copies in [0, 1, 2, 3, 6] {
+        let period = noise.len() >> log_copies;
+        let plain: Vec<f64> = noise[..period].iter().copied().cycle().take(noise.len()).collect();
+        // Beside one that does not repeat, as in a layer with both.
+        let factors = [&plain, &noise].map(|v| b.ctx.encode_mul(v, level, scale).unwrap());
+        let sum = b.ctx.dot_plain(&[(&ct, &factors[0]), (&ct, &factors[1])]).unwrap();
+        let want: Vec<f64> = x.iter().zip(plain.iter().zip(&noise)).map(|(x, (p, q))| x * (p + q)).collect();
+        let found = b.compare(&want, &b.ctx.rescale(&sum).unwrap());
+        assert!(found.min_bits > 12.0, "2^{log_copies} copies: {found}");
+    }
+}

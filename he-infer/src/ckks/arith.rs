@@ -239,23 +239,42 @@ impl Context {
         let work: Vec<_> = limbs.zip(&self.plans).enumerate().collect();
         par::for_each(work, |(i, ((o0, o1), plan))| {
             let m = plan.modulus();
-            let mut parts = Vec::with_capacity(terms.len().min(vector::MAX_LAZY_TERMS));
             let (mut s0, mut s1) = (self.scratch_poly(1), self.scratch_poly(1));
             for (round, chunk) in terms.chunks(vector::MAX_LAZY_TERMS).enumerate() {
-                parts.clear();
-                parts.extend(chunk.iter().map(|(a, p)| (p.poly.limb(i), a.c0.limb(i), a.c1.limb(i))));
                 if round == 0 {
-                    vector::dot_pair(self.backend, m, o0, o1, &parts);
+                    self.dot_limb(m, i, chunk, o0, o1);
                     continue;
                 }
-                for (s0, s1) in s0.limbs_mut().into_iter().zip(s1.limbs_mut()) {
-                    vector::dot_pair(self.backend, m, s0, s1, &parts);
+                for (s0, s1) in s0.iter_mut().zip(s1.iter_mut()) {
+                    self.dot_limb(m, i, chunk, s0, s1);
                     vector::add_assign(self.backend, m, o0, s0);
                     vector::add_assign(self.backend, m, o1, s1);
                 }
             }
         });
         Ok(out)
+    }
+
+    /// Limb `i` of `sum_t a_t * plain_t`.
+    fn dot_limb(
+        &self,
+        m: &Modulus,
+        i: usize,
+        terms: &[(&Ciphertext, &PlaintextMul)],
+        o0: &mut [u64],
+        o1: &mut [u64],
+    ) {
+        if terms.iter().all(|(_, p)| p.log_run == 0) {
+            let parts: Vec<_> =
+                terms.iter().map(|(a, p)| (p.poly.limb(i), a.c0.limb(i), a.c1.limb(i))).collect();
+            return vector::dot_pair(self.backend, m, o0, o1, &parts);
+        }
+        let parts = terms.iter().map(|(a, p)| {
+            let (plain, x, y) = (p.poly.limb(i), a.c0.limb(i), a.c1.limb(i));
+            vector::Spread { plain, log_run: p.log_run, x, y }
+        });
+        let parts: Vec<_> = parts.collect();
+        vector::dot_spread(self.backend, m, o0, o1, &parts);
     }
 
     /// `a * b` relinearised, not rescaled.

@@ -38,9 +38,13 @@ pub struct Plaintext {
 }
 
 /// A plaintext in transformed Montgomery form, to be multiplied with ciphertexts.
+///
+/// Values that repeat with period `p` are a polynomial in `X^(slots / p)`, which in transformed order is constant on runs of
+/// `slots / p` residues: one of each run is held. Layers of images that do not fill a ciphertext shrink by as much as they repeat.
 #[derive(Clone)]
 pub struct PlaintextMul {
     pub(crate) poly: RnsPoly,
+    pub(crate) log_run: u32,
     pub(crate) level: usize,
     pub(crate) scale: f64,
     pub(crate) id: u64,
@@ -95,7 +99,17 @@ impl Context {
     /// # Errors
     /// As for [`Context::encode`].
     pub fn encode_mul(&self, values: &[f64], level: usize, scale: f64) -> Result<PlaintextMul, CkksError> {
-        self.expand_mul(&self.encode_coefficients(values, scale)?, level)
+        let coefficients = self.encode_coefficients(values, scale)?;
+        let log_run = if values.len() == self.slots() { log_copies(values) } else { 0 };
+        let mut plain = self.expand_mul(&coefficients, level)?;
+        if log_run > 0 {
+            let mut short = RnsPoly::zero(self.n >> log_run, plain.poly.limbs());
+            for (to, from) in short.iter_mut().zip(plain.poly.iter()) {
+                to.iter_mut().zip(from.iter().step_by(1 << log_run)).for_each(|(to, from)| *to = *from);
+            }
+            (plain.poly, plain.log_run) = (short, log_run);
+        }
+        Ok(plain)
     }
 
     /// The level-independent part of encoding: transform, scale and round.
@@ -164,7 +178,7 @@ impl Context {
     /// As for [`Context::expand`].
     pub fn expand_mul(&self, c: &Coefficients, level: usize) -> Result<PlaintextMul, CkksError> {
         let poly = self.expand_with(c, level, &self.level_basis(level), |m| m.radix_squared())?;
-        Ok(PlaintextMul { poly, level, scale: c.scale, id: self.id() })
+        Ok(PlaintextMul { poly, log_run: 0, level, scale: c.scale, id: self.id() })
     }
 
     /// Residues for multiplication (transformed, Montgomery form) over `q_0..q_level` and the first `specials` special
@@ -299,6 +313,20 @@ fn fill(operation: &'static str, to: &mut [f64], values: &[f64]) -> Result<(), C
     used.copy_from_slice(values);
     rest.fill(0.0);
     Ok(())
+}
+
+/// How often `values`, a power of two of them, repeat, as a power of two.
+fn log_copies(values: &[f64]) -> u32 {
+    let mut rest = values;
+    let mut log = 0;
+    while rest.len() > 1 {
+        let (a, b) = rest.split_at(rest.len() / 2);
+        if a != b {
+            break;
+        }
+        (rest, log) = (a, log + 1);
+    }
+    log
 }
 
 #[cfg(test)]

@@ -256,6 +256,29 @@ fn dot_pair_v(m: &Modulus, out0: &mut [u64], out1: &mut [u64], terms: &[(&[u64],
     }
 }
 
+/// Eight residues from word `j`, of which `plain` holds one per run of `2^log_run`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+fn spread(plain: &[u64], j: usize, log_run: u32) -> __m512i {
+    let at = j >> log_run;
+    match log_run {
+        0 => load(plain, j),
+        1 | 2 => {
+            let words = 8 >> log_run;
+            let order = if log_run == 1 {
+                _mm512_setr_epi64(0, 0, 1, 1, 2, 2, 3, 3)
+            } else {
+                _mm512_setr_epi64(0, 0, 0, 0, 1, 1, 1, 1)
+            };
+            let from = &plain[at..at + words];
+            // SAFETY: the mask reads just the words of `from`.
+            let held = unsafe { _mm512_maskz_loadu_epi64((1 << words) - 1, from.as_ptr().cast()) };
+            _mm512_permutexvar_epi64(order, held)
+        }
+        _ => splat(plain[at]),
+    }
+}
+
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
 fn dot_spread_v(m: &Modulus, out0: &mut [u64], out1: &mut [u64], terms: &[Spread<'_>]) {
@@ -266,7 +289,7 @@ fn dot_spread_v(m: &Modulus, out0: &mut [u64], out1: &mut [u64], terms: &[Spread
     for j in (0..n).step_by(8) {
         let (mut lo0, mut hi0, mut lo1, mut hi1) = (zero, zero, zero, zero);
         for t in terms {
-            let a = if t.log_run == 0 { load(t.plain, j) } else { splat(t.plain[j >> t.log_run]) };
+            let a = spread(t.plain, j, t.log_run);
             let (b, c) = (load(t.x, j), load(t.y, j));
             lo0 = _mm512_madd52lo_epu64(lo0, a, b);
             hi0 = _mm512_madd52hi_epu64(hi0, a, b);

@@ -102,8 +102,7 @@ pub fn dot_pair(
     dispatch!(backend, dot_pair(m, out0, out1, terms))
 }
 
-/// One term of [`dot_spread`]: `plain` (Montgomery form, one residue per run of `2^log_run` equal ones, at least eight unless
-/// runs have length one) times `x` and `y`.
+/// One term of [`dot_spread`]: `plain` (Montgomery form, one residue per run of `2^log_run` equal ones) times `x` and `y`.
 #[derive(Clone, Copy)]
 pub struct Spread<'a> {
     /// The known factor.
@@ -118,7 +117,7 @@ pub struct Spread<'a> {
 
 /// `out0 = sum_t plain_t x_t`, `out1 = sum_t plain_t y_t`.
 pub fn dot_spread(backend: Backend, m: &Modulus, out0: &mut [u64], out1: &mut [u64], terms: &[Spread<'_>]) {
-    debug_assert!(terms.len() <= MAX_LAZY_TERMS && terms.iter().all(|t| t.log_run == 0 || t.log_run >= 3));
+    debug_assert!(terms.len() <= MAX_LAZY_TERMS);
     dispatch!(backend, dot_spread(m, out0, out1, terms))
 }
 
@@ -387,6 +386,28 @@ mod tests {
                 }
                 let sum = pairs.iter().fold(0, |s, (x, y)| m.add(s, m.mul(x[5], y[5])));
                 assert_eq!(a[1][5], m.mul(3, sum));
+            }
+        }
+    }
+
+    #[test]
+    fn runs_of_equal_factors_multiply_as_written_out() {
+        let m = Modulus::new(0x3ffffffdf0001).unwrap();
+        let residues = |n: usize, by: u64| (1..=n as u64).map(|i| m.mul(i, by)).collect::<Vec<_>>();
+        let (x, y) = (residues(64, 0x2345_6789_abcd), residues(64, 0x1fed_cba9_8765));
+        for log_run in 0..=6 {
+            let plains =
+                [residues(64 >> log_run, 0x3333_3333_3333), residues(64 >> log_run, 0x1234_5555_4321)];
+            let whole: Vec<Vec<u64>> =
+                plains.iter().map(|p| (0..64).map(|i| p[i >> log_run]).collect()).collect();
+            let pairs: Vec<_> = whole.iter().map(|p| (&p[..], &x[..], &y[..])).collect();
+            let terms: Vec<_> = plains.iter().map(|plain| Spread { plain, log_run, x: &x, y: &y }).collect();
+            for b in Backend::all() {
+                let mut outs = vec![vec![0; 64]; 4];
+                let (l, r) = outs.split_at_mut(2);
+                dot_pair(b, &m, &mut l[0], &mut r[0], &pairs);
+                dot_spread(b, &m, &mut l[1], &mut r[1], &terms);
+                assert!(l[0] == l[1] && r[0] == r[1], "{} 2^{log_run}", b.name());
             }
         }
     }
