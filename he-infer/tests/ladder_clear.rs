@@ -11,7 +11,7 @@ mod common;
 use std::sync::Arc;
 
 use he_infer::HeError;
-use he_infer::plan::{Packing, PlanOptions, PlannedNode, Program, plan};
+use he_infer::plan::{Bootstrapping, Packing, PlanOptions, PlannedNode, Program, plan};
 use he_infer::run::{Observer, Prepared, execute};
 use he_infer::slots::{ClearSlots, ClearVec};
 use hetrain_export::{Basis, Conv2dGeometry, Graph, Interval, Op, Polynomial, interp};
@@ -32,8 +32,9 @@ impl Observer<ClearSlots> for Collect<'_> {
 }
 
 fn climb(graph: &Arc<Graph>, images: &[Vec<f64>], packing: Packing) -> Program {
-    let program = plan(Arc::clone(graph), PlanOptions { packing, precision_bits: 10 }).unwrap();
-    let clear = ClearSlots::new(program.slots(), program.chain.primes());
+    let options = PlanOptions { packing, precision_bits: 10, bootstrapping: Bootstrapping::Auto };
+    let program = plan(Arc::clone(graph), options).unwrap();
+    let clear = ClearSlots::of(&program);
     let prepared = Prepared::new(&clear, &program).unwrap();
     let per_run = program.images_per_run().min(3);
     for batch in images.chunks(per_run).take(2) {
@@ -67,6 +68,25 @@ fn networks_in_image_layout() {
             program.predicted_bits()
         );
     }
+}
+
+#[test]
+fn depth_that_no_ring_holds_is_cut_by_bootstraps() {
+    let (graph, images) = common::deep(20);
+    assert_eq!(graph.depth(), Some(83));
+    let never =
+        PlanOptions { packing: Packing::Image, precision_bits: 10, bootstrapping: Bootstrapping::Never };
+    assert!(matches!(plan(Arc::clone(&graph), never), Err(HeError::TooDeep { depth: 83, .. })));
+    let program = climb(&graph, &images, Packing::Image);
+    let refreshed = program.nodes.iter().filter(|n| n.refreshed);
+    for node in refreshed.clone() {
+        assert_eq!((node.level, program.level_read(node)), (3, 16), "{}", node.name);
+        let reach = node.scale * node.bound / program.chain.params.literal().default_scale;
+        assert!((0.5..=1.0).contains(&reach), "{}: values up to {reach} of the interval", node.name);
+    }
+    // 83 levels: 16 after the last bootstrap, 13 after each other one and before the first.
+    assert!(refreshed.count() >= 6);
+    assert!(program.key_spec().encapsulation && program.predicted_bits() > 10.0);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use he_infer::HeError;
 use he_infer::ckks::{Ciphertext, CkksError, Context};
-use he_infer::plan::{Packing, PlanOptions, PlannedNode, plan};
+use he_infer::plan::{Bootstrapping, Packing, PlanOptions, PlannedNode, plan};
 use he_infer::run::{Client, Observer, Server};
 use he_infer::slots::CkksSlots;
 use hetrain_export::{Basis, Graph, Interval, Op, Polynomial, interp};
@@ -44,7 +44,10 @@ impl Observer<CkksSlots<'_>> for Decrypt<'_> {
 /// of the predicted one, above or below. The randomness is fixed, since the largest of a few errors scatters by itself: among
 /// four, one time in 170 it is four times smaller than its median.
 fn climb(graph: &Arc<Graph>, images: &[Vec<f64>], packing: Packing, precision_bits: u32) {
-    let program = Arc::new(plan(Arc::clone(graph), PlanOptions { packing, precision_bits }).unwrap());
+    let program = Arc::new(
+        plan(Arc::clone(graph), PlanOptions { packing, precision_bits, bootstrapping: Bootstrapping::Never })
+            .unwrap(),
+    );
     let images = &images[..images.len().min(program.images_per_run())];
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let context = Arc::new(Context::new(&program.chain.params).unwrap());
@@ -133,7 +136,8 @@ fn results_that_no_run_can_give_are_refused() {
     let mut n = common::Net::new(&[12], 3);
     n.dense(4);
     let (graph, images) = n.finish();
-    let options = PlanOptions { packing: Packing::Image, precision_bits: 12 };
+    let options =
+        PlanOptions { packing: Packing::Image, precision_bits: 12, bootstrapping: Bootstrapping::Never };
     let program = Arc::new(plan(graph, options).unwrap());
     let context = Arc::new(Context::new(&program.chain.params).unwrap());
     let mut rng = ChaCha20Rng::seed_from_u64(2);

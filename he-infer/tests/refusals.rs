@@ -9,7 +9,7 @@ use he_infer::HeError;
 use he_infer::ckks::{
     Ciphertext, CkksError, CkksParams, Context, EvalKeys, KeySpec, SecretKey, ToyParams, s14, toy,
 };
-use he_infer::plan::{Packing, PlanOptions, plan};
+use he_infer::plan::{Bootstrapping, Packing, PlanOptions, plan};
 use he_infer::run::Client;
 use hetrain_export::RangeStats;
 use rand::SeedableRng;
@@ -120,7 +120,7 @@ fn operands_that_do_not_fit() {
 /// an input beyond that room is refused when it is packed.
 #[test]
 fn messages_too_large_for_the_modulus() {
-    let options = |packing| PlanOptions { packing, precision_bits: 12 };
+    let options = |packing| PlanOptions { packing, precision_bits: 12, bootstrapping: Bootstrapping::Never };
     for (graph, packing) in [
         (common::mlp().0, Packing::Image),
         (common::residual().0, Packing::Image),

@@ -87,7 +87,7 @@ fn mistakes_name_key_place_need_and_remedy() {
         ),
         ("name: small", "name: ../small", &["`name`", "folder"]),
         ("phases:", "he: { security: 80 }\nphases:", &["`he.security`", "needs 128 bits, found 80"]),
-        ("phases:", "he: { bootstrap: auto }\nphases:", &["`he.bootstrap`", "this release is leveled"]),
+        ("phases:", "he: { bootstrap: always }\nphases:", &["`he.bootstrap`", "auto", "found `always`"]),
         ("name: small", "name: small\nname: again", &["not valid YAML", "duplicate"]),
         ("model: {", "model: [", &["not valid YAML"]),
     ];

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::BootstrapParams;
 use super::layout::Layout;
+use super::noise;
 use super::run_tally::RunTally;
 use crate::HeError;
 use crate::ckks::{Gadget, Hoisting, KeyForm, KeySpec, ParamsLiteral, Sparsity, TransformPlan};
@@ -44,6 +45,8 @@ pub struct BootstrapCost {
     pub key_bytes: u64,
     /// Bytes of the prepared matrices.
     pub matrix_bytes: u64,
+    /// [`super::Bootstrapper::error`].
+    pub error: (f64, f64),
 }
 
 impl BootstrapCost {
@@ -78,6 +81,7 @@ impl BootstrapCost {
             matrix_bytes: matrices.iter().map(|m| matrix_bytes(params, m)).sum(),
             matrices,
             keys,
+            error: noise::error(params, &layout),
         })
     }
 }

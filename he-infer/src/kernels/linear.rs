@@ -34,6 +34,14 @@ impl<E: SlotEvaluator> LinearWeights<E> {
     }
 }
 
+impl LinearWeights<crate::slots::CostCounter> {
+    /// For pricing at a level whose scale is not known yet.
+    pub(crate) fn without_bias(mut self) -> Self {
+        self.bias.clear();
+        self
+    }
+}
+
 /// Apply a linear map: babies, inner sums, Horner giants, rescale, folds, bias.
 #[expect(clippy::indexing_slicing, reason = "terms index the babies and factors made from the same map")]
 pub(crate) fn linear<E: SlotEvaluator>(

@@ -3,18 +3,31 @@
 use std::sync::Arc;
 
 use hetrain_export::{Graph, Node, Op};
+use serde::{Deserialize, Serialize};
 
-use super::deviation::Deviations;
-use super::facts::facts;
+use super::facts::{Facts, facts};
 use super::layout::Layout;
 use super::levels::{self, Levels};
 use super::linear::{LinearMap, bias_values, for_each_weight};
-use super::noise::{self, Predicted};
-use super::params::{self, Chain};
+use super::noise::{self, Nominal, Predicted};
+use super::params::{self, Chain, sure_bits};
 use super::program::{Packing, PlannedNode, Program, Step};
+use super::refresh::{self, Refreshing};
 use crate::HeError;
+use crate::bootstrap::BootstrapParams;
 use crate::run::{self, Prepared};
 use crate::slots::{CostCounter, CostVec, ScalarMatrix};
+
+/// Whether ciphertexts may be bootstrapped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bootstrapping {
+    /// Depth is bounded by the ring.
+    #[default]
+    Never,
+    /// Where no ring holds the depth (image packing).
+    Auto,
+}
 
 /// What the person asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +36,16 @@ pub struct PlanOptions {
     pub packing: Packing,
     /// Bits of precision the logits must keep, relative to their range.
     pub precision_bits: u32,
+    /// Whether ciphertexts may be bootstrapped.
+    pub bootstrapping: Bootstrapping,
+}
+
+/// Parameters, levels and bootstraps.
+struct Frame {
+    chain: Chain,
+    levels: Vec<Levels>,
+    refreshing: Option<Refreshing>,
+    steps: Arc<[(Layout, Step)]>,
 }
 
 /// The smallest secure parameters for `graph` (folded, with ranges), without planning the run: a quick answer to whether
@@ -31,9 +54,82 @@ pub struct PlanOptions {
 /// # Errors
 /// As [`plan`].
 pub fn parameters(graph: &Graph, options: PlanOptions) -> Result<Chain, HeError> {
+    Ok(frame(graph, options)?.chain)
+}
+
+/// Primes of a chain that is surely cheaper without bootstraps.
+const SHALLOW: usize = 12;
+
+/// The smallest ring that holds the whole depth, or, where that is allowed and faster, a shorter chain with bootstraps.
+fn frame(graph: &Graph, options: PlanOptions) -> Result<Frame, HeError> {
+    let direct = leveled(graph, options);
+    if options.bootstrapping == Bootstrapping::Never || options.packing == Packing::Batch {
+        return direct;
+    }
+    // What fits between two bootstraps needs none.
+    if direct.as_ref().is_ok_and(|direct| direct.chain.primes().len() <= SHALLOW) {
+        return direct;
+    }
+    let with = refreshed(graph, options, direct.as_ref().ok());
+    match (direct, with) {
+        (Ok(direct), Ok((with, seconds))) => {
+            let whole = refresh::seconds(graph, &direct.steps, direct.chain.params.literal())?;
+            Ok(if whole <= seconds { direct } else { with })
+        }
+        (Ok(direct), Err(_)) => Ok(direct),
+        (Err(_), with) => Ok(with?.0),
+    }
+}
+
+/// The smallest ring that holds the whole depth.
+fn leveled(graph: &Graph, options: PlanOptions) -> Result<Frame, HeError> {
     let levels = levels::assign(graph)?;
     let facts = facts(graph, &levels)?;
-    params::search(graph, &facts, &levels, options.precision_bits, options.packing == Packing::Batch)
+    let batch = options.packing == Packing::Batch;
+    let chain = params::search(graph, &facts, &levels, options.precision_bits, batch)?;
+    let steps = steps(graph, chain.slots(), options.packing)?.into();
+    Ok(Frame { chain, levels, refreshing: None, steps })
+}
+
+/// The chain for bootstrapping, with bootstraps where they cost least, and the seconds of a run.
+fn refreshed(graph: &Graph, options: PlanOptions, direct: Option<&Frame>) -> Result<(Frame, f64), HeError> {
+    let chain = Chain::deep()?;
+    let refreshing = Refreshing::new(chain.params.literal(), BootstrapParams::d16())?;
+    let steps = match direct.filter(|direct| direct.chain.slots() == chain.slots()) {
+        Some(direct) => Arc::clone(&direct.steps),
+        None => steps(graph, chain.slots(), options.packing)?.into(),
+    };
+    let depth = levels::assign(graph)?.iter().map(|l| l.operands).max().unwrap_or(0);
+    let too_deep =
+        |found: String| HeError::TooDeep { depth, bits: options.precision_bits, max_log_n: 16, found };
+    let placed = refresh::place(graph, &steps, chain.params.literal(), &refreshing)?;
+    let Some((levels, seconds)) = placed else {
+        return Err(too_deep("some part between two possible bootstraps is too deep".into()));
+    };
+    let frame = Frame { chain, levels, refreshing: Some(refreshing), steps };
+    let found = sure_bits(&frame.predict(graph, &frame.facts(graph)?, false)?);
+    if found < f64::from(options.precision_bits) {
+        return Err(too_deep(format!("{found:.1} bits with bootstraps")));
+    }
+    Ok((frame, seconds))
+}
+
+impl Frame {
+    fn facts(&self, graph: &Graph) -> Result<Vec<Facts>, HeError> {
+        let mut facts = facts(graph, &self.levels)?;
+        for ((_, step), facts) in self.steps.iter().zip(&mut facts) {
+            if let Step::Linear(map) = step {
+                facts.packed(map);
+            }
+        }
+        Ok(facts)
+    }
+
+    fn predict(&self, graph: &Graph, facts: &[Facts], batch: bool) -> Result<Vec<Predicted>, HeError> {
+        let refresh = self.refreshing.as_ref();
+        let refresh = refresh.map(|r| noise::Refresh { scale: r.scale, error: r.cost.error });
+        noise::predict(graph, facts, &self.levels, &Nominal { refresh, ..self.chain.nominal(batch) })
+    }
 }
 
 /// Plan `graph` (folded, with ranges) for an encrypted run.
@@ -41,35 +137,35 @@ pub fn parameters(graph: &Graph, options: PlanOptions) -> Result<Chain, HeError>
 /// # Errors
 /// Operations without an encrypted form, missing ranges, or a depth no secure parameter set holds.
 pub fn plan(graph: Arc<Graph>, options: PlanOptions) -> Result<Program, HeError> {
-    let levels = levels::assign(&graph)?;
-    let mut facts = facts(&graph, &levels)?;
-    let batch = options.packing == Packing::Batch;
-    let chain = params::search(&graph, &facts, &levels, options.precision_bits, batch)?;
-    let predicted = noise::predict(&graph, &facts, &levels, &chain.nominal(batch))?;
-    let mut nodes: Vec<PlannedNode> = Vec::with_capacity(graph.nodes().len());
-    for (((_, node), level), (p, f)) in graph.iter().zip(&levels).zip(predicted.iter().zip(&facts)) {
-        let planned = node_of(&graph, node, *level, p, f.bound, &chain, options.packing, &nodes)?;
-        nodes.push(planned);
-    }
-    // Scales are fixed; with the layouts known, errors are known better.
-    for (node, facts) in nodes.iter().zip(&mut facts) {
-        if let Step::Linear(map) = &node.step {
-            facts.packed(map);
-        }
-    }
-    let predicted = noise::predict(&graph, &facts, &levels, &chain.nominal(batch))?;
-    for (node, predicted) in nodes.iter_mut().zip(predicted) {
-        node.bits = predicted.bits(predicted.errors.worst(node.layout.elements()));
-        node.reach = predicted.reach;
-        node.errors = predicted.errors;
-    }
+    let frame = frame(&graph, options)?;
+    let facts = frame.facts(&graph)?;
+    let predicted = frame.predict(&graph, &facts, options.packing == Packing::Batch)?;
+    let Frame { chain, levels, refreshing, steps } = frame;
+    let planned =
+        graph.nodes().iter().zip(steps.iter().cloned()).zip(&levels).zip(predicted.into_iter().zip(&facts));
+    let nodes = planned.map(|(((node, (layout, step)), level), (predicted, facts))| PlannedNode {
+        name: node.name.clone(),
+        op: node.op.name(),
+        inputs: node.inputs.iter().map(|i| i.0).collect(),
+        step,
+        level_in: level.operands,
+        level: level.result,
+        scale: predicted.scale,
+        bound: facts.bound,
+        reach: predicted.reach,
+        bits: predicted.bits(predicted.errors.worst(layout.elements())),
+        errors: predicted.errors,
+        refreshed: level.refreshed,
+        layout,
+    });
     let mut program = Program {
+        nodes: nodes.collect(),
         graph: Arc::clone(&graph),
         chain,
         packing: options.packing,
-        nodes,
         rotations: Vec::new(),
         relin_level: None,
+        refreshing,
     };
     // Run the program on the counter: the keys are exactly what the run will ask for.
     let counter = program.counter();
@@ -83,7 +179,7 @@ pub fn plan(graph: Arc<Graph>, options: PlanOptions) -> Result<Program, HeError>
 impl Program {
     /// A cost counter over this program's parameters.
     pub(crate) fn counter(&self) -> CostCounter {
-        CostCounter::of(self.chain.params.literal())
+        CostCounter::of(self.chain.params.literal()).refreshing(self.refreshing.as_ref())
     }
 
     /// The input of a counting run.
@@ -93,19 +189,24 @@ impl Program {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "everything a node's plan depends on, each once")]
-fn node_of(
+/// Layout and step of every node.
+pub(super) fn steps(graph: &Graph, slots: usize, packing: Packing) -> Result<Vec<(Layout, Step)>, HeError> {
+    let mut steps: Vec<(Layout, Step)> = Vec::with_capacity(graph.nodes().len());
+    for node in graph.nodes() {
+        let step = step_of(graph, node, slots, packing, &steps)?;
+        steps.push(step);
+    }
+    Ok(steps)
+}
+
+fn step_of(
     graph: &Graph,
     node: &Node,
-    level: Levels,
-    predicted: &Predicted,
-    bound: f64,
-    chain: &Chain,
+    slots: usize,
     packing: Packing,
-    before: &[PlannedNode],
-) -> Result<PlannedNode, HeError> {
-    let slots = chain.slots();
-    let arg = |i: usize| node.inputs.get(i).and_then(|id| before.get(id.0)).map(|n| &n.layout);
+    before: &[(Layout, Step)],
+) -> Result<(Layout, Step), HeError> {
+    let arg = |i: usize| node.inputs.get(i).and_then(|id| before.get(id.0)).map(|(layout, _)| layout);
     let from = arg(0).cloned().unwrap_or_else(|| Layout::raster(0, slots));
     let image = |shape: &[usize]| <[usize; 3]>::try_from(shape).ok();
     let layout = match (&node.op, image(&node.shape)) {
@@ -159,18 +260,5 @@ fn node_of(
         Op::Polynomial { poly } => Step::Polynomial(poly.clone()),
         op => return Err(HeError::Unfriendly { node: node.name.clone(), op: op.name() }),
     };
-    Ok(PlannedNode {
-        name: node.name.clone(),
-        op: node.op.name(),
-        inputs: node.inputs.iter().map(|i| i.0).collect(),
-        step,
-        level_in: level.operands,
-        level: level.result,
-        scale: predicted.scale,
-        layout,
-        bound,
-        reach: predicted.reach,
-        bits: 0.0,
-        errors: Deviations::default(),
-    })
+    Ok((layout, step))
 }

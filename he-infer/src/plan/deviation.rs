@@ -37,6 +37,12 @@ impl Deviations {
         Self { shares }
     }
 
+    /// The same shares with other variances.
+    pub(crate) fn map(mut self, f: impl Fn(Variance) -> Variance) -> Self {
+        self.shares.iter_mut().for_each(|(_, v)| *v = f(*v));
+        self
+    }
+
     /// Variance of an element drawn at random.
     pub(crate) fn mean(&self) -> Variance {
         let mean = |part: fn(&Variance) -> f64| self.shares.iter().map(|(share, v)| share * part(v)).sum();

@@ -74,6 +74,9 @@ pub struct Estimate {
     pub bits: f64,
 }
 
+/// Ciphertexts at the top level that a bootstrap works in, as measured.
+const BOOTSTRAP_CIPHERTEXTS: u64 = 20;
+
 /// What a process takes before it has done anything, where nobody measured it.
 const BASE_BYTES: u64 = 40 << 20;
 
@@ -154,7 +157,9 @@ pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeErro
             let limbs = (node.level_in + 1) as u64;
             let (plaintexts, weight_bytes) = match &node.step {
                 Step::Linear(map) => {
-                    (map.products() as u64, map.products() as u64 * limbs * 8 * limb_stride(n) as u64)
+                    // What repeats is held once.
+                    let words = limb_stride(n * map.period / program.slots()) as u64;
+                    (map.products() as u64, map.products() as u64 * limbs * 8 * words)
                 }
                 Step::Sums { matrix, .. } => {
                     (0, 16 * matrix.rows.iter().map(|r| r.len() as u64).sum::<u64>())
@@ -175,7 +180,7 @@ pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeErro
             }
         })
         .collect();
-    let key_bytes = program
+    let own_keys: u64 = program
         .rotations
         .iter()
         .map(|r| r.1)
@@ -183,11 +188,18 @@ pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeErro
         .map(|level| {
             let gadget = params.gadget(level);
             let limbs = (level + 1).div_ceil(gadget.alpha) * (level + 1 + gadget.specials);
-            (2 * limbs * limb_stride(n) * 8) as u64
+            let halves = if program.refreshing.is_some() { 1 } else { 2 };
+            (halves * limbs * limb_stride(n) * 8) as u64
         })
         .sum();
-    let weight_bytes: u64 = nodes.iter().map(|x| x.weight_bytes).sum();
+    let bootstrap = program.refreshing.as_ref().map(|r| &r.cost);
+    let key_bytes = own_keys + bootstrap.map_or(0, |b| b.key_bytes);
+    let weight_bytes: u64 =
+        nodes.iter().map(|x| x.weight_bytes).sum::<u64>() + bootstrap.map_or(0, |b| b.matrix_bytes);
     let working = program.nodes.iter().map(|x| working_bytes(program, x, n)).max().unwrap_or(0);
+    // A bootstrap's sums of giant steps over the extended basis, and the pool of buffers that outlives it.
+    let working =
+        working + bootstrap.map_or(0, |_| BOOTSTRAP_CIPHERTEXTS * ciphertext_bytes(n, params.max_level()));
     let transform = 0.5 * n as f64 * (n as f64).log2();
     let preparation = weights.plains as f64 * transform * costs.encode
         + weights.plain_limbs as f64 * transform * costs.butterfly
@@ -219,7 +231,15 @@ pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeErro
 impl Program {
     /// The evaluation keys a run needs, each at the highest level it is used at.
     pub fn key_spec(&self) -> KeySpec {
-        KeySpec { relin_level: self.relin_level, rotations: self.rotations.clone(), ..KeySpec::default() }
+        let own = KeySpec {
+            relin_level: self.relin_level,
+            rotations: self.rotations.clone(),
+            ..KeySpec::default()
+        };
+        match &self.refreshing {
+            Some(refreshing) => own.union(&refreshing.cost.keys),
+            None => own,
+        }
     }
 
     /// Gigabytes (10⁹) a run would need, and what would help, if that is more than `limit_bytes`.

@@ -51,8 +51,10 @@ pub struct LinearMap {
     pub outputs: Vec<Vec<Giant>>,
     /// Rotate-and-add steps after the rescaling.
     pub folds: Vec<i32>,
-    /// Sparse diagonals, `(slot, weight)`.
+    /// Sparse diagonals, `(slot, weight)`, over one [`LinearMap::period`].
     pub diagonals: Vec<Vec<(u32, f32)>>,
+    /// Diagonals repeat after this many slots.
+    pub period: usize,
     /// Bias values for each output vector, all slots; empty without bias.
     pub bias: Vec<Vec<f64>>,
     /// Largest Euclidean norm of a row: how much independent noise grows.
@@ -221,7 +223,7 @@ impl LinearMap {
     pub fn new(graph: &Graph, node: &Node, from: &Layout, to: &Layout) -> Result<Self, HeError> {
         let slots = from.slots();
         let (p_in, p_out) = (from.period(), to.period());
-        let modulus = p_in.min(p_out) as i64;
+        let (modulus, period) = (p_in.min(p_out) as i64, p_in.max(p_out));
         let mut seen = vec![false; modulus as usize];
         let mut norms = vec![0.0f64; to.elements()];
         let offset = |o: usize, i: usize| {
@@ -245,8 +247,8 @@ impl LinearMap {
                 (c as i64 - r as i64 - i64::from(baby) - i64::from(giant)).rem_euclid(p_in as i64) as usize;
             let (first, every) = if p_in > p_out { (rest / p_out, p_in / p_out) } else { (0, 1) };
             let diagonal = build.diagonal(vo, giant, vi, baby);
-            for m in (first..slots / p_out).step_by(every) {
-                let slot = (r + m * p_out + giant as usize) % slots;
+            for m in (first..period / p_out).step_by(every) {
+                let slot = (r + m * p_out + giant as usize) % period;
                 build.diagonals[diagonal].push((slot as u32, w as f32));
             }
         })?;
@@ -258,7 +260,7 @@ impl LinearMap {
         }
         let bias = bias_values(graph, node)?.map(|b| to.pack(&b)).unwrap_or_default();
         let gain = norms.iter().copied().fold(0.0, f64::max).sqrt();
-        Ok(build.finish(folds, bias, gain))
+        Ok(build.finish(folds, bias, gain, period))
     }
 
     /// Number of plaintext products.
@@ -268,14 +270,14 @@ impl LinearMap {
 
     /// The values of one diagonal, all slots.
     pub fn diagonal(&self, index: usize, slots: usize) -> Vec<f64> {
-        let mut values = vec![0.0; slots];
+        let mut values = vec![0.0; self.period];
         for &(slot, w) in self.diagonals.get(index).into_iter().flatten() {
             if let Some(v) = values.get_mut(slot as usize) {
                 // Two weights meet in one slot only where two kernel taps read the same element.
                 *v += f64::from(w);
             }
         }
-        values
+        values.repeat(slots / self.period)
     }
 }
 
@@ -310,7 +312,7 @@ impl Build {
         d
     }
 
-    fn finish(self, folds: Vec<i32>, bias: Vec<Vec<f64>>, gain: f64) -> LinearMap {
+    fn finish(self, folds: Vec<i32>, bias: Vec<Vec<f64>>, gain: f64, period: usize) -> LinearMap {
         let mut babies: Vec<BTreeSet<i32>> = vec![BTreeSet::new(); self.inputs];
         for &(_, _, input, baby) in self.index.keys() {
             babies[input].insert(baby);
@@ -325,6 +327,6 @@ impl Build {
             .into_iter()
             .map(|giants| giants.into_iter().rev().map(|(step, terms)| Giant { step, terms }).collect())
             .collect();
-        LinearMap { babies, outputs, folds, diagonals: self.diagonals, bias, gain }
+        LinearMap { babies, outputs, folds, diagonals: self.diagonals, period, bias, gain }
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! Graph ──levels──► depth ──params──► chain ──layout──► LinearMaps ──cost──► keys, Estimate
 //! ```
+//! A depth that no ring holds is cut by bootstraps ([`Refreshing`]), placed where they and the layers between them cost least.
 //! Nothing here touches a ciphertext.
 
 mod build;
@@ -15,11 +16,13 @@ mod linear;
 mod noise;
 mod params;
 mod program;
+mod refresh;
 
 pub use crate::slots::{CostTable, UnitCosts};
-pub use build::{PlanOptions, parameters, plan};
+pub use build::{Bootstrapping, PlanOptions, parameters, plan};
 pub use estimate::{Estimate, NodeEstimate, estimate};
 pub use layout::{Grid, Layout};
 pub use linear::{Giant, LinearMap, Term};
 pub use params::Chain;
 pub use program::{Packing, PlannedNode, Program, Step};
+pub use refresh::Refreshing;

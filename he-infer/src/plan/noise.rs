@@ -29,6 +29,25 @@ pub(crate) struct Nominal {
     /// Largest amplitude of a linear layer's result, in bits.
     pub(crate) amplitude: f64,
     pub(crate) batch: bool,
+    /// Scale and error of bootstraps, if there are any.
+    pub(crate) refresh: Option<Refresh>,
+}
+
+/// What the model needs to know of a bootstrap.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refresh {
+    /// Scale at which its input lies in `[-1, 1]`.
+    pub(crate) scale: f64,
+    /// Deviation of its error in a slot, and its largest error without noise.
+    pub(crate) error: (f64, f64),
+}
+
+impl Refresh {
+    /// By what values are divided before a bootstrap, if those of calibration reach `bound`: twice as large ones are still reduced
+    /// correctly, with less precision.
+    pub(crate) fn divisor(bound: f64) -> f64 {
+        1.25 * bound
+    }
 }
 
 /// Scale of a node, and its errors in units of the message.
@@ -77,9 +96,12 @@ pub(crate) fn predict(
             (x.scale, x.errors.mean(), f)
         };
         // The scale a layer that can choose should give its result.
-        let free = |limit: f64| match polynomial_reach(graph, id.0) {
-            Some(reach) => chain.scale_bits.min(limit).exp2() / reach,
-            None => chain.amplitude.min(limit).exp2() / f.bound,
+        let free = |limit: f64| match (refreshed_bound(graph, facts, levels, id.0), chain.refresh) {
+            (Some(bound), Some(refresh)) => refresh.scale / Refresh::divisor(bound),
+            _ => match polynomial_reach(graph, id.0) {
+                Some(reach) => chain.scale_bits.min(limit).exp2() / reach,
+                None => chain.amplitude.min(limit).exp2() / f.bound,
+            },
         };
         let room = log_q(level.result) - HEADROOM.log2() - 1.0;
         let limit = match next_square(graph, id.0) {
@@ -163,6 +185,15 @@ pub(crate) fn predict(
                 return Err(HeError::Unfriendly { node: node.name.clone(), op: node.op.name() });
             }
         };
+        let errors = match chain.refresh.filter(|_| level.refreshed) {
+            Some(refresh) => {
+                let divisor = Refresh::divisor(f.bound);
+                let (deviation, systematic) = refresh.error;
+                let own = square(divisor * deviation) + square(divisor * systematic) / 3.0;
+                errors.map(|v| Variance { normal: v.normal, rounded: v.rounded + own })
+            }
+            None => errors,
+        };
         let fits =
             (scale * f.bound * HEADROOM).log2() <= log_q(level.result) && errors.mean().total().is_finite();
         out.push(Predicted { scale, errors, reach: f.reach, fits });
@@ -177,6 +208,18 @@ fn amplified(gains: &[(f64, f64)], input: Variance, own: Variance) -> Deviations
         rounded: gain * input.rounded + own.rounded,
     };
     Deviations::new(gains.iter().map(|(share, gain)| (*share, of(*gain))))
+}
+
+/// The bound of the bootstrapped node that `id` is, or is a summand of.
+fn refreshed_bound(graph: &Graph, facts: &[Facts], levels: &[Levels], id: usize) -> Option<f64> {
+    let refreshed = |id: usize| levels.get(id).is_some_and(|l| l.refreshed);
+    if refreshed(id) {
+        return facts.get(id).map(|f| f.bound);
+    }
+    let sum = graph.iter().find(|(sum, node)| {
+        node.op == Op::Add && refreshed(sum.0) && node.inputs.iter().any(|i| i.0 == id)
+    })?;
+    facts.get(sum.0.0).map(|f| f.bound)
 }
 
 /// The reach of the polynomial that reads `id`, directly or through nodes that only rename or shift.

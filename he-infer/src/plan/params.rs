@@ -6,7 +6,7 @@ use super::facts::Facts;
 use super::levels::Levels;
 use super::noise::{Nominal, Predicted, predict};
 use crate::HeError;
-use crate::ckks::{CkksParams, ParamsLiteral, Sizes, max_log_qp};
+use crate::ckks::{CkksParams, ParamsLiteral, Sizes, d16, max_log_qp};
 
 /// Largest prime, in bits: products of lazily reduced values must fit the 52-bit multiplier.
 const MAX_PRIME_BITS: u32 = 50;
@@ -37,6 +37,13 @@ impl Chain {
         1 << (self.params.literal().log_n - 1)
     }
 
+    /// The chain for bootstrapping, with its tested primes.
+    pub(crate) fn deep() -> Result<Self, HeError> {
+        let params = CkksParams::new(d16())?;
+        let amplitude = params.literal().default_scale.log2();
+        Ok(Self { params, scale_bits: amplitude as u32, amplitude })
+    }
+
     /// Primes of the ciphertext modulus, lowest level first.
     pub fn primes(&self) -> &[u64] {
         &self.params.literal().q
@@ -51,6 +58,7 @@ impl Chain {
             scale_bits: f64::from(self.scale_bits),
             amplitude: self.amplitude,
             batch,
+            refresh: None,
         }
     }
 }
@@ -89,6 +97,7 @@ impl Candidate {
             scale_bits: f64::from(self.scale),
             amplitude: f64::from(self.scale),
             batch,
+            refresh: None,
         }
     }
 }
@@ -117,11 +126,6 @@ pub(crate) fn search(
     batch: bool,
 ) -> Result<Chain, HeError> {
     let depth = levels.iter().map(|l| l.operands.max(l.result)).max().unwrap_or(0);
-    // What counts are the logits, where every node has room.
-    let floor = |p: &[Predicted]| match p.last() {
-        Some(last) if p.iter().all(|n| n.fits) => last.bits(MARGIN * last.errors.peak().sqrt()),
-        _ => f64::NEG_INFINITY,
-    };
     let mut best_found: Option<(f64, u32)> = None;
     for log_n in LOG_N {
         let Some(bound) = max_log_qp(log_n) else { continue };
@@ -141,7 +145,7 @@ pub(crate) fn search(
                     let mut nominal = c.nominal(depth, batch);
                     for boost in 0..=8 {
                         nominal.amplitude = f64::from(scale + boost);
-                        let found = floor(&predict(graph, facts, levels, &nominal)?);
+                        let found = sure_bits(&predict(graph, facts, levels, &nominal)?);
                         if best.is_none_or(|(b, ..)| found > b) {
                             best = Some((found, c, boost));
                         }
@@ -165,6 +169,14 @@ pub(crate) fn search(
         _ => "no modulus chain fits".into(),
     };
     Err(HeError::TooDeep { depth, bits, max_log_n: *LOG_N.end(), found })
+}
+
+/// Bits that the logits are sure to keep, where every node has room.
+pub(crate) fn sure_bits(predicted: &[Predicted]) -> f64 {
+    match predicted.last() {
+        Some(last) if predicted.iter().all(|n| n.fits) => last.bits(MARGIN * last.errors.peak().sqrt()),
+        _ => f64::NEG_INFINITY,
+    }
 }
 
 /// Real primes for a candidate; `None` where the ring has too few of that size or the exact modulus exceeds the table.

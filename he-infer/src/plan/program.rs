@@ -10,6 +10,7 @@ use super::layout::Layout;
 use super::linear::LinearMap;
 use super::noise::HEADROOM;
 use super::params::Chain;
+use super::refresh::Refreshing;
 use crate::HeError;
 use crate::slots::ScalarMatrix;
 
@@ -82,6 +83,8 @@ pub struct PlannedNode {
     /// Predicted bits of precision of the worst element of one sample, relative to [`PlannedNode::reach`].
     pub bits: f64,
     pub(crate) errors: Deviations,
+    /// Whether the result is bootstrapped before it is read. [`PlannedNode::level`] is that before; the scale stays.
+    pub refreshed: bool,
 }
 
 impl PlannedNode {
@@ -114,6 +117,8 @@ pub struct Program {
     pub rotations: Vec<(i32, usize)>,
     /// Highest level of a ciphertext product.
     pub relin_level: Option<usize>,
+    /// How marked nodes are refreshed.
+    pub refreshing: Option<Refreshing>,
 }
 
 impl Program {
@@ -145,6 +150,19 @@ impl Program {
         match self.packing {
             Packing::Image => node.layout.vectors(),
             Packing::Batch => node.layout.elements(),
+        }
+    }
+
+    /// Bootstraps in one run.
+    pub fn bootstraps(&self) -> usize {
+        self.nodes.iter().filter(|n| n.refreshed).map(|n| self.vectors(n)).sum()
+    }
+
+    /// Level at which a node's result is read, after a bootstrap if there is one.
+    pub fn level_read(&self, node: &PlannedNode) -> usize {
+        match &self.refreshing {
+            Some(refreshing) if node.refreshed => refreshing.cost.output_level,
+            _ => node.level,
         }
     }
 

@@ -160,8 +160,15 @@ pub fn execute<E: SlotEvaluator>(
                 });
             }
         };
+        let result = result.into_iter().map(|v| e.settle(v, node.scale)).collect::<Result<Vec<_>, _>>()?;
         observer.node(index, node, &result)?;
-        values[index] = Some(result);
+        values[index] = Some(match &program.refreshing {
+            Some(refreshing) if node.refreshed => {
+                let divisor = refreshing.scale / node.scale;
+                result.iter().map(|v| e.refresh(v, divisor)).collect::<Result<_, _>>()?
+            }
+            _ => result,
+        });
     }
     values.pop().flatten().ok_or(HeError::EmptySum)
 }

@@ -1,7 +1,8 @@
 //! The planned program on plain numbers: what the encrypted run would give without noise.
 
-use super::{Combination, ScalarMatrix, SlotEvaluator, check_combination, same_scale};
+use super::{Combination, Refresh, ScalarMatrix, SlotEvaluator, check_combination, no_bootstrap, same_scale};
 use crate::HeError;
+use crate::plan::Program;
 
 /// Slots of a vector in the clear, with the level and scale the ciphertext would have.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,12 +19,19 @@ pub struct ClearVec {
 pub struct ClearSlots {
     slots: usize,
     primes: Vec<u64>,
+    refresh: Option<Refresh>,
 }
 
 impl ClearSlots {
     /// Vectors of `slots` numbers over a chain of primes, lowest level first.
     pub fn new(slots: usize, primes: &[u64]) -> Self {
-        Self { slots, primes: primes.to_vec() }
+        Self { slots, primes: primes.to_vec(), refresh: None }
+    }
+
+    /// For the slots, primes and bootstraps of a program.
+    pub fn of(program: &Program) -> Self {
+        let refresh = Refresh::of(program.refreshing.as_ref());
+        Self { refresh, ..Self::new(program.slots(), program.chain.primes()) }
     }
 
     /// A fresh vector, zero-padded.
@@ -153,6 +161,16 @@ impl SlotEvaluator for ClearSlots {
                 right: (level, a.scale),
             });
         }
+        Ok(ClearVec { level, ..a.clone() })
+    }
+
+    fn settle(&self, a: ClearVec, scale: f64) -> Result<ClearVec, HeError> {
+        self.alike("settle", (a.level, a.scale), (a.level, scale))?;
+        Ok(ClearVec { scale, ..a })
+    }
+
+    fn refresh(&self, a: &ClearVec, divisor: f64) -> Result<ClearVec, HeError> {
+        let level = self.refresh.ok_or_else(no_bootstrap)?.level((a.level, a.scale), divisor)?;
         Ok(ClearVec { level, ..a.clone() })
     }
 

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use super::tally::Tally;
-use super::{Combination, ScalarMatrix, SlotEvaluator, check_combination, same_scale};
+use super::{Combination, Refresh, ScalarMatrix, SlotEvaluator, check_combination, no_bootstrap, same_scale};
 use crate::HeError;
 use crate::ckks::{Gadget, ParamsLiteral};
+use crate::plan::Refreshing;
 
 /// Level and scale of a vector that has no numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,6 +32,7 @@ pub struct CostCounter {
     slots: usize,
     primes: Vec<u64>,
     gadgets: Vec<Gadget>,
+    refresh: Option<(Refresh, Tally)>,
     state: Mutex<State>,
 }
 
@@ -38,13 +40,20 @@ impl CostCounter {
     /// For vectors of `slots` over `primes` (lowest level first), with the gadget of a key for each level. A key that serves
     /// a range of levels keeps the gadget of its highest; what that costs more at the others is not counted.
     pub fn new(slots: usize, primes: &[u64], gadgets: Vec<Gadget>) -> Self {
-        Self { slots, primes: primes.to_vec(), gadgets, state: Mutex::default() }
+        Self { slots, primes: primes.to_vec(), gadgets, refresh: None, state: Mutex::default() }
     }
 
     /// For the slots, primes and gadgets of a parameter set.
     pub fn of(params: &ParamsLiteral) -> Self {
         let gadgets = (0..params.q.len()).map(|level| params.gadget(level)).collect();
         Self::new(1 << (params.log_n - 1), &params.q, gadgets)
+    }
+
+    /// Counts bootstraps too. Their keys are their own affair ([`crate::bootstrap::BootstrapCost::keys`]).
+    pub(crate) fn refreshing(mut self, refreshing: Option<&Refreshing>) -> Self {
+        self.refresh =
+            Refresh::of(refreshing).zip(refreshing).map(|(refresh, r)| (refresh, r.cost.one.clone()));
+        self
     }
 
     fn gadget(&self, level: usize) -> Gadget {
@@ -227,6 +236,19 @@ impl SlotEvaluator for CostCounter {
                 right: (level, a.scale),
             });
         }
+        Ok(CostVec { level, ..*a })
+    }
+
+    fn settle(&self, a: CostVec, scale: f64) -> Result<CostVec, HeError> {
+        let settled = CostVec { scale, ..a };
+        self.alike("settle", a, settled)?;
+        Ok(settled)
+    }
+
+    fn refresh(&self, a: &CostVec, divisor: f64) -> Result<CostVec, HeError> {
+        let (refresh, work) = self.refresh.as_ref().ok_or_else(no_bootstrap)?;
+        let level = refresh.level((a.level, a.scale), divisor)?;
+        self.count(|t| *t = t.plus(work));
         Ok(CostVec { level, ..*a })
     }
 

@@ -1,19 +1,30 @@
 //! The planned program on ciphertexts.
 
-use super::{Combination, ScalarMatrix, SlotEvaluator};
+use super::{Combination, ScalarMatrix, SlotEvaluator, no_bootstrap};
 use crate::HeError;
+use crate::bootstrap::{BootstrapParams, Bootstrapper};
 use crate::ckks::{Ciphertext, Context, EvalKeys, Plaintext, PlaintextMul};
 
 /// Evaluates on ciphertexts with public evaluation keys; it cannot decrypt.
 pub struct CkksSlots<'a> {
     context: &'a Context,
     keys: &'a EvalKeys,
+    bootstrapper: Option<Bootstrapper<'a>>,
 }
 
 impl<'a> CkksSlots<'a> {
     /// Evaluate with `keys` under the parameters of `context`.
     pub fn new(context: &'a Context, keys: &'a EvalKeys) -> Self {
-        Self { context, keys }
+        Self { context, keys, bootstrapper: None }
+    }
+
+    /// With bootstraps.
+    ///
+    /// # Errors
+    /// Parameters of another chain.
+    pub fn refreshing(mut self, params: &BootstrapParams) -> Result<Self, HeError> {
+        self.bootstrapper = Some(Bootstrapper::new(self.context, params)?);
+        Ok(self)
     }
 }
 
@@ -96,6 +107,23 @@ impl SlotEvaluator for CkksSlots<'_> {
 
     fn drop_to(&self, a: &Ciphertext, level: usize) -> Result<Ciphertext, HeError> {
         Ok(self.context.drop_to_level(a, level)?)
+    }
+
+    fn settle(&self, mut a: Ciphertext, scale: f64) -> Result<Ciphertext, HeError> {
+        a.set_exact_scale(scale)?;
+        Ok(a)
+    }
+
+    fn refresh(&self, a: &Ciphertext, divisor: f64) -> Result<Ciphertext, HeError> {
+        let bootstrapper = self.bootstrapper.as_ref().ok_or_else(no_bootstrap)?;
+        let mut x = a.clone();
+        x.divide_message(divisor)?;
+        x.set_exact_scale(self.context.default_scale())?;
+        let mut y = bootstrapper.bootstrap(&x, self.keys)?;
+        // Not the reciprocal of the product before, which may differ from the planned scale in its last bit.
+        y.set_exact_scale(self.context.default_scale())?;
+        y.divide_message(1.0 / divisor)?;
+        Ok(y)
     }
 
     fn rotate(&self, a: &Ciphertext, step: i32) -> Result<Ciphertext, HeError> {

@@ -137,6 +137,17 @@ pub trait SlotEvaluator: Sync {
     /// # Errors
     /// No key for the step.
     fn rotate(&self, a: &Self::Vec, step: i32) -> Result<Self::Vec, HeError>;
+    /// The same vector with exactly this scale recorded, from which its own differs by rounding of the last bits only. Such
+    /// differences pass through linear layers and double with every square, so deep programs remove them.
+    ///
+    /// # Errors
+    /// A scale that is another one.
+    fn settle(&self, a: Self::Vec, scale: f64) -> Result<Self::Vec, HeError>;
+    /// The same numbers at a higher level: a bootstrap. They lie within `divisor`, and the scale is that of the bootstrap over it.
+    ///
+    /// # Errors
+    /// An evaluator that was not prepared for it, a level too low, or another scale.
+    fn refresh(&self, a: &Self::Vec, divisor: f64) -> Result<Self::Vec, HeError>;
     /// Several rotations of one vector, decomposed once (hoisting).
     ///
     /// # Errors
@@ -152,6 +163,35 @@ pub trait SlotEvaluator: Sync {
         matrix: &ScalarMatrix,
         scale: f64,
     ) -> Result<Vec<Self::Vec>, HeError>;
+}
+
+/// Refusal of an evaluator that cannot refresh.
+fn no_bootstrap() -> HeError {
+    HeError::Foreign { why: "a bootstrap, which this evaluator was not prepared for".into() }
+}
+
+/// Levels of a bootstrap for the evaluators without ciphertexts, which ask of operands what it asks.
+#[derive(Clone, Copy, Debug)]
+struct Refresh {
+    from: usize,
+    to: usize,
+    scale: f64,
+}
+
+impl Refresh {
+    fn of(refreshing: Option<&crate::plan::Refreshing>) -> Option<Self> {
+        refreshing.map(|r| Self { from: r.cost.input_level, to: r.cost.output_level, scale: r.scale })
+    }
+
+    /// The level of the result.
+    fn level(self, a: (usize, f64), divisor: f64) -> Result<usize, HeError> {
+        if a.0 >= self.from && same_scale(a.1 * divisor, self.scale) {
+            Ok(self.to)
+        } else {
+            let right = (self.from, self.scale / divisor);
+            Err(HeError::Operands { what: "refresh", left: a, right })
+        }
+    }
 }
 
 /// Largest relative difference of scales that may be added: half an ulp of a 30-bit message.

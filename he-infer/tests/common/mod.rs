@@ -139,3 +139,18 @@ pub fn residual() -> (Arc<Graph>, Vec<Vec<f64>>) {
     n.op("pool", Op::AvgPool { kernel: [2, 2], stride: [2, 2] }, &[x]).dense(5);
     n.finish()
 }
+
+/// A residual network of `4 blocks + 3` levels, with activations on sums.
+pub fn deep(blocks: usize) -> (Arc<Graph>, Vec<Vec<f64>>) {
+    let mut n = Net::new(&[1, 8, 8], 9);
+    let g = || Conv2dGeometry::new(1, 1);
+    n.conv(2, 3, g()).quadratic();
+    for _ in 0..blocks {
+        let skip = n.x;
+        n.conv(2, 3, g()).quadratic().conv(2, 3, g());
+        let branch = n.x;
+        n.op("add", Op::Add, &[branch, skip]).quadratic();
+    }
+    n.dense(3);
+    n.finish()
+}

@@ -77,7 +77,8 @@ fn parameters_of(config: &RunConfig, data: &TrainingData, model: &HeModel) -> an
         LayoutKind::Image => Packing::Image,
         LayoutKind::Batch => Packing::Batch,
     };
-    let options = PlanOptions { packing, precision_bits: config.he.precision_bits };
+    let options =
+        PlanOptions { packing, precision_bits: config.he.precision_bits, bootstrapping: config.he.bootstrap };
     say(&describe(&parameters(&graph, options)?));
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use he_infer::plan::{CostTable, Estimate, Packing, PlanOptions, Program, estimate, plan};
+use he_infer::plan::{Bootstrapping, CostTable, Estimate, Packing, PlanOptions, Program, estimate, plan};
 use hetrain_export::Artifact;
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +44,8 @@ pub struct PlanFile {
     pub packing: Packing,
     /// Bits asked for.
     pub precision_bits: u32,
+    /// Whether ciphertexts may be bootstrapped.
+    pub bootstrapping: Bootstrapping,
 }
 
 impl Planned {
@@ -58,8 +60,9 @@ impl Planned {
             (Some(LayoutName::Batch), _) | (None, Some(LayoutKind::Batch)) => Packing::Batch,
             _ => Packing::Image,
         };
+        let bootstrapping = he.as_ref().map_or(Bootstrapping::Auto, |h| h.bootstrap);
         let precision_bits = args.precision_bits.or(he.map(|h| h.precision_bits)).unwrap_or(DEFAULT_BITS);
-        Self::with_options(path, PlanOptions { packing, precision_bits })
+        Self::with_options(path, PlanOptions { packing, precision_bits, bootstrapping })
     }
 
     /// Plan a model as `keygen` did.
@@ -74,7 +77,11 @@ impl Planned {
         let stored: PlanFile = serde_json::from_str(&text).with_context(|| {
             format!("{}: not a plan of `hetrain keygen`\n  help: make the keys again", file.display())
         })?;
-        let options = PlanOptions { packing: stored.packing, precision_bits: stored.precision_bits };
+        let options = PlanOptions {
+            packing: stored.packing,
+            precision_bits: stored.precision_bits,
+            bootstrapping: stored.bootstrapping,
+        };
         let planned = Self::with_options(path, options)?;
         let digest = planned.artifact.digest()?;
         if digest != stored.model_digest {
@@ -116,6 +123,7 @@ impl Planned {
             model_digest: self.artifact.digest()?,
             packing: self.options.packing,
             precision_bits: self.options.precision_bits,
+            bootstrapping: self.options.bootstrapping,
         })
     }
 }

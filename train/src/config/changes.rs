@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use he_infer::plan::Bootstrapping;
+
 use super::{model::*, tree::plain};
 
 impl RunConfig {
@@ -15,7 +17,7 @@ impl RunConfig {
             checkpoint: CheckpointSettings { minutes: 5.0, steps: None },
             he: HeSettings {
                 security: 128,
-                bootstrap: "never".into(),
+                bootstrap: Bootstrapping::Auto,
                 precision_bits: 12,
                 layout: LayoutKind::Image,
             },

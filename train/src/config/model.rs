@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use he_infer::plan::Bootstrapping;
 use hetrain_datasets::{Augment, DatasetConfig};
 use hetrain_layers::{ActivationKind, ModelName};
 use serde::Serialize;
@@ -261,8 +262,8 @@ pub struct CheckpointSettings {
 pub struct HeSettings {
     /// Bits of security.
     pub security: u32,
-    /// Whether ciphertexts may be refreshed: `never`.
-    pub bootstrap: String,
+    /// Whether ciphertexts may be refreshed.
+    pub bootstrap: Bootstrapping,
     /// Bits of the logits that shall survive.
     pub precision_bits: u32,
     /// How values share ciphertexts.

@@ -1,5 +1,6 @@
 //! From the YAML tree to a [`RunConfig`], collecting every mistake on the way.
 
+use he_infer::plan::Bootstrapping;
 use hetrain_datasets::{Augment, DatasetConfig, known, nearest as nearest_dataset};
 use hetrain_layers::{ActivationKind, ModelName};
 
@@ -271,20 +272,9 @@ fn he(s: &mut Section<'_>) -> HeSettings {
             "other levels are not offered; remove the setting",
         );
     }
-    let bootstrap = h.text_or_none("bootstrap", "`never`").unwrap_or_else(|| "never".into());
-    if bootstrap != "never" {
-        let what = match bootstrap.as_str() {
-            "auto" | "always" => {
-                format!("`{bootstrap}` needs refreshing of ciphertexts, and this release is leveled")
-            }
-            _ => format!("needs `never`, found `{bootstrap}`"),
-        };
-        h.reject(
-            "bootstrap",
-            what,
-            "write `bootstrap: never` and keep the network shallow enough (`hetrain estimate`)",
-        );
-    }
+    let bootstrap = h
+        .choice_or_none("bootstrap", &[("auto", Bootstrapping::Auto), ("never", Bootstrapping::Never)])
+        .unwrap_or(Bootstrapping::Auto);
     let precision_bits = h.whole("precision_bits", 12, 4, 30) as u32;
     let layout = h
         .choice_or_none("layout", &[("image", LayoutKind::Image), ("batch", LayoutKind::Batch)])

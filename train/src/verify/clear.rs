@@ -55,7 +55,7 @@ pub(super) fn packed_rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<
     if missing.is_empty() {
         return Ok(());
     }
-    let slots = ClearSlots::new(program.slots(), program.chain.primes());
+    let slots = ClearSlots::of(program);
     let prepared = Prepared::new(&slots, program)?;
     if program.images_per_run() == 1 {
         return each(job, ladder, Rung::Packed, |sample| {

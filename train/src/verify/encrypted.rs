@@ -97,7 +97,9 @@ pub(super) fn rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<Option<
     let per_run = job.batch.unwrap_or(usize::MAX).clamp(1, program.images_per_run());
     let runs: Vec<&[usize]> = missing.chunks(per_run).collect();
     // A batch run is large and splits well over threads; single images run beside each other.
-    let workers = if per_run > 1 { 1 } else { job.threads.min(runs.len()).max(1) };
+    // So does a bootstrap, whose ciphertexts are large.
+    let alone = per_run > 1 || program.refreshing.is_some();
+    let workers = if alone { 1 } else { job.threads.min(runs.len()).max(1) };
     let threads_per_run = (job.threads / workers).max(1);
     // The clear rungs may have left memory with the process: price the run beside what is held now, before taking more.
     let resident = machine::resident_memory().unwrap_or(job.estimate.resident_bytes);
@@ -240,7 +242,7 @@ impl Observer<ClearSlots> for Keep<'_> {
 
 /// Every node's value of one image by the packed program.
 pub(super) fn packed_nodes(job: &Job<'_>, sample: usize) -> anyhow::Result<Vec<Vec<f64>>> {
-    let slots = ClearSlots::new(job.program.slots(), job.program.chain.primes());
+    let slots = ClearSlots::of(&job.program);
     let prepared = Prepared::new(&slots, &job.program)?;
     let mut keep = Keep { program: &job.program, values: Vec::new() };
     let input = fresh(&job.program, &slots, &[pixels(job.test, sample)])?;

@@ -1,0 +1,316 @@
+//! Where ciphertexts are bootstrapped.
+//!
+//! Between nodes that every path from input to output crosses (outside residual blocks), a plan is a chain; which of these nodes
+//! to refresh, and at which level each is needed, is a shortest path over (node, level) with the regions between them as edges
+//! (Ebel, Garimella, Reagen 2025), priced by the cost model. An edge's price is that of all its nodes, each at the lowest level
+//! its readers allow, so falling levels, cheaper layers and fewer bootstraps are weighed against each other.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use hetrain_export::{Graph, Op};
+
+use super::layout::Layout;
+use super::levels::{self, Levels};
+use super::program::Step;
+use crate::HeError;
+use crate::bootstrap::{BootstrapCost, BootstrapParams};
+use crate::ckks::ParamsLiteral;
+use crate::kernels::{self, LinearWeights};
+use crate::slots::{CostCounter, CostVec, SlotEvaluator, UnitCosts, reference};
+
+/// How a program refreshes ciphertexts.
+#[derive(Clone, Debug)]
+pub struct Refreshing {
+    /// What is prepared.
+    pub params: BootstrapParams,
+    /// What it costs, and between which levels it works.
+    pub cost: BootstrapCost,
+    /// Scale at which its input lies in `[-1, 1]`.
+    pub scale: f64,
+}
+
+impl Refreshing {
+    /// For a chain made for it.
+    pub(crate) fn new(chain: &ParamsLiteral, params: BootstrapParams) -> Result<Self, HeError> {
+        let cost = BootstrapCost::new(chain, &params)?;
+        Ok(Self { params, cost, scale: chain.default_scale })
+    }
+
+    /// Levels a result must have, and has afterwards.
+    fn levels(&self) -> (usize, usize) {
+        (self.cost.input_level, self.cost.output_level)
+    }
+}
+
+/// Whether the scale of a node's result can be chosen: it must be that of the bootstrap.
+fn can_refresh(graph: &Graph, id: usize) -> bool {
+    let free = |id: usize| {
+        graph
+            .nodes()
+            .get(id)
+            .is_some_and(|n| n.op.is_linear() && !matches!(n.op, Op::Bias { .. } | Op::Flatten))
+    };
+    let Some(node) = graph.nodes().get(id) else { return false };
+    free(id) || (node.op == Op::Add && node.inputs.iter().all(|i| free(i.0)))
+}
+
+/// Nodes that every path crosses: no edge leads over them.
+fn crossings(graph: &Graph) -> Vec<usize> {
+    let mut last = vec![0; graph.nodes().len()];
+    for (id, node) in graph.iter() {
+        for input in &node.inputs {
+            if let Some(l) = last.get_mut(input.0) {
+                *l = id.0;
+            }
+        }
+    }
+    let mut reach = 0;
+    let mut found = Vec::new();
+    for (id, last) in last.into_iter().enumerate() {
+        if reach <= id {
+            found.push(id);
+        }
+        reach = reach.max(last);
+    }
+    found
+}
+
+/// What follows a crossing if its value is needed at one level.
+#[derive(Clone, Copy)]
+struct Best {
+    seconds: f64,
+    /// Level at which the next crossing's value is needed, and whether that one is refreshed.
+    next: usize,
+    refreshed: bool,
+}
+
+/// Seconds of a run without refreshes, on one thread.
+pub(crate) fn seconds(
+    graph: &Graph,
+    steps: &[(Layout, Step)],
+    chain: &ParamsLiteral,
+) -> Result<f64, HeError> {
+    let last = graph.nodes().len().saturating_sub(1);
+    let region = Prices::new(graph, steps, chain).region(0, last, 0, usize::MAX)?;
+    Ok(region.map_or(f64::INFINITY, |(_, seconds)| seconds))
+}
+
+/// Levels of every node with the cheapest refreshes, and the seconds of a run on one thread; `None` if there are none that
+/// suffice.
+pub(crate) fn place(
+    graph: &Graph,
+    steps: &[(Layout, Step)],
+    chain: &ParamsLiteral,
+    refreshing: &Refreshing,
+) -> Result<Option<(Vec<Levels>, f64)>, HeError> {
+    let crossings = crossings(graph);
+    let (bottom, top) = refreshing.levels();
+    let prices = Prices::new(graph, steps, chain);
+    let bootstrap = prices.costs.seconds(&refreshing.cost.one);
+    let Some(&output) = crossings.last() else { return Ok(None) };
+    // From the output backwards: for each crossing, the best for each level its value may be needed at.
+    let mut after: BTreeMap<usize, Best> = BTreeMap::new();
+    after.insert(0, Best { seconds: 0.0, next: 0, refreshed: false });
+    let mut table = vec![(output, after)];
+    for pair in crossings.windows(2).rev() {
+        let &[from, to] = pair else { continue };
+        let Some((_, after)) = table.last() else { continue };
+        let mut here: BTreeMap<usize, Best> = BTreeMap::new();
+        let mut regions: BTreeMap<usize, Option<(usize, f64)>> = BTreeMap::new();
+        for (&need, best) in after {
+            let plain = (need, false, 0.0);
+            let vectors = steps.get(to).map_or(1, |(layout, _)| layout.vectors());
+            let fresh = (can_refresh(graph, to) && need <= top && to != output).then_some((
+                bottom,
+                true,
+                bootstrap * vectors as f64,
+            ));
+            for (base, refreshed, price) in std::iter::once(plain).chain(fresh) {
+                let region = match regions.get(&base) {
+                    Some(known) => *known,
+                    None => {
+                        let found = prices.region(from, to, base, top)?;
+                        regions.insert(base, found);
+                        found
+                    }
+                };
+                let Some((level, seconds)) = region else { continue };
+                let total = best.seconds + seconds + price;
+                let candidate = Best { seconds: total, next: need, refreshed };
+                let known = here.entry(level).or_insert(candidate);
+                if total < known.seconds {
+                    *known = candidate;
+                }
+            }
+        }
+        table.push((from, here));
+    }
+    let Some((_, start)) = table.last() else { return Ok(None) };
+    let Some((&level, first)) = start.iter().min_by(|a, b| a.1.seconds.total_cmp(&b.1.seconds)) else {
+        return Ok(None);
+    };
+    let mut levels = vec![Levels::default(); graph.nodes().len()];
+    let (mut need, seconds) = (level, first.seconds);
+    let mut last = None;
+    for (id, bests) in table.iter().rev() {
+        if let Some((refreshed, next)) = last.replace((false, 0)) {
+            need = next;
+            if let Some(l) = levels.get_mut(*id) {
+                l.refreshed = refreshed;
+            }
+        }
+        let Some(best) = bests.get(&need) else { break };
+        last = Some((best.refreshed, best.next));
+    }
+    levels::walk(graph, &mut levels, 0..graph.nodes().len(), Some(bottom))?;
+    Ok(Some((levels, seconds)))
+}
+
+/// Prices of nodes at levels.
+struct Prices<'a> {
+    graph: &'a Graph,
+    steps: &'a [(Layout, Step)],
+    chain: &'a ParamsLiteral,
+    /// Those built in, so that every machine makes the same plan.
+    costs: &'a UnitCosts,
+    /// Seconds of nodes at levels that were asked before.
+    known: RefCell<BTreeMap<(usize, usize), f64>>,
+}
+
+impl<'a> Prices<'a> {
+    fn new(graph: &'a Graph, steps: &'a [(Layout, Step)], chain: &'a ParamsLiteral) -> Self {
+        Self { graph, steps, chain, costs: reference(), known: RefCell::default() }
+    }
+
+    /// Level at which `from` is needed if the result of `to` is to lie at `base`, and seconds of the nodes after `from` up to
+    /// `to`; `None` if some level exceeds `top`.
+    fn region(
+        &self,
+        from: usize,
+        to: usize,
+        base: usize,
+        top: usize,
+    ) -> Result<Option<(usize, f64)>, HeError> {
+        let mut levels = vec![Levels::default(); to + 1];
+        if let Some(l) = levels.last_mut() {
+            l.result = base;
+        }
+        levels::walk(self.graph, &mut levels, from + 1..to + 1, None)?;
+        if levels.iter().any(|l| l.operands > top || l.result > top) {
+            return Ok(None);
+        }
+        let mut seconds = 0.0;
+        for (id, level) in levels.iter().enumerate().skip(from + 1) {
+            seconds += self.node(id, level.operands)?;
+        }
+        Ok(levels.get(from).map(|l| (l.result, seconds)))
+    }
+
+    /// Seconds of one node on one thread.
+    fn node(&self, id: usize, level: usize) -> Result<f64, HeError> {
+        if let Some(seconds) = self.known.borrow().get(&(id, level)) {
+            return Ok(*seconds);
+        }
+        let seconds = self.steps.get(id).map_or(Ok(0.0), |step| self.priced(step, level))?;
+        self.known.borrow_mut().insert((id, level), seconds);
+        Ok(seconds)
+    }
+
+    fn priced(&self, (layout, step): &(Layout, Step), level: usize) -> Result<f64, HeError> {
+        let e = CostCounter::of(self.chain);
+        let x = CostVec { level, scale: self.chain.default_scale };
+        let each = |f: &dyn Fn() -> Result<(), HeError>| (0..layout.vectors()).try_for_each(|_| f());
+        match step {
+            Step::Linear(map) => {
+                let weights = LinearWeights::new(&e, map, level, 1.0, 1.0)?;
+                let before = e.tally();
+                kernels::linear(&e, &vec![x; map.babies.len()], map, &weights.without_bias())?;
+                return Ok(self.costs.seconds(&e.tally().since(&before)));
+            }
+            Step::Square => each(&|| e.square(&x).map(drop))?,
+            Step::Quadratic { .. } => each(&|| {
+                let low = e.square(&x)?;
+                e.rescale(&e.dot_plain(&[(&low, &low), (&low, &low)])?).map(drop)
+            })?,
+            Step::Polynomial(p) => {
+                each(&|| kernels::polynomial(&e, &x, p, &self.chain.q, self.chain.default_scale).map(drop))?
+            }
+            Step::Add | Step::Bias(_) => each(&|| e.add(&x, &x).map(drop))?,
+            Step::Input | Step::Alias | Step::Sums { .. } | Step::BiasConst(_) => {}
+        }
+        Ok(self.costs.seconds(&e.tally()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hetrain_export::{Conv2dGeometry, GraphBuilder, Interval, RangeStats, Tensor};
+
+    use super::super::build::steps;
+    use super::super::program::Packing;
+    use super::*;
+    use crate::ckks::d16;
+
+    /// Convolutions and squares, `wide` of them with more channels, and one residual block among them.
+    fn network(layers: usize, wide: usize) -> Graph {
+        let mut b = GraphBuilder::default();
+        let mut x = b.input("image", &[1, 4, 4]).unwrap();
+        let interval = || vec![Interval::new(-9.0, 9.0).unwrap()];
+        let conv = |b: &mut GraphBuilder, name: &str, x, out: usize| {
+            let channels = b.shape(x)[0];
+            let weight = Tensor::new([out, channels, 3, 3], vec![0.1; out * channels * 9]).unwrap();
+            b.conv2d(name, x, weight, None, Conv2dGeometry::new(1, 1)).unwrap()
+        };
+        for i in 0..layers {
+            let channels = if i < wide { 16 } else { 1 };
+            let y = conv(&mut b, &format!("conv{i}"), x, channels);
+            let y = b.push(&format!("act{i}"), Op::Square { intervals: interval() }, &[y]).unwrap();
+            x = if i == layers / 2 {
+                let z = conv(&mut b, &format!("branch{i}"), y, channels);
+                let sum = b.push(&format!("add{i}"), Op::Add, &[z, y]).unwrap();
+                b.push(&format!("sum{i}"), Op::Square { intervals: interval() }, &[sum]).unwrap()
+            } else {
+                y
+            };
+        }
+        let mut graph = b.finish().unwrap();
+        let ranges = RangeStats { min: -1.0, max: 1.0, std: 0.5, ..RangeStats::empty("assumed") };
+        graph.set_ranges(vec![ranges; graph.nodes().len()]);
+        graph
+    }
+
+    #[test]
+    fn the_cheapest_of_all_choices_is_found() {
+        let chain = d16();
+        let refreshing = Refreshing::new(&chain, BootstrapParams::d16()).unwrap();
+        let (bottom, top) = refreshing.levels();
+        for (layers, wide) in [(5, 0), (9, 0), (9, 4), (10, 9), (11, 2)] {
+            let graph = network(layers, wide);
+            let steps = steps(&graph, 1 << 15, Packing::Image).unwrap();
+            let (levels, seconds) = place(&graph, &steps, &chain, &refreshing).unwrap().unwrap();
+            let prices = Prices::new(&graph, &steps, &chain);
+            let bootstrap = prices.costs.seconds(&refreshing.cost.one);
+            let total = |levels: &[Levels]| -> f64 {
+                let nodes = levels.iter().enumerate().map(|(id, l)| prices.node(id, l.operands).unwrap());
+                nodes.sum::<f64>() + levels.iter().filter(|l| l.refreshed).count() as f64 * bootstrap
+            };
+            assert!((total(&levels) / seconds - 1.0).abs() < 1e-9, "the price is that of the plan");
+            let output = graph.nodes().len() - 1;
+            let places: Vec<usize> =
+                crossings(&graph).into_iter().filter(|&id| id != output && can_refresh(&graph, id)).collect();
+            let mut best = f64::INFINITY;
+            for choice in 0..1usize << places.len() {
+                let mut levels = vec![Levels::default(); output + 1];
+                for (bit, &id) in places.iter().enumerate() {
+                    levels[id].refreshed = choice >> bit & 1 == 1;
+                }
+                levels::walk(&graph, &mut levels, 0..output + 1, Some(bottom)).unwrap();
+                if levels.iter().all(|l| l.operands <= top && l.result <= top) {
+                    best = best.min(total(&levels));
+                }
+            }
+            assert!((seconds / best - 1.0).abs() < 1e-9, "{layers} layers: {seconds} found, {best} possible");
+        }
+    }
+}
