@@ -55,6 +55,8 @@ impl Refresh {
 pub(crate) struct Predicted {
     pub(crate) scale: f64,
     pub(crate) errors: Deviations,
+    /// What readers see: with the error of a bootstrap, if there is one.
+    pub(crate) read: Deviations,
     /// What bits count against: the range of values seen in calibration.
     pub(crate) reach: f64,
     /// Whether the largest value has its head-room under the modulus.
@@ -93,7 +95,7 @@ pub(crate) fn predict(
         let (f, level) = (&facts[id.0], levels[id.0]);
         let arg = |i: usize| {
             let (x, f) = (&out[node.inputs[i].0], &facts[node.inputs[i].0]);
-            (x.scale, x.errors.mean(), f)
+            (x.scale, x.read.mean(), f)
         };
         // The scale a layer that can choose should give its result.
         let free = |limit: f64| match (refreshed_bound(graph, facts, levels, id.0), chain.refresh) {
@@ -179,24 +181,24 @@ pub(crate) fn predict(
             }
             Op::Bias { .. } | Op::Flatten => {
                 let x = &out[node.inputs[0].0];
-                (x.scale, x.errors.clone())
+                (x.scale, x.read.clone())
             }
             Op::Relu | Op::MaxPool { .. } => {
                 return Err(HeError::Unfriendly { node: node.name.clone(), op: node.op.name() });
             }
         };
-        let errors = match chain.refresh.filter(|_| level.refreshed) {
+        let read = match chain.refresh.filter(|_| level.refreshed) {
             Some(refresh) => {
                 let divisor = Refresh::divisor(f.bound);
                 let (deviation, systematic) = refresh.error;
                 let own = square(divisor * deviation) + square(divisor * systematic) / 3.0;
-                errors.map(|v| Variance { normal: v.normal, rounded: v.rounded + own })
+                errors.clone().map(|v| Variance { normal: v.normal, rounded: v.rounded + own })
             }
-            None => errors,
+            None => errors.clone(),
         };
         let fits =
             (scale * f.bound * HEADROOM).log2() <= log_q(level.result) && errors.mean().total().is_finite();
-        out.push(Predicted { scale, errors, reach: f.reach, fits });
+        out.push(Predicted { scale, errors, read, reach: f.reach, fits });
     }
     Ok(out)
 }

@@ -154,3 +154,27 @@ pub fn deep(blocks: usize) -> (Arc<Graph>, Vec<Vec<f64>>) {
     n.dense(3);
     n.finish()
 }
+
+/// A ResNet for 32x32 images with `6 blocks + 2` layers, in the shape that `hetrain-layers` lowers.
+pub fn resnet(blocks: usize) -> (Arc<Graph>, Vec<Vec<f64>>) {
+    let mut n = Net::new(&[3, 32, 32], 10);
+    n.conv(16, 3, Conv2dGeometry::new(1, 1)).quadratic();
+    for (group, channels) in [16, 32, 64].into_iter().enumerate() {
+        for block in 0..blocks {
+            let stride = if group > 0 && block == 0 { 2 } else { 1 };
+            let before = n.x;
+            n.conv(channels, 3, Conv2dGeometry::new(stride, 1)).quadratic();
+            n.conv(channels, 3, Conv2dGeometry::new(1, 1));
+            let branch = n.x;
+            n.x = before;
+            if stride == 2 {
+                n.conv(channels, 1, Conv2dGeometry::new(2, 0));
+            }
+            let around = n.x;
+            n.op("add", Op::Add, &[branch, around]).quadratic();
+        }
+    }
+    let x = n.x;
+    n.op("pool", Op::AvgPool { kernel: [8, 8], stride: [8, 8] }, &[x]).dense(10);
+    n.finish()
+}
