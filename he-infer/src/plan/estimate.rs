@@ -27,7 +27,9 @@ pub struct NodeEstimate {
     pub rotations: u64,
     /// Plaintext products (image packing).
     pub plaintexts: u64,
-    /// Seconds on one thread.
+    /// Bootstraps of its result.
+    pub bootstraps: usize,
+    /// Seconds on one thread, bootstraps included.
     pub seconds: f64,
     /// Bytes of prepared weights.
     pub weight_bytes: u64,
@@ -52,6 +54,8 @@ pub struct Estimate {
     pub seconds: f64,
     /// Seconds to make keys and prepare weights, one thread.
     pub preparation_seconds: f64,
+    /// Bootstraps of one run.
+    pub bootstraps: usize,
     /// Rotation keys.
     pub rotation_keys: usize,
     /// Bytes of evaluation keys in memory.
@@ -104,6 +108,15 @@ impl Observer<CostCounter> for PerNode<'_> {
     fn node(&mut self, _: usize, _: &PlannedNode, _: &[CostVec]) -> Result<(), HeError> {
         let now = self.counter.tally();
         self.tallies.push(now.since(&self.before));
+        self.before = now;
+        Ok(())
+    }
+
+    fn refreshed(&mut self) -> Result<(), HeError> {
+        let now = self.counter.tally();
+        if let Some(last) = self.tallies.last_mut() {
+            *last = last.plus(&now.since(&self.before));
+        }
         self.before = now;
         Ok(())
     }
@@ -174,6 +187,7 @@ pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeErro
                 ciphertexts: program.vectors(node),
                 rotations: tally.rotations,
                 plaintexts,
+                bootstraps: if node.refreshed { program.vectors(node) } else { 0 },
                 seconds: costs.seconds(tally),
                 weight_bytes,
                 bits: node.bits,
@@ -212,7 +226,8 @@ pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeErro
         levels: params.max_level(),
         seconds: nodes.iter().map(|x| x.seconds).sum(),
         preparation_seconds: preparation,
-        rotation_keys: program.rotations.len(),
+        bootstraps: program.bootstraps(),
+        rotation_keys: program.key_spec().rotations.len(),
         key_bytes,
         weight_bytes,
         working_bytes: working,

@@ -14,6 +14,14 @@ pub trait Observer<E: SlotEvaluator> {
     /// # Errors
     /// Whatever makes the run stop here.
     fn node(&mut self, index: usize, node: &PlannedNode, value: &[E::Vec]) -> Result<(), HeError>;
+
+    /// The last node's value has been bootstrapped.
+    ///
+    /// # Errors
+    /// Whatever makes the run stop here.
+    fn refreshed(&mut self) -> Result<(), HeError> {
+        Ok(())
+    }
 }
 
 /// Watches nothing.
@@ -165,7 +173,9 @@ pub fn execute<E: SlotEvaluator>(
         values[index] = Some(match &program.refreshing {
             Some(refreshing) if node.refreshed => {
                 let divisor = refreshing.scale / node.scale;
-                result.iter().map(|v| e.refresh(v, divisor)).collect::<Result<_, _>>()?
+                let fresh = result.iter().map(|v| e.refresh(v, divisor)).collect::<Result<_, _>>()?;
+                observer.refreshed()?;
+                fresh
             }
             _ => result,
         });

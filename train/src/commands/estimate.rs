@@ -24,30 +24,41 @@ pub fn run(context: &Context, args: &EstimateArgs) -> anyhow::Result<()> {
     ))?;
     tell(&format!("costs: {}", costs.machine))?;
     tell(&format!(
-        "  {:<24} {:<8} {:>9} {:>11} {:>9} {:>10} {:>9} {:>10} {:>6}",
-        "node", "", "levels", "ciphertexts", "rotations", "plaintexts", "ms", "weights MB", "bits"
+        "  {:<24} {:<8} {:>9} {:>11} {:>9} {:>10} {:>10} {:>9} {:>10} {:>6}",
+        "node",
+        "",
+        "levels",
+        "ciphertexts",
+        "rotations",
+        "plaintexts",
+        "bootstraps",
+        "ms",
+        "weights MB",
+        "bits"
     ))?;
     for n in &e.nodes {
         tell(&format!(
-            "  {:<24} {:<8} {:>9} {:>11} {:>9} {:>10} {:>9.2} {:>10.1} {:>6.1}",
+            "  {:<24} {:<8} {:>9} {:>11} {:>9} {:>10} {:>10} {:>9.2} {:>10.1} {:>6.1}",
             n.name,
             n.op,
             format!("{} → {}", n.level_in, n.level_out),
             n.ciphertexts,
             n.rotations,
             n.plaintexts,
+            n.bootstraps,
             1e3 * n.seconds,
             mb(n.weight_bytes),
             n.bits
         ))?;
     }
     tell(&format!(
-        "run: {:.3} s on one thread for {}, {:.1} bits of the logits' range survive",
+        "run: {:.3} s on one thread for {}, {} bootstraps, {:.1} bits of the logits' range survive",
         e.seconds,
         match e.images_per_run {
             1 => "one image".to_string(),
             n => format!("up to {n} images"),
         },
+        e.bootstraps,
         e.bits
     ))?;
     tell(&format!(

@@ -75,6 +75,15 @@ impl Observer<CkksSlots<'_>> for Timer {
         self.last = now;
         Ok(())
     }
+
+    fn refreshed(&mut self) -> Result<(), HeError> {
+        let now = Instant::now();
+        if let Some(last) = self.seconds.last_mut() {
+            *last += (now - self.last).as_secs_f64();
+        }
+        self.last = now;
+        Ok(())
+    }
 }
 
 struct Totals<'l> {
