@@ -1,6 +1,7 @@
 //! The `hetrain` binary: parse, dispatch, exit code.
 #![forbid(unsafe_code)]
 
+mod allocator;
 mod checkpoint;
 mod cli;
 mod commands;
@@ -36,6 +37,7 @@ use clap::Parser;
 const HELP: &str = "\n  help:";
 
 fn main() -> ExitCode {
+    allocator::keep_memory();
     let cli = cli::Cli::parse();
     let stop = Arc::new(AtomicBool::new(false));
     if let Err(e) = catch_signals(&stop) {

@@ -265,12 +265,11 @@ impl Context {
         o1: &mut [u64],
     ) {
         if terms.iter().all(|(_, p)| p.log_run == 0) {
-            let parts: Vec<_> =
-                terms.iter().map(|(a, p)| (p.poly.limb(i), a.c0.limb(i), a.c1.limb(i))).collect();
+            let parts: Vec<_> = terms.iter().map(|(a, p)| (p.limb(i), a.c0.limb(i), a.c1.limb(i))).collect();
             return vector::dot_pair(self.backend, m, o0, o1, &parts);
         }
         let parts = terms.iter().map(|(a, p)| {
-            let (plain, x, y) = (p.poly.limb(i), a.c0.limb(i), a.c1.limb(i));
+            let (plain, x, y) = (p.limb(i), a.c0.limb(i), a.c1.limb(i));
             vector::Spread { plain, log_run: p.log_run, x, y }
         });
         let parts: Vec<_> = parts.collect();

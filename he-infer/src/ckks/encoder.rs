@@ -6,6 +6,8 @@
 //! Sparse packing needs no special encoder: a vector repeated with period `2^k` has coefficients only at multiples of
 //! `slots / 2^k`, the same polynomial that a transform over `2^k` slots would give.
 
+use std::sync::Arc;
+
 use super::context::{Context, check_scale};
 use super::error::CkksError;
 use super::par;
@@ -43,11 +45,21 @@ pub struct Plaintext {
 /// `slots / p` residues: one of each run is held. Layers of images that do not fill a ciphertext shrink by as much as they repeat.
 #[derive(Clone)]
 pub struct PlaintextMul {
-    pub(crate) poly: RnsPoly,
-    pub(crate) log_run: u32,
+    /// Limbs of this plaintext, and of others that were encoded with it: one large buffer can lie in huge pages.
+    limbs: Arc<RnsPoly>,
+    /// The first one.
+    first: usize,
+    pub(super) log_run: u32,
     pub(crate) level: usize,
     pub(crate) scale: f64,
     pub(crate) id: u64,
+}
+
+impl PlaintextMul {
+    /// Limb `i`: one residue of each run.
+    pub(super) fn limb(&self, i: usize) -> &[u64] {
+        self.limbs.limb(self.first + i)
+    }
 }
 
 macro_rules! plaintext_accessors {
@@ -99,17 +111,51 @@ impl Context {
     /// # Errors
     /// As for [`Context::encode`].
     pub fn encode_mul(&self, values: &[f64], level: usize, scale: f64) -> Result<PlaintextMul, CkksError> {
-        let coefficients = self.encode_coefficients(values, scale)?;
         let log_run = if values.len() == self.slots() { log_copies(values) } else { 0 };
-        let mut plain = self.expand_mul(&coefficients, level)?;
-        if log_run > 0 {
-            let mut short = RnsPoly::zero(self.n >> log_run, plain.poly.limbs());
-            for (to, from) in short.iter_mut().zip(plain.poly.iter()) {
-                to.iter_mut().zip(from.iter().step_by(1 << log_run)).for_each(|(to, from)| *to = *from);
-            }
-            (plain.poly, plain.log_run) = (short, log_run);
-        }
-        Ok(plain)
+        let mut made = self.encode_muls(1, self.slots() >> log_run, &|_| values.to_vec(), level, scale)?;
+        made.pop().ok_or(CkksError::Empty { operation: "encode" })
+    }
+
+    /// Encode `count` vectors, each of which repeats after `period` slots (a power of two), as [`Context::encode_mul`] does: in
+    /// parallel, and side by side in memory.
+    ///
+    /// # Errors
+    /// As for [`Context::encode`].
+    pub fn encode_muls(
+        &self,
+        count: usize,
+        period: usize,
+        values: &(dyn Fn(usize) -> Vec<f64> + Sync),
+        level: usize,
+        scale: f64,
+    ) -> Result<Vec<PlaintextMul>, CkksError> {
+        let log_run = (self.slots() / period.clamp(1, self.slots())).ilog2();
+        let each = level.min(self.max_level()) + 1;
+        let mut limbs = RnsPoly::zero(self.n >> log_run, each * count);
+        let mut work: Vec<Vec<&mut [u64]>> = Vec::with_capacity(count);
+        let mut all = limbs.limbs_mut().into_iter();
+        work.extend((0..count).map(|_| all.by_ref().take(each).collect()));
+        let done =
+            par::map(work.into_iter().enumerate().collect(), |(i, limbs): (usize, Vec<&mut [u64]>)| {
+                let coefficients = self.encode_coefficients(&values(i), scale)?;
+                let whole =
+                    self.expand_with(&coefficients, level, &self.level_basis(level), |m| m.radix_squared())?;
+                for (to, from) in limbs.into_iter().zip(whole.iter()) {
+                    to.iter_mut().zip(from.iter().step_by(1 << log_run)).for_each(|(to, from)| *to = *from);
+                }
+                Ok(())
+            });
+        done.into_iter().collect::<Result<(), CkksError>>()?;
+        let limbs = Arc::new(limbs);
+        let one = |i| PlaintextMul {
+            limbs: Arc::clone(&limbs),
+            first: i * each,
+            log_run,
+            level,
+            scale,
+            id: self.id(),
+        };
+        Ok((0..count).map(one).collect())
     }
 
     /// The level-independent part of encoding: transform, scale and round.
@@ -178,7 +224,7 @@ impl Context {
     /// As for [`Context::expand`].
     pub fn expand_mul(&self, c: &Coefficients, level: usize) -> Result<PlaintextMul, CkksError> {
         let poly = self.expand_with(c, level, &self.level_basis(level), |m| m.radix_squared())?;
-        Ok(PlaintextMul { poly, log_run: 0, level, scale: c.scale, id: self.id() })
+        Ok(PlaintextMul { limbs: Arc::new(poly), first: 0, log_run: 0, level, scale: c.scale, id: self.id() })
     }
 
     /// Residues for multiplication (transformed, Montgomery form) over `q_0..q_level` and the first `specials` special
@@ -344,7 +390,7 @@ mod tests {
             let short = ctx.expand_mul(&c, level).unwrap();
             let basis = ctx.extended_basis(level, 2);
             assert_eq!(wide.limbs(), basis.len());
-            assert!((0..=level).all(|t| wide.limb(t) == short.poly.limb(t)));
+            assert!((0..=level).all(|t| wide.limb(t) == short.limb(t)));
             for (limb, t) in wide.iter().zip(&basis) {
                 let (plan, mut x) = (&ctx.plans[*t], limb.to_vec());
                 let m = plan.modulus();

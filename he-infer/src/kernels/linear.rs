@@ -21,10 +21,8 @@ impl<E: SlotEvaluator> LinearWeights<E> {
         factor_scale: f64,
         scale_out: f64,
     ) -> Result<Self, HeError> {
-        let factors = (0..map.products())
-            .into_par_iter()
-            .map(|d| e.factor(&|| map.diagonal(d, e.slots()), level, factor_scale))
-            .collect::<Result<_, _>>()?;
+        let values = |d| map.diagonal(d, e.slots());
+        let factors = e.factors(map.products(), map.period, &values, level, factor_scale)?;
         let bias = map
             .bias
             .par_iter()

@@ -171,8 +171,9 @@ impl Free {
     }
 }
 
-/// Most memory a pool keeps, in lines of 64 bytes (768 MiB): a little more than a bootstrap at ring degree 2^16 uses again.
-const KEEP_LINES: usize = 12 << 20;
+/// Most memory a pool keeps, in lines of 64 bytes (2 GiB): a little more than a layer of a ResNet at ring degree 2^16 uses again for its
+/// rotated inputs; a bootstrap uses 650 MiB.
+const KEEP_LINES: usize = 32 << 20;
 
 impl BufferPool {
     /// A buffer of exactly `len` words with arbitrary contents.

@@ -54,6 +54,17 @@ impl SlotEvaluator for CkksSlots<'_> {
         Ok(self.context.encode_mul(&values(), level, scale)?)
     }
 
+    fn factors(
+        &self,
+        count: usize,
+        period: usize,
+        values: &(dyn Fn(usize) -> Vec<f64> + Sync),
+        level: usize,
+        scale: f64,
+    ) -> Result<Vec<PlaintextMul>, HeError> {
+        Ok(self.context.encode_muls(count, period, values, level, scale)?)
+    }
+
     fn summand(&self, values: &dyn Fn() -> Vec<f64>, level: usize, scale: f64) -> Result<Plaintext, HeError> {
         Ok(self.context.encode(&values(), level, scale)?)
     }

@@ -24,6 +24,8 @@ pub use price::{CostTable, UnitCosts, reference};
 pub use tally::Tally;
 pub use transform_cost::{cheapest_plan, transform_tally};
 
+use rayon::prelude::*;
+
 use crate::HeError;
 pub use crate::ckks::Combination;
 
@@ -60,6 +62,20 @@ pub trait SlotEvaluator: Sync {
         level: usize,
         scale: f64,
     ) -> Result<Self::Factor, HeError>;
+    /// Prepare `count` vectors for multiplication, which all repeat after `period` slots.
+    ///
+    /// # Errors
+    /// As [`SlotEvaluator::factor`].
+    fn factors(
+        &self,
+        count: usize,
+        _period: usize,
+        values: &(dyn Fn(usize) -> Vec<f64> + Sync),
+        level: usize,
+        scale: f64,
+    ) -> Result<Vec<Self::Factor>, HeError> {
+        (0..count).into_par_iter().map(|i| self.factor(&|| values(i), level, scale)).collect()
+    }
     /// Prepare known numbers for addition.
     ///
     /// # Errors
