@@ -171,8 +171,8 @@ impl Free {
     }
 }
 
-/// Most memory a pool keeps, in lines of 64 bytes (2 GiB): a little more than a layer of a ResNet at ring degree 2^16 uses again for its
-/// rotated inputs; a bootstrap uses 650 MiB.
+/// Most memory a pool keeps, in lines of 64 bytes (2 GiB). A bootstrap at ring degree `2^16` uses 650 MB again; with 512 MiB it had to
+/// take them anew each time.
 const KEEP_LINES: usize = 32 << 20;
 
 impl BufferPool {
