@@ -7,6 +7,7 @@ use hetrain_export::{GraphBuilder, NodeId};
 
 use crate::models::{Flow, Stage, Tap};
 use crate::norm::batch_norm;
+use crate::pointwise;
 use crate::{Activation, Conv, Dense, LayerError, Lower, WeightInit};
 
 /// Convolution, batch norm, activation.
@@ -41,7 +42,7 @@ impl ConvBlock {
     /// # Shapes
     /// - input `[batch, in, height, width]`, output `[batch, out, height', width']`
     pub fn forward(&self, x: Tensor<4>, penalties: &mut Vec<Tensor<1>>) -> Tensor<4> {
-        self.act.forward(self.bn.forward(self.conv.forward(x)), penalties)
+        self.act.forward(pointwise::batch_norm(&self.bn, self.conv.forward(x)), penalties)
     }
 }
 
@@ -98,7 +99,7 @@ impl DenseBlock {
     /// # Shapes
     /// - input `[batch, in]`, output `[batch, out]`
     pub fn forward(&self, x: Tensor<2>, penalties: &mut Vec<Tensor<1>>) -> Tensor<2> {
-        self.act.forward(self.bn.forward(self.fc.forward(x)), penalties)
+        self.act.forward(pointwise::batch_norm(&self.bn, self.fc.forward(x)), penalties)
     }
 }
 

@@ -28,6 +28,7 @@ mod linear;
 mod lower;
 mod models;
 mod norm;
+mod pointwise;
 mod pool;
 mod probe;
 mod residual;

@@ -9,6 +9,8 @@ use burn::tensor::{ElementConversion, Tensor};
 use hetrain_export::Interval;
 use serde::{Deserialize, Serialize};
 
+use crate::pointwise;
+
 /// How leaving the interval is punished. `e` is the distance from the interval, `h` its half width, `z` the input
 /// mapped so that the interval is `[−1, 1]`. Means are over all elements of the batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -37,10 +39,7 @@ impl RangePenalty {
         match self {
             Self::Hinge => excess(x).mean(),
             Self::Worst => excess(x).max(),
-            Self::HingeAndWorst => {
-                let e = excess(x);
-                e.clone().mean() + e.max()
-            }
+            Self::HingeAndWorst => pointwise::excess(x, lo, hi),
             Self::Power { exponent } => {
                 let z = x.sub_scalar(interval.centre()).div_scalar(0.96 * interval.half_width());
                 let squares = z.clone() * z;
@@ -214,29 +213,25 @@ impl RangeProbe {
         }
     }
 
-    /// Look at `x`, append its penalty, and pass on what the activation is to see.
+    /// Look at `x` and append its penalty; the limit to which the activation is to hold `x` after that, if there is one.
     ///
     /// # Shapes
-    /// - input and output `[batch, channels, ...]`
-    pub fn forward<const D: usize>(&self, x: Tensor<D>, penalties: &mut Vec<Tensor<1>>) -> Tensor<D> {
+    /// - input `[batch, channels, ...]`
+    pub fn watch<const D: usize>(&self, x: &Tensor<D>, penalties: &mut Vec<Tensor<1>>) -> Option<f32> {
         let (interval, clamp, penalty, collect) = {
             let s = self.lock();
             (s.interval, s.clamp, s.penalty, s.seen.is_some())
         };
         if collect {
-            self.observe(&x);
+            self.observe(x);
         }
-        if (clamp.is_none() && penalty.is_none()) || !x.is_autodiff() {
-            return x;
+        if !x.is_autodiff() {
+            return None;
         }
         if let Some(penalty) = penalty {
             penalties.push(penalty.of(x.clone(), interval));
         }
-        // After the penalty: the clamp must not hide an excursion from it.
-        match clamp {
-            Some(limit) => x.clamp(-limit, limit),
-            None => x,
-        }
+        clamp
     }
 
     fn observe<const D: usize>(&self, x: &Tensor<D>) {

@@ -16,6 +16,7 @@ use hetrain_export::{Conv2dGeometry, GraphBuilder, NodeId, Op, Tensor as GraphTe
 
 use crate::models::{Flow, Stage, Tap};
 use crate::norm::batch_norm;
+use crate::pointwise;
 use crate::{Activation, Conv, ConvBlock, LayerError, Lower, WeightInit};
 
 /// Convolution and batch norm without an activation.
@@ -112,7 +113,7 @@ impl BasicBlock {
     /// - input `[batch, in, height, width]`, output `[batch, out, height/stride, width/stride]`
     pub fn forward(&self, x: Tensor<4>, penalties: &mut Vec<Tensor<1>>) -> Tensor<4> {
         let y = self.conv1.forward(x.clone(), penalties);
-        let y = self.conv2.bn.forward(self.conv2.conv.forward(y));
+        let y = pointwise::batch_norm(&self.conv2.bn, self.conv2.conv.forward(y));
         self.act.forward(y + self.shortcut.forward(x), penalties)
     }
 }

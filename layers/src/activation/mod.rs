@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
 use hetrain_export::{GraphBuilder, Interval, NodeId, Op};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +17,7 @@ pub use fit::fit_relu;
 pub(crate) use quadratic::raw_of;
 pub use quadratic::{A_MIN, Quadratic};
 
+use crate::pointwise::{curve, relu};
 use crate::{LayerError, Lower, RangeProbe, WeightInit};
 
 /// What of an activation is neither parameter nor statistic, yet part of the network.
@@ -108,15 +108,12 @@ impl Activation {
     /// # Shapes
     /// - input and output `[batch, channels, ...]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>, penalties: &mut Vec<Tensor<1>>) -> Tensor<D> {
-        let x = self.probe.forward(x, penalties);
+        let limit = self.probe.watch(&x, penalties);
         let r = self.blend.get();
-        if r <= 0.0 {
-            relu(x)
-        } else if r >= 1.0 {
-            self.coef.forward(x, 1.0)
-        } else {
-            self.coef.forward(x.clone(), r) + relu(x.mul_scalar(1.0 - r))
+        if r > 0.0 {
+            return curve(x, self.coef.weighted(r), 1.0 - r, limit);
         }
+        relu(x, limit)
     }
 }
 

@@ -50,22 +50,10 @@ impl Quadratic {
         softplus(self.raw.val(), 1.0).add_scalar(A_MIN)
     }
 
-    /// `weight·f(x)`, in Horner form; the weight is multiplied into the coefficients, not the map.
-    ///
-    /// # Shapes
-    /// - input and output `[batch, channels, ...]`
-    pub fn forward<const D: usize>(&self, x: Tensor<D>, weight: f32) -> Tensor<D> {
-        let mut shape = [1; D];
-        if let Some(c) = shape.get_mut(1) {
-            *c = self.channels();
-        }
-        let at = |v: Tensor<1>| -> Tensor<D> {
-            // A product by one would still cost an operation for each coefficient.
-            let v = if weight == 1.0 { v } else { v.mul_scalar(weight) };
-            v.reshape(shape)
-        };
-        let (a, b, c) = (at(self.leading()), at(self.linear.val()), at(self.constant.val()));
-        (x.clone() * a + b) * x + c
+    /// `weight·a`, `weight·b` and `weight·c`, `[channels]` each.
+    pub fn weighted(&self, weight: f32) -> [Tensor<1>; 3] {
+        let abc = [self.leading(), self.linear.val(), self.constant.val()];
+        if weight == 1.0 { abc } else { abc.map(|v| v.mul_scalar(weight)) }
     }
 
     /// Coefficients `[channels, 3]`, lowest degree first.
@@ -96,6 +84,7 @@ mod tests {
     use burn::tensor::{Device, TensorData};
 
     use super::*;
+    use crate::pointwise::curve;
 
     fn quadratic(device: &Device) -> Quadratic {
         let init = WeightInit::new(device, 0);
@@ -136,7 +125,7 @@ mod tests {
         // A loss with unequal weights, so that every gradient is different.
         let weights: Vec<f32> = (0..12).map(|i| 0.3 + 0.1 * i as f32).collect();
         let w = Tensor::<4>::from_data(TensorData::new(weights.clone(), [3, 2, 2, 1]), &device);
-        let grads = (q.forward(x.clone(), 1.0) * w).sum().backward();
+        let grads = (curve(x.clone(), q.weighted(1.0), 0.0, None) * w).sum().backward();
         let host = |t: Tensor<1>| t.into_data().try_to_vec::<f32>().unwrap();
         let raw = host(q.raw.val().inner());
         let (lin, con) = (host(q.linear.val().inner()), host(q.constant.val().inner()));

@@ -6,8 +6,8 @@ use std::{
 };
 
 use hetrain_datasets::Batcher;
-use hetrain_export::brief;
-use hetrain_layers::HeModel;
+use hetrain_export::{Interval, brief};
+use hetrain_layers::{ActivationStats, HeModel};
 use serde_json::json;
 
 use super::{Running, Trainer};
@@ -191,11 +191,11 @@ impl Trainer<'_> {
         };
         let model = self.best(store, phase.index)?;
         let seen = self.measure(&model)?;
-        let phases = self.config.phases.iter().take(phase.index + 1);
-        let given = phases.filter(|p| p.kind.ends_polynomial()).any(|p| p.interval.is_some());
-        if kind.ends_polynomial() && !given {
+        if kind.ends_polynomial() {
             for (i, stats) in seen.ranges.iter().enumerate() {
-                model.set_range(i, widened(stats, phase.settings.margin)?);
+                if let Some(interval) = self.declared(phase.index, stats)? {
+                    model.set_range(i, interval);
+                }
             }
         }
         best.runtime = model.runtime();
@@ -209,6 +209,18 @@ impl Trainer<'_> {
             ranges: ranges(&seen, &model),
         })?;
         Ok(best)
+    }
+
+    /// The interval an activation is exported with, if not the one it has: what was seen of it, widened by `margin`. A
+    /// configured interval, which is where the penalty begins, stays as long as nothing left it.
+    fn declared(&self, index: usize, seen: &ActivationStats) -> Result<Option<Interval>, RunError> {
+        let phases = || self.config.phases.iter().take(index + 1).filter(|p| p.kind.ends_polynomial());
+        let all = seen.overall();
+        let given = phases().rev().find_map(|p| p.interval);
+        if given.is_some_and(|[lo, hi]| lo <= all.min && all.max <= hi) {
+            return Ok(None);
+        }
+        phases().next_back().map(|p| widened(seen, p.margin)).transpose()
     }
 }
 

@@ -13,6 +13,9 @@ use crate::{
     optim::average,
 };
 
+/// Batches in a row whose gradient may overflow before the training counts as diverged.
+const SKIPS: usize = 5;
+
 impl Trainer<'_> {
     /// One update. Returns the losses and the norm of the gradient.
     pub(super) fn step(
@@ -26,8 +29,14 @@ impl Trainer<'_> {
         r.phase.apply(&r.model, step);
         let labels = batch.labels.clone();
         let x = pixels(batch, self.device);
-        let taught = r.teacher.as_ref().map(|t| t.forward(x.clone()));
-        let out = r.model.forward(Tensor::from_inner(x));
+        // The teacher has a thread of its own. The student must stay on this one: Burn keeps the running statistics of a
+        // batch norm for each thread that updates them.
+        let (taught, out) = std::thread::scope(|scope| {
+            let taught = r.teacher.as_ref().map(|t| scope.spawn(|| t.forward(x.clone())));
+            let out = r.model.forward(Tensor::from_inner(x.clone()));
+            (taught.map(std::thread::ScopedJoinHandle::join), out)
+        });
+        let taught = taught.transpose().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let classes = self.data.train.classes;
         let target = Tensor::from_inner(targets(&labels, classes, settings.label_smoothing, self.device));
         let task = cross_entropy(out.logits.clone(), target);
@@ -70,7 +79,9 @@ impl Trainer<'_> {
         let hits = correct(&to_host(out.logits.inner())?, &labels, classes);
         let grads = GradientsParams::from_grads(total.backward(), &r.model);
         let (model, gradient) = r.updater.step(lr, r.model.clone(), grads)?;
-        if !gradient.is_finite() {
+        // A gradient beyond f32 of a finite loss is one bad batch, which the updater has left out; many of them in a row are not.
+        r.skipped = if gradient.is_finite() { 0 } else { r.skipped + 1 };
+        if r.skipped > SKIPS {
             return Err(diverged("the gradient", gradient));
         }
         r.model = model;
