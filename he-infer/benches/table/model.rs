@@ -78,7 +78,7 @@ fn ops(costs: &CostTable, literal: ParamsLiteral, levels: [usize; 2]) {
         for ((what, op), measured) in ops.into_iter().zip(fastest(&mut work)) {
             let counter = CostCounter::of(ctx.literal());
             let vector = CostVec { level, scale };
-            op.run(&counter, &vector, &vec![vector; weights.len()]).unwrap();
+            op.run(&counter, &vector, &vec![vector.into(); weights.len()]).unwrap();
             compare(what, ctx.log_n(), level + 1, 1e3 * costs.seconds(&counter.tally()), measured);
         }
     }

@@ -6,8 +6,9 @@
 use super::ciphertext::Ciphertext;
 use super::context::{Context, Divider, check_scale, check_scales};
 use super::divide::Division;
-use super::encoder::{Plaintext, PlaintextMul};
+use super::encoder::Plaintext;
 use super::error::CkksError;
+use super::factor::PlaintextMul;
 use super::key_id::{KeyId, check_owners};
 use super::keys::{EvalKeys, KeyName};
 use super::keyswitch::{Addend, Switch};
@@ -264,15 +265,20 @@ impl Context {
         o0: &mut [u64],
         o1: &mut [u64],
     ) {
-        if terms.iter().all(|(_, p)| p.log_run == 0) {
-            let parts: Vec<_> = terms.iter().map(|(a, p)| (p.limb(i), a.c0.limb(i), a.c1.limb(i))).collect();
-            return vector::dot_pair(self.backend, m, o0, o1, &parts);
-        }
+        let mut scratch = self.scratch.take(terms.iter().map(|(_, p)| p.scratch()).sum());
+        let mut rest = &mut scratch[..];
         let parts = terms.iter().map(|(a, p)| {
-            let (plain, x, y) = (p.limb(i), a.c0.limb(i), a.c1.limb(i));
-            vector::Spread { plain, log_run: p.log_run, x, y }
+            let (own, others) = std::mem::take(&mut rest).split_at_mut(p.scratch());
+            rest = others;
+            (self.factor_limb(p, i, own), p.log_run(), a.c0.limb(i), a.c1.limb(i))
         });
         let parts: Vec<_> = parts.collect();
+        if parts.iter().all(|(_, log_run, ..)| *log_run == 0) {
+            let parts: Vec<_> = parts.into_iter().map(|(plain, _, x, y)| (plain, x, y)).collect();
+            return vector::dot_pair(self.backend, m, o0, o1, &parts);
+        }
+        let spread = |(plain, log_run, x, y)| vector::Spread { plain, log_run, x, y };
+        let parts: Vec<_> = parts.into_iter().map(spread).collect();
         vector::dot_spread(self.backend, m, o0, o1, &parts);
     }
 

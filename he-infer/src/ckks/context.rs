@@ -1,6 +1,7 @@
 //! All tables of one parameter set.
 
 use super::error::CkksError;
+use super::factor::SmallRings;
 use super::params::{CkksParams, Gadget, ParamsLiteral, ToyParams};
 use crate::math::backend::Backend;
 use crate::math::buffer::BufferPool;
@@ -89,6 +90,8 @@ pub struct Context {
     /// Division by `q_l` (index `l`).
     pub(super) by_q: Vec<Divider>,
     pub(super) scratch: BufferPool,
+    /// For plaintexts that repeat.
+    pub(super) small_rings: SmallRings,
 }
 
 impl Context {
@@ -153,6 +156,7 @@ impl Context {
             gadget_of_level,
             by_q,
             scratch: BufferPool::default(),
+            small_rings: SmallRings::new(n),
             plans,
         })
     }

@@ -6,15 +6,14 @@
 //! Sparse packing needs no special encoder: a vector repeated with period `2^k` has coefficients only at multiples of
 //! `slots / 2^k`, the same polynomial that a transform over `2^k` slots would give.
 
-use std::sync::Arc;
-
 use super::context::{Context, check_scale};
 use super::error::CkksError;
 use super::par;
 use crate::math::buffer::AlignedWords;
 use crate::math::modulus::Modulus;
+use crate::math::ntt::Plan;
 use crate::math::poly::RnsPoly;
-use crate::math::special_fft::{largest, round_words};
+use crate::math::special_fft::{SpecialFft, largest, round_words};
 use crate::math::{masking, vector};
 
 /// Encoded vector as integers: level-independent, `8 n` bytes. Expand it where it is used.
@@ -39,49 +38,39 @@ pub struct Plaintext {
     pub(crate) id: u64,
 }
 
-/// A plaintext in transformed Montgomery form, to be multiplied with ciphertexts.
-///
-/// Values that repeat with period `p` are a polynomial in `X^(slots / p)`, which in transformed order is constant on runs of
-/// `slots / p` residues: one of each run is held. Layers of images that do not fill a ciphertext shrink by as much as they repeat.
-#[derive(Clone)]
-pub struct PlaintextMul {
-    /// Limbs of this plaintext, and of others that were encoded with it: one large buffer can lie in huge pages.
-    limbs: Arc<RnsPoly>,
-    /// The first one.
-    first: usize,
-    pub(super) log_run: u32,
-    pub(crate) level: usize,
-    pub(crate) scale: f64,
-    pub(crate) id: u64,
-}
+impl Plaintext {
+    /// Highest ciphertext level this plaintext can be combined with.
+    #[must_use]
+    pub fn level(&self) -> usize {
+        self.level
+    }
 
-impl PlaintextMul {
-    /// Limb `i`: one residue of each run.
-    pub(super) fn limb(&self, i: usize) -> &[u64] {
-        self.limbs.limb(self.first + i)
+    /// Exact factor between message and polynomial.
+    #[must_use]
+    pub fn scale(&self) -> f64 {
+        self.scale
     }
 }
 
-macro_rules! plaintext_accessors {
-    ($($name:ident),*) => {$(
-        impl $name {
-            /// Highest ciphertext level this plaintext can be combined with.
-            #[must_use]
-            pub fn level(&self) -> usize {
-                self.level
-            }
-
-            /// Exact factor between message and polynomial.
-            #[must_use]
-            pub fn scale(&self) -> f64 {
-                self.scale
-            }
-        }
-    )*};
+/// What turns words into the integers they stand for.
+#[derive(Clone, Copy)]
+pub(super) struct Lift {
+    /// Each is to be multiplied by `2^shift`.
+    shift: u32,
+    /// All are below `2^50`, and `shift` is 0.
+    short: bool,
 }
-plaintext_accessors!(Plaintext, PlaintextMul);
 
 impl Coefficients {
+    pub(super) fn lift(&self) -> Lift {
+        Lift { shift: self.shift, short: self.bits < 51.0 }
+    }
+
+    /// Signed integers as words.
+    pub(super) fn words(&self) -> &[u64] {
+        &self.values
+    }
+
     /// Exact factor between message and polynomial.
     #[must_use]
     pub fn scale(&self) -> f64 {
@@ -106,64 +95,12 @@ impl Context {
         self.expand(&self.encode_coefficients(values, scale)?, level)
     }
 
-    /// Encode for multiplication with ciphertexts at any level up to `level`.
-    ///
-    /// # Errors
-    /// As for [`Context::encode`].
-    pub fn encode_mul(&self, values: &[f64], level: usize, scale: f64) -> Result<PlaintextMul, CkksError> {
-        let log_run = if values.len() == self.slots() { log_copies(values) } else { 0 };
-        let mut made = self.encode_muls(1, self.slots() >> log_run, &|_| values.to_vec(), level, scale)?;
-        made.pop().ok_or(CkksError::Empty { operation: "encode" })
-    }
-
-    /// Encode `count` vectors, each of which repeats after `period` slots (a power of two), as [`Context::encode_mul`] does: in
-    /// parallel, and side by side in memory.
-    ///
-    /// # Errors
-    /// As for [`Context::encode`].
-    pub fn encode_muls(
-        &self,
-        count: usize,
-        period: usize,
-        values: &(dyn Fn(usize) -> Vec<f64> + Sync),
-        level: usize,
-        scale: f64,
-    ) -> Result<Vec<PlaintextMul>, CkksError> {
-        let log_run = (self.slots() / period.clamp(1, self.slots())).ilog2();
-        let each = level.min(self.max_level()) + 1;
-        let mut limbs = RnsPoly::zero(self.n >> log_run, each * count);
-        let mut work: Vec<Vec<&mut [u64]>> = Vec::with_capacity(count);
-        let mut all = limbs.limbs_mut().into_iter();
-        work.extend((0..count).map(|_| all.by_ref().take(each).collect()));
-        let done =
-            par::map(work.into_iter().enumerate().collect(), |(i, limbs): (usize, Vec<&mut [u64]>)| {
-                let coefficients = self.encode_coefficients(&values(i), scale)?;
-                let whole =
-                    self.expand_with(&coefficients, level, &self.level_basis(level), |m| m.radix_squared())?;
-                for (to, from) in limbs.into_iter().zip(whole.iter()) {
-                    to.iter_mut().zip(from.iter().step_by(1 << log_run)).for_each(|(to, from)| *to = *from);
-                }
-                Ok(())
-            });
-        done.into_iter().collect::<Result<(), CkksError>>()?;
-        let limbs = Arc::new(limbs);
-        let one = |i| PlaintextMul {
-            limbs: Arc::clone(&limbs),
-            first: i * each,
-            log_run,
-            level,
-            scale,
-            id: self.id(),
-        };
-        Ok((0..count).map(one).collect())
-    }
-
     /// The level-independent part of encoding: transform, scale and round.
     ///
     /// # Errors
     /// Too many or non-finite values, or a bad scale.
     pub fn encode_coefficients(&self, values: &[f64], scale: f64) -> Result<Coefficients, CkksError> {
-        self.coefficients_of_slots(values, &[], scale)
+        self.coefficients_of_slots(&self.fft, values, &[], scale)
     }
 
     /// Encode complex slots `re + i im` (at most `slots` of each, missing parts are zero); as [`Context::encode`] otherwise.
@@ -190,19 +127,26 @@ impl Context {
         im: &[f64],
         scale: f64,
     ) -> Result<Coefficients, CkksError> {
-        self.coefficients_of_slots(re, im, scale)
+        self.coefficients_of_slots(&self.fft, re, im, scale)
     }
 
-    fn coefficients_of_slots(&self, re: &[f64], im: &[f64], scale: f64) -> Result<Coefficients, CkksError> {
+    /// The polynomial of degree below `2·slots` for the slots of `fft`.
+    pub(super) fn coefficients_of_slots(
+        &self,
+        fft: &SpecialFft,
+        re: &[f64],
+        im: &[f64],
+        scale: f64,
+    ) -> Result<Coefficients, CkksError> {
         const OP: &str = "encode";
         check_scale(OP, scale)?;
-        let slots = self.slots();
-        let [mut parts, mut values] = [self.scratch.take(self.n), self.scratch.take(self.n)];
+        let slots = fft.slots();
+        let [mut parts, mut values] = [self.scratch.take(2 * slots), self.scratch.take(2 * slots)];
         let (to_re, to_im) = bytemuck::cast_slice_mut::<u64, f64>(&mut parts).split_at_mut(slots);
         fill(OP, to_re, re)?;
         fill(OP, to_im, im)?;
         let (out_re, out_im) = bytemuck::cast_slice_mut::<u64, f64>(&mut values).split_at_mut(slots);
-        self.fft.encode(to_re, to_im, out_re, out_im);
+        fft.encode(to_re, to_im, out_re, out_im);
         let largest = largest(bytemuck::cast_slice(&values)) * scale;
         let shift = if largest < 2f64.powi(62) { 0 } else { largest.log2().floor() as u32 - 60 };
         round_words(self.backend, &mut values, scale * 2f64.powi(-(shift as i32)));
@@ -216,15 +160,6 @@ impl Context {
     pub fn expand(&self, c: &Coefficients, level: usize) -> Result<Plaintext, CkksError> {
         let poly = self.expand_with(c, level, &self.level_basis(level), |m| m.radix())?;
         Ok(Plaintext { poly, level, scale: c.scale, id: self.id() })
-    }
-
-    /// Bring encoded coefficients to the form for multiplication at `level`.
-    ///
-    /// # Errors
-    /// As for [`Context::expand`].
-    pub fn expand_mul(&self, c: &Coefficients, level: usize) -> Result<PlaintextMul, CkksError> {
-        let poly = self.expand_with(c, level, &self.level_basis(level), |m| m.radix_squared())?;
-        Ok(PlaintextMul { limbs: Arc::new(poly), first: 0, log_run: 0, level, scale: c.scale, id: self.id() })
     }
 
     /// Residues for multiplication (transformed, Montgomery form) over `q_0..q_level` and the first `specials` special
@@ -253,6 +188,18 @@ impl Context {
         basis: &[usize],
         constant: impl Fn(&Modulus) -> u64 + Sync + Send,
     ) -> Result<RnsPoly, CkksError> {
+        self.check_fits(c, level)?;
+        let mut poly = self.scratch_poly(basis.len());
+        let plans = basis.iter().filter_map(|t| self.plans.get(*t));
+        let work = poly.limbs_mut().into_iter().zip(plans).collect();
+        par::for_each(work, |(limb, plan)| {
+            self.residues(plan, c.lift(), &c.values, constant(plan.modulus()), limb);
+        });
+        Ok(poly)
+    }
+
+    /// Whether encoded coefficients fit the modulus at `level`.
+    pub(super) fn check_fits(&self, c: &Coefficients, level: usize) -> Result<(), CkksError> {
         const OP: &str = "encode";
         self.check_level(OP, level)?;
         self.check_id(OP, "encoded vector", c.id)?;
@@ -260,22 +207,19 @@ impl Context {
         if c.bits >= available {
             return Err(CkksError::Overflow { operation: OP, needed: c.bits, available, level });
         }
-        let values: &[i64] = bytemuck::cast_slice(&c.values);
-        let short = c.bits < 51.0;
-        let mut poly = self.scratch_poly(basis.len());
-        let plans = basis.iter().filter_map(|t| self.plans.get(*t));
-        let work = poly.limbs_mut().into_iter().zip(plans).collect();
-        par::for_each(work, |(limb, plan)| {
-            let m = plan.modulus();
-            if short {
-                masking::lift_signed(self.backend, m, limb, values, constant(m));
-            } else {
-                let k = m.mul(constant(m), m.pow(2, u64::from(c.shift)));
-                vector::from_signed(self.backend, m, limb, values, k);
-            }
-            plan.forward(limb);
-        });
-        Ok(poly)
+        Ok(())
+    }
+
+    /// One limb of coefficients (signed, as words) times a constant given in Montgomery form, transformed.
+    pub(super) fn residues(&self, plan: &Plan, lift: Lift, values: &[u64], constant: u64, limb: &mut [u64]) {
+        let (m, values) = (plan.modulus(), bytemuck::cast_slice(values));
+        if lift.short {
+            masking::lift_signed(self.backend, m, limb, values, constant);
+        } else {
+            let k = m.mul(constant, m.pow(2, u64::from(lift.shift)));
+            vector::from_signed(self.backend, m, limb, values, k);
+        }
+        plan.forward(limb);
     }
 
     /// Decode a plaintext to `slots` real values.
@@ -361,20 +305,6 @@ fn fill(operation: &'static str, to: &mut [f64], values: &[f64]) -> Result<(), C
     Ok(())
 }
 
-/// How often `values`, a power of two of them, repeat, as a power of two.
-fn log_copies(values: &[f64]) -> u32 {
-    let mut rest = values;
-    let mut log = 0;
-    while rest.len() > 1 {
-        let (a, b) = rest.split_at(rest.len() / 2);
-        if a != b {
-            break;
-        }
-        (rest, log) = (a, log + 1);
-    }
-    log
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{ToyParams, toy};
@@ -390,7 +320,7 @@ mod tests {
             let short = ctx.expand_mul(&c, level).unwrap();
             let basis = ctx.extended_basis(level, 2);
             assert_eq!(wide.limbs(), basis.len());
-            assert!((0..=level).all(|t| wide.limb(t) == short.limb(t)));
+            assert!((0..=level).all(|t| wide.limb(t) == ctx.factor_limb(&short, t, &mut [])));
             for (limb, t) in wide.iter().zip(&basis) {
                 let (plan, mut x) = (&ctx.plans[*t], limb.to_vec());
                 let m = plan.modulus();

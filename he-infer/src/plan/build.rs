@@ -179,7 +179,7 @@ pub fn plan(graph: Arc<Graph>, options: PlanOptions) -> Result<Program, HeError>
 impl Program {
     /// A cost counter over this program's parameters.
     pub(crate) fn counter(&self) -> CostCounter {
-        CostCounter::of(self.chain.params.literal()).refreshing(self.refreshing.as_ref())
+        CostCounter::of(self.chain.params.literal()).refreshing(self.refreshing.as_ref()).holding(self.held())
     }
 
     /// The input of a counting run.

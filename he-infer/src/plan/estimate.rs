@@ -162,18 +162,14 @@ pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeErro
     let mut per_node = PerNode { counter: &counter, before: counter.tally(), tallies: Vec::new() };
     let weights = counter.tally();
     run::execute(&counter, program, &prepared, program.fresh_cost(), &mut per_node)?;
+    let held = program.held();
     let nodes: Vec<NodeEstimate> = program
         .nodes
         .iter()
         .zip(&per_node.tallies)
         .map(|(node, tally)| {
-            let limbs = (node.level_in + 1) as u64;
             let (plaintexts, weight_bytes) = match &node.step {
-                Step::Linear(map) => {
-                    // What repeats is held once.
-                    let words = limb_stride(n * map.period / program.slots()) as u64;
-                    (map.products() as u64, map.products() as u64 * limbs * 8 * words)
-                }
+                Step::Linear(map) => (map.products() as u64, program.factor_bytes(node, held)),
                 Step::Sums { matrix, .. } => {
                     (0, 16 * matrix.rows.iter().map(|r| r.len() as u64).sum::<u64>())
                 }

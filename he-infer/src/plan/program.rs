@@ -12,7 +12,13 @@ use super::noise::HEADROOM;
 use super::params::Chain;
 use super::refresh::Refreshing;
 use crate::HeError;
+use crate::ckks::Held;
+use crate::math::poly::limb_stride;
 use crate::slots::ScalarMatrix;
+
+/// Largest size of factors held as residues. Beyond it they are as fast made from coefficients, in cache, as read from memory:
+/// on the ResNet-20 (`docs/benchmarks.md`) 9 GB become 1 GB.
+const MAX_RESIDUE_BYTES: u64 = 2 << 30;
 
 /// How samples lie in ciphertexts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,6 +162,19 @@ impl Program {
     /// Bootstraps in one run.
     pub fn bootstraps(&self) -> usize {
         self.nodes.iter().filter(|n| n.refreshed).map(|n| self.vectors(n)).sum()
+    }
+
+    /// In what form the factors of linear layers are held: as residues, unless those would take gigabytes.
+    pub fn held(&self) -> Held {
+        let residues: u64 = self.nodes.iter().map(|n| self.factor_bytes(n, Held::Residues)).sum();
+        if residues <= MAX_RESIDUE_BYTES { Held::Residues } else { Held::Coefficients }
+    }
+
+    /// Bytes of a node's factors in this form; what repeats is held once.
+    pub(super) fn factor_bytes(&self, node: &PlannedNode, held: Held) -> u64 {
+        let Step::Linear(map) = &node.step else { return 0 };
+        let limbs = if held == Held::Residues { node.level_in + 1 } else { 1 };
+        (map.products() * limbs * 8 * limb_stride(2 * map.period)) as u64
     }
 
     /// Level at which a node's result is read, after a bootstrap if there is one.

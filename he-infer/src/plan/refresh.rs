@@ -15,7 +15,7 @@ use super::levels::{self, Levels};
 use super::program::Step;
 use crate::HeError;
 use crate::bootstrap::{BootstrapCost, BootstrapParams};
-use crate::ckks::ParamsLiteral;
+use crate::ckks::{Held, ParamsLiteral};
 use crate::kernels::{self, LinearWeights};
 use crate::slots::{CostCounter, CostVec, SlotEvaluator, UnitCosts, reference};
 
@@ -218,7 +218,8 @@ impl<'a> Prices<'a> {
     }
 
     fn priced(&self, (layout, step): &(Layout, Step), level: usize) -> Result<f64, HeError> {
-        let e = CostCounter::of(self.chain);
+        // A program for which bootstraps are considered has more weights than it would hold as residues.
+        let e = CostCounter::of(self.chain).holding(Held::Coefficients);
         let x = CostVec { level, scale: self.chain.default_scale };
         let each = |f: &dyn Fn() -> Result<(), HeError>| (0..layout.vectors()).try_for_each(|_| f());
         match step {
@@ -231,7 +232,8 @@ impl<'a> Prices<'a> {
             Step::Square => each(&|| e.square(&x).map(drop))?,
             Step::Quadratic { .. } => each(&|| {
                 let low = e.square(&x)?;
-                e.rescale(&e.dot_plain(&[(&low, &low), (&low, &low)])?).map(drop)
+                let by = low.into();
+                e.rescale(&e.dot_plain(&[(&low, &by), (&low, &by)])?).map(drop)
             })?,
             Step::Polynomial(p) => {
                 each(&|| kernels::polynomial(&e, &x, p, &self.chain.q, self.chain.default_scale).map(drop))?

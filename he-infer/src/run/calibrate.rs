@@ -150,7 +150,7 @@ impl Bench<'_> {
     /// Samples without times.
     fn counted(&self) -> Result<Vec<Sample>, HeError> {
         let vector = CostVec { level: self.level, scale: self.context.default_scale() };
-        let (x, factors) = (vec![vector; self.inputs.len()], vec![vector; self.factors.len()]);
+        let (x, factors) = (vec![vector; self.inputs.len()], vec![vector.into(); self.factors.len()]);
         let mut samples = Vec::new();
         for probe in PROBES {
             let counter = CostCounter::of(self.context.literal());

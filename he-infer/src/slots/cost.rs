@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use super::tally::Tally;
 use super::{Combination, Refresh, ScalarMatrix, SlotEvaluator, check_combination, no_bootstrap, same_scale};
 use crate::HeError;
-use crate::ckks::{Gadget, ParamsLiteral};
+use crate::ckks::{Gadget, Held, ParamsLiteral};
 use crate::plan::Refreshing;
 
 /// Level and scale of a vector that has no numbers.
@@ -18,6 +18,21 @@ pub struct CostVec {
     pub level: usize,
     /// Scale the ciphertext would have.
     pub scale: f64,
+}
+
+/// A known vector that multiplies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CostFactor {
+    vec: CostVec,
+    /// What each of its limbs takes to transform, in 64ths of a whole one.
+    transform: u64,
+}
+
+impl From<CostVec> for CostFactor {
+    /// One that is held as residues.
+    fn from(vec: CostVec) -> Self {
+        Self { vec, transform: 0 }
+    }
 }
 
 #[derive(Default)]
@@ -33,6 +48,7 @@ pub struct CostCounter {
     primes: Vec<u64>,
     gadgets: Vec<Gadget>,
     refresh: Option<(Refresh, Tally)>,
+    held: Held,
     state: Mutex<State>,
 }
 
@@ -40,13 +56,27 @@ impl CostCounter {
     /// For vectors of `slots` over `primes` (lowest level first), with the gadget of a key for each level. A key that serves
     /// a range of levels keeps the gadget of its highest; what that costs more at the others is not counted.
     pub fn new(slots: usize, primes: &[u64], gadgets: Vec<Gadget>) -> Self {
-        Self { slots, primes: primes.to_vec(), gadgets, refresh: None, state: Mutex::default() }
+        Self {
+            slots,
+            primes: primes.to_vec(),
+            gadgets,
+            refresh: None,
+            held: Held::Residues,
+            state: Mutex::default(),
+        }
     }
 
     /// For the slots, primes and gadgets of a parameter set.
     pub fn of(params: &ParamsLiteral) -> Self {
         let gadgets = (0..params.q.len()).map(|level| params.gadget(level)).collect();
         Self::new(1 << (params.log_n - 1), &params.q, gadgets)
+    }
+
+    /// Counts factors of linear layers as held in this form.
+    #[must_use]
+    pub fn holding(mut self, held: Held) -> Self {
+        self.held = held;
+        self
     }
 
     /// Counts bootstraps too. Their keys are their own affair ([`crate::bootstrap::BootstrapCost::keys`]).
@@ -144,7 +174,7 @@ impl CostCounter {
 
 impl SlotEvaluator for CostCounter {
     type Vec = CostVec;
-    type Factor = CostVec;
+    type Factor = CostFactor;
     type Summand = CostVec;
 
     fn slots(&self) -> usize {
@@ -159,8 +189,28 @@ impl SlotEvaluator for CostCounter {
         a.scale
     }
 
-    fn factor(&self, _: &dyn Fn() -> Vec<f64>, level: usize, scale: f64) -> Result<CostVec, HeError> {
-        Ok(self.plain(level, scale))
+    fn factor(&self, _: &dyn Fn() -> Vec<f64>, level: usize, scale: f64) -> Result<CostFactor, HeError> {
+        Ok(self.plain(level, scale).into())
+    }
+
+    fn factors(
+        &self,
+        count: usize,
+        period: usize,
+        _: &(dyn Fn(usize) -> Vec<f64> + Sync),
+        level: usize,
+        scale: f64,
+    ) -> Result<Vec<CostFactor>, HeError> {
+        let vec = CostVec { level, scale };
+        let share = (64 * period / self.slots).max(1) as u64;
+        let held = self.held == Held::Coefficients;
+        self.count(|t| {
+            t.plains += count as u64;
+            if !held {
+                t.plain_limbs += count as u64 * (level as u64 + 1) * share / 64;
+            }
+        });
+        Ok(vec![CostFactor { vec, transform: if held { share } else { 0 } }; count])
     }
 
     fn summand(&self, _: &dyn Fn() -> Vec<f64>, level: usize, scale: f64) -> Result<CostVec, HeError> {
@@ -191,13 +241,17 @@ impl SlotEvaluator for CostCounter {
         Ok(CostVec { level: a.level, scale: a.scale * by })
     }
 
-    fn dot_plain(&self, terms: &[(&CostVec, &CostVec)]) -> Result<CostVec, HeError> {
+    fn dot_plain(&self, terms: &[(&CostVec, &CostFactor)]) -> Result<CostVec, HeError> {
         let (a0, p0) = terms.first().ok_or(HeError::EmptySum)?;
-        let result = CostVec { level: a0.level, scale: a0.scale * p0.scale };
+        let result = CostVec { level: a0.level, scale: a0.scale * p0.vec.scale };
         for (a, p) in terms {
-            self.alike("dot_plain", CostVec { level: a.level, scale: a.scale * p.scale }, result)?;
+            self.alike("dot_plain", CostVec { level: a.level, scale: a.scale * p.vec.scale }, result)?;
         }
-        self.count(|t| t.plain_macs += 2 * terms.len() as u64 * (a0.level as u64 + 1));
+        let limbs = a0.level as u64 + 1;
+        self.count(|t| {
+            t.plain_macs += 2 * terms.len() as u64 * limbs;
+            t.small_ntts += terms.iter().map(|(_, p)| p.transform).sum::<u64>() * limbs;
+        });
         Ok(result)
     }
 

@@ -3,19 +3,27 @@
 use super::{Combination, ScalarMatrix, SlotEvaluator, no_bootstrap};
 use crate::HeError;
 use crate::bootstrap::{BootstrapParams, Bootstrapper};
-use crate::ckks::{Ciphertext, Context, EvalKeys, Plaintext, PlaintextMul};
+use crate::ckks::{Ciphertext, Context, EvalKeys, Held, Plaintext, PlaintextMul};
 
 /// Evaluates on ciphertexts with public evaluation keys; it cannot decrypt.
 pub struct CkksSlots<'a> {
     context: &'a Context,
     keys: &'a EvalKeys,
     bootstrapper: Option<Bootstrapper<'a>>,
+    held: Held,
 }
 
 impl<'a> CkksSlots<'a> {
     /// Evaluate with `keys` under the parameters of `context`.
     pub fn new(context: &'a Context, keys: &'a EvalKeys) -> Self {
-        Self { context, keys, bootstrapper: None }
+        Self { context, keys, bootstrapper: None, held: Held::Residues }
+    }
+
+    /// With the factors of linear layers held in this form.
+    #[must_use]
+    pub fn holding(mut self, held: Held) -> Self {
+        self.held = held;
+        self
     }
 
     /// With bootstraps.
@@ -62,7 +70,7 @@ impl SlotEvaluator for CkksSlots<'_> {
         level: usize,
         scale: f64,
     ) -> Result<Vec<PlaintextMul>, HeError> {
-        Ok(self.context.encode_muls(count, period, values, level, scale)?)
+        Ok(self.context.encode_muls(count, period, values, level, scale, self.held)?)
     }
 
     fn summand(&self, values: &dyn Fn() -> Vec<f64>, level: usize, scale: f64) -> Result<Plaintext, HeError> {

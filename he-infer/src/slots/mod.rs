@@ -18,7 +18,7 @@ mod tally;
 mod transform_cost;
 
 pub use clear::{ClearSlots, ClearVec};
-pub use cost::{CostCounter, CostVec};
+pub use cost::{CostCounter, CostFactor, CostVec};
 pub use encrypted::CkksSlots;
 pub use price::{CostTable, UnitCosts, reference};
 pub use tally::Tally;

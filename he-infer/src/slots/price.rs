@@ -38,7 +38,7 @@ impl UnitCosts {
     #[must_use]
     pub fn seconds(&self, t: &Tally) -> f64 {
         let (n, log_n) = ((1u64 << self.log_n) as f64, f64::from(self.log_n));
-        let transforms = t.ntts as f64 * 0.5 * log_n * self.butterfly;
+        let transforms = (t.ntts as f64 + t.small_ntts as f64 / 64.0) * 0.5 * log_n * self.butterfly;
         let linear = t.conversion_macs as f64 * self.conversion_mac
             + t.key_macs as f64 * self.key_mac
             + t.plain_macs as f64 * self.plain_mac

@@ -18,6 +18,8 @@ use crate::ckks::Gadget;
 pub struct Tally {
     /// Number-theoretic transforms of one limb.
     pub ntts: u64,
+    /// Transforms of plaintexts that are held as coefficients, in 64ths of one limb's.
+    pub small_ntts: u64,
     /// Multiply-adds of base conversions, in limbs.
     pub conversion_macs: u64,
     /// Multiply-adds with keys, in limbs.
@@ -58,6 +60,7 @@ impl Tally {
     fn zip(&self, other: &Tally, f: impl Fn(u64, u64) -> u64) -> Tally {
         Tally {
             ntts: f(self.ntts, other.ntts),
+            small_ntts: f(self.small_ntts, other.small_ntts),
             conversion_macs: f(self.conversion_macs, other.conversion_macs),
             key_macs: f(self.key_macs, other.key_macs),
             plain_macs: f(self.plain_macs, other.plain_macs),

@@ -1,0 +1,244 @@
+//! Plaintexts to be multiplied with ciphertexts: the weights of networks.
+//!
+//! Values that repeat with period `p` are a polynomial in `X^(slots / p)`, which in transformed order is constant on runs of
+//! `slots / p` residues: one of each run is held, and it comes from a transform of a ring as much smaller. What is held, the
+//! transformed residues modulo every prime or only the integers, decides between time and memory ([`Held`]).
+
+use std::sync::{Arc, OnceLock};
+
+use super::context::Context;
+use super::encoder::{Coefficients, Lift};
+use super::error::CkksError;
+use super::par;
+use crate::math::backend::Backend;
+use crate::math::modulus::Modulus;
+use crate::math::ntt::Plan;
+use crate::math::poly::RnsPoly;
+use crate::math::special_fft::SpecialFft;
+
+/// In what form plaintexts wait for their multiplication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Transformed, modulo every prime up to the level: nothing to do when it comes.
+    Residues,
+    /// Integers, as much less memory as there are primes; lifted and transformed limb by limb, in cache, where they are used.
+    Coefficients,
+}
+
+/// A plaintext to be multiplied with ciphertexts.
+#[derive(Clone)]
+pub struct PlaintextMul {
+    /// Limbs of this plaintext, and of others that were encoded with it: one large buffer can lie in huge pages.
+    words: Arc<RnsPoly>,
+    /// The first one.
+    first: usize,
+    /// How residues come from the only limb; `None` where the limbs are residues in Montgomery form.
+    lift: Option<Lift>,
+    log_run: u32,
+    pub(crate) level: usize,
+    pub(crate) scale: f64,
+    pub(crate) id: u64,
+}
+
+impl PlaintextMul {
+    /// Highest ciphertext level this plaintext can be combined with.
+    #[must_use]
+    pub fn level(&self) -> usize {
+        self.level
+    }
+
+    /// Exact factor between message and polynomial.
+    #[must_use]
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// Residues of a limb that equal each other, as a power of two.
+    pub(super) fn log_run(&self) -> u32 {
+        self.log_run
+    }
+
+    /// Words that [`Context::factor_limb`] needs to work in.
+    pub(super) fn scratch(&self) -> usize {
+        if self.lift.is_some() { self.words.n() } else { 0 }
+    }
+}
+
+/// Tables of a ring of degree `n / 2^k`, whose polynomials in `X^(2^k)` are the repeating ones here.
+struct SmallRing {
+    plans: Vec<Plan>,
+    fft: SpecialFft,
+}
+
+/// The smaller rings, made when first used.
+pub(super) struct SmallRings(Vec<OnceLock<SmallRing>>);
+
+/// Degree below which transforms are not worth tables of their own.
+const SMALLEST: usize = 32;
+
+impl SmallRings {
+    pub fn new(n: usize) -> Self {
+        Self((0..(n / SMALLEST).max(1).ilog2()).map(|_| OnceLock::new()).collect())
+    }
+
+    /// Largest `k`.
+    fn depth(&self) -> u32 {
+        self.0.len() as u32
+    }
+}
+
+impl SmallRing {
+    fn new(n: usize, moduli: &[Modulus], backend: Backend) -> Self {
+        let plans = moduli.iter().filter_map(|m| Plan::new(n, *m, backend)).collect();
+        Self { plans, fft: SpecialFft::new(n / 2, backend) }
+    }
+}
+
+impl Context {
+    /// Transforms of polynomials in `X^(2^log_run)`: of slots, and modulo each prime.
+    fn ring(&self, log_run: u32) -> (&SpecialFft, &[Plan]) {
+        let Some(cell) = (log_run as usize).checked_sub(1).and_then(|k| self.small_rings.0.get(k)) else {
+            return (&self.fft, &self.plans);
+        };
+        let ring = cell.get_or_init(|| {
+            let moduli: Vec<_> = self.level_plans(self.max_level()).map(|p| *p.modulus()).collect();
+            SmallRing::new(self.n >> log_run, &moduli, self.backend)
+        });
+        (&ring.fft, &ring.plans)
+    }
+
+    /// Encode for multiplication with ciphertexts at any level up to `level`.
+    ///
+    /// # Errors
+    /// As for [`Context::encode`].
+    pub fn encode_mul(&self, values: &[f64], level: usize, scale: f64) -> Result<PlaintextMul, CkksError> {
+        let log_run = if values.len() == self.slots() { log_copies(values) } else { 0 };
+        let (period, all) = (self.slots() >> log_run, |_| values.to_vec());
+        let mut made = self.encode_muls(1, period, &all, level, scale, Held::Residues)?;
+        made.pop().ok_or(CkksError::Empty { operation: "encode" })
+    }
+
+    /// Encode `count` vectors, each of which repeats after `period` slots (a power of two), as [`Context::encode_mul`] does: in
+    /// parallel, and side by side in memory.
+    ///
+    /// # Errors
+    /// As for [`Context::encode`].
+    pub fn encode_muls(
+        &self,
+        count: usize,
+        period: usize,
+        values: &(dyn Fn(usize) -> Vec<f64> + Sync),
+        level: usize,
+        scale: f64,
+        held: Held,
+    ) -> Result<Vec<PlaintextMul>, CkksError> {
+        let log_run = (self.slots() / period.clamp(1, self.slots())).ilog2().min(self.small_rings.depth());
+        let (fft, plans) = self.ring(log_run);
+        let each = if held == Held::Residues { level.min(self.max_level()) + 1 } else { 1 };
+        let mut words = RnsPoly::zero(self.n >> log_run, each * count);
+        let mut work: Vec<Vec<&mut [u64]>> = Vec::with_capacity(count);
+        let mut all = words.limbs_mut().into_iter();
+        work.extend((0..count).map(|_| all.by_ref().take(each).collect()));
+        let encode = |(i, limbs): (usize, Vec<&mut [u64]>)| -> Result<Lift, CkksError> {
+            let values = values(i);
+            let once = values.get(..fft.slots()).filter(|_| log_run > 0).unwrap_or(&values);
+            let c = self.coefficients_of_slots(fft, once, &[], scale)?;
+            self.check_fits(&c, level)?;
+            self.hold(&c, held, plans, limbs);
+            Ok(c.lift())
+        };
+        let lifts = par::map(work.into_iter().enumerate().collect(), encode);
+        let words = Arc::new(words);
+        let one = |(i, lift): (usize, Result<Lift, CkksError>)| {
+            let lift = lift?;
+            Ok(PlaintextMul {
+                words: Arc::clone(&words),
+                first: i * each,
+                lift: (held == Held::Coefficients).then_some(lift),
+                log_run,
+                level,
+                scale,
+                id: self.id(),
+            })
+        };
+        lifts.into_iter().enumerate().map(one).collect()
+    }
+
+    /// Write coefficients into the limbs that hold them.
+    fn hold(&self, c: &Coefficients, held: Held, plans: &[Plan], limbs: Vec<&mut [u64]>) {
+        for (limb, plan) in limbs.into_iter().zip(plans) {
+            match held {
+                Held::Residues => {
+                    self.residues(plan, c.lift(), c.words(), plan.modulus().radix_squared(), limb);
+                }
+                Held::Coefficients => limb.copy_from_slice(c.words()),
+            }
+        }
+    }
+
+    /// Bring encoded coefficients to the form for multiplication at `level`.
+    ///
+    /// # Errors
+    /// As for [`Context::expand`].
+    pub fn expand_mul(&self, c: &Coefficients, level: usize) -> Result<PlaintextMul, CkksError> {
+        self.check_fits(c, level)?;
+        let mut words = RnsPoly::zero(self.n, level + 1);
+        self.hold(c, Held::Residues, &self.plans, words.limbs_mut());
+        let (words, scale) = (Arc::new(words), c.scale());
+        Ok(PlaintextMul { words, first: 0, lift: None, log_run: 0, level, scale, id: self.id() })
+    }
+
+    /// Limb `i` in Montgomery form, one residue of each run; made in `scratch` where it is not held.
+    pub(super) fn factor_limb<'a>(&self, p: &'a PlaintextMul, i: usize, scratch: &'a mut [u64]) -> &'a [u64] {
+        let Some(lift) = p.lift else { return p.words.limb(p.first + i) };
+        if let Some(plan) = self.ring(p.log_run).1.get(i) {
+            self.residues(plan, lift, p.words.limb(p.first), plan.modulus().radix_squared(), scratch);
+        }
+        scratch
+    }
+}
+
+/// How often `values`, a power of two of them, repeat, as a power of two.
+fn log_copies(values: &[f64]) -> u32 {
+    let mut rest = values;
+    let mut log = 0;
+    while rest.len() > 1 {
+        let (a, b) = rest.split_at(rest.len() / 2);
+        if a != b {
+            break;
+        }
+        (rest, log) = (a, log + 1);
+    }
+    log
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ToyParams, toy};
+    use super::*;
+
+    #[test]
+    fn what_is_held_as_integers_multiplies_as_what_is_held_as_residues() {
+        let ctx = Context::insecure(&ToyParams::new(toy(9)).unwrap()).unwrap();
+        let level = ctx.max_level();
+        for (log_run, scale) in
+            [(0, 2f64.powi(40)), (3, 2f64.powi(40)), (4, 2f64.powi(70)), (8, 2f64.powi(40))]
+        {
+            let period = ctx.slots() >> log_run;
+            let values = |k: usize| -> Vec<f64> {
+                (0..ctx.slots()).map(|i| ((i % period) as f64 * 0.7 + k as f64).sin()).collect()
+            };
+            let [a, b] = [Held::Residues, Held::Coefficients]
+                .map(|held| ctx.encode_muls(3, period, &values, level, scale, held).unwrap());
+            for (k, (a, b)) in a.iter().zip(&b).enumerate() {
+                // The same polynomial as by the way of the large ring, up to roundings of the slower transform.
+                let whole = ctx.encode_mul(&values(k), level, scale).unwrap();
+                let mut scratch = vec![0; b.scratch()];
+                for i in 0..=level {
+                    assert_eq!(ctx.factor_limb(a, i, &mut []), ctx.factor_limb(b, i, &mut scratch));
+                }
+                assert_eq!(a.log_run(), whole.log_run().min(ctx.small_rings.depth()));
+            }
+        }
+    }
+}
