@@ -9,6 +9,16 @@ use crate::wire::WireError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeError {
+    /// Images that cannot share ciphertexts.
+    #[error(
+        "{images} images to a run: the image layout takes 1, 2, 4, … of them, at most {slots}\n  help: choose a power of two, or the batch layout for thousands of images"
+    )]
+    Together {
+        /// Images asked for.
+        images: usize,
+        /// Slots of a ciphertext.
+        slots: usize,
+    },
     /// The engine refused an operation.
     #[error(transparent)]
     Ckks(#[from] CkksError),

@@ -32,7 +32,12 @@ impl Observer<ClearSlots> for Collect<'_> {
 }
 
 fn climb(graph: &Arc<Graph>, images: &[Vec<f64>], packing: Packing) -> Program {
-    let options = PlanOptions { packing, precision_bits: 10, bootstrapping: Bootstrapping::Auto };
+    climb_together(graph, images, packing, 1)
+}
+
+fn climb_together(graph: &Arc<Graph>, images: &[Vec<f64>], packing: Packing, together: usize) -> Program {
+    let options =
+        PlanOptions { packing, images: together, precision_bits: 10, bootstrapping: Bootstrapping::Auto };
     let program = plan(Arc::clone(graph), options).unwrap();
     let clear = ClearSlots::of(&program);
     let prepared = Prepared::new(&clear, &program).unwrap();
@@ -58,6 +63,8 @@ fn climb(graph: &Arc<Graph>, images: &[Vec<f64>], packing: Packing) -> Program {
 #[test]
 fn networks_in_image_layout() {
     for (graph, images) in [common::mlp(), common::lenet5(), common::residual()] {
+        // Three of four places are taken.
+        climb_together(&graph, &images, Packing::Image, 4);
         let program = climb(&graph, &images, Packing::Image);
         eprintln!(
             "log n {} levels {} alpha {} rotations {} bits {:.1}",
@@ -74,8 +81,12 @@ fn networks_in_image_layout() {
 fn depth_that_no_ring_holds_is_cut_by_bootstraps() {
     let (graph, images) = common::deep(20);
     assert_eq!(graph.depth(), Some(83));
-    let never =
-        PlanOptions { packing: Packing::Image, precision_bits: 10, bootstrapping: Bootstrapping::Never };
+    let never = PlanOptions {
+        packing: Packing::Image,
+        images: 1,
+        precision_bits: 10,
+        bootstrapping: Bootstrapping::Never,
+    };
     assert!(matches!(plan(Arc::clone(&graph), never), Err(HeError::TooDeep { depth: 83, .. })));
     let program = climb(&graph, &images, Packing::Image);
     let refreshed = program.nodes.iter().filter(|n| n.refreshed);

@@ -44,17 +44,14 @@ impl Observer<CkksSlots<'_>> for Decrypt<'_> {
 /// of the predicted one, above or below. The randomness is fixed, since the largest of a few errors scatters by itself: among
 /// four, one time in 170 it is four times smaller than its median.
 fn climb(graph: &Arc<Graph>, images: &[Vec<f64>], packing: Packing, precision_bits: u32) {
-    climb_within(2.0, graph, images, packing, precision_bits);
+    climb_within(2.0, graph, images, options(packing, 1, precision_bits));
 }
 
-fn climb_within(
-    at_the_end: f64,
-    graph: &Arc<Graph>,
-    images: &[Vec<f64>],
-    packing: Packing,
-    precision_bits: u32,
-) {
-    let options = PlanOptions { packing, precision_bits, bootstrapping: Bootstrapping::Auto };
+fn options(packing: Packing, images: usize, precision_bits: u32) -> PlanOptions {
+    PlanOptions { packing, images, precision_bits, bootstrapping: Bootstrapping::Auto }
+}
+
+fn climb_within(at_the_end: f64, graph: &Arc<Graph>, images: &[Vec<f64>], options: PlanOptions) {
     let t = Instant::now();
     let program = Arc::new(plan(Arc::clone(graph), options).unwrap());
     eprintln!("planned in {:.2?}, {} bootstraps", t.elapsed(), program.bootstraps());
@@ -120,6 +117,12 @@ fn residual_network_with_unfolded_quadratics() {
 }
 
 #[test]
+fn images_that_share_ciphertexts() {
+    let (graph, images) = common::residual();
+    climb_within(2.0, &graph, &images, options(Packing::Image, 4, 12));
+}
+
+#[test]
 fn polynomials_of_both_bases() {
     for (basis, lo, hi) in
         [(Basis::Chebyshev, -2.0, 3.0), (Basis::Monomial, -3.0, 3.0), (Basis::Chebyshev, -12.0, 9.0)]
@@ -147,8 +150,12 @@ fn results_that_no_run_can_give_are_refused() {
     let mut n = common::Net::new(&[12], 3);
     n.dense(4);
     let (graph, images) = n.finish();
-    let options =
-        PlanOptions { packing: Packing::Image, precision_bits: 12, bootstrapping: Bootstrapping::Never };
+    let options = PlanOptions {
+        packing: Packing::Image,
+        images: 1,
+        precision_bits: 12,
+        bootstrapping: Bootstrapping::Never,
+    };
     let program = Arc::new(plan(graph, options).unwrap());
     let context = Arc::new(Context::new(&program.chain.params).unwrap());
     let mut rng = ChaCha20Rng::seed_from_u64(2);
@@ -169,12 +176,19 @@ fn results_that_no_run_can_give_are_refused() {
 }
 
 #[test]
-#[ignore = "the secure preset with bootstraps: minutes and more than ten gigabytes"]
+#[ignore = "the secure preset with bootstraps: minutes and gigabytes"]
 fn residual_network_with_bootstraps() {
     let (graph, images) = common::resnet(3);
     // Values of a random network are nearly constant over an image, and then so are the errors of its bootstraps: the last pool does
     // not average them away as the prediction has it.
-    climb_within(4.0, &graph, &images[..1], Packing::Image, 10);
+    climb_within(4.0, &graph, &images[..1], options(Packing::Image, 1, 10));
+}
+
+#[test]
+#[ignore = "the secure preset with bootstraps: minutes and gigabytes"]
+fn two_images_share_the_bootstraps_of_a_residual_network() {
+    let (graph, images) = common::resnet(3);
+    climb_within(4.0, &graph, &images[..2], options(Packing::Image, 2, 10));
 }
 
 #[test]

@@ -97,6 +97,10 @@ pub struct PlanArgs {
     /// Bits of the logits, relative to their range, that shall survive [default: as the run's config says, else 12]
     #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(1..=40))]
     pub precision_bits: Option<u32>,
+    /// Images to a run: in the image layout 1, 2, 4, … that share ciphertexts [default: 1]; in the batch layout [default: as many
+    /// as fit]
+    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u64).range(1..))]
+    pub batch: Option<u64>,
 }
 
 /// How values share ciphertexts.
@@ -134,9 +138,6 @@ pub struct VerifyArgs {
     /// Test images in the clear rungs [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub clear_samples: Option<u64>,
-    /// Images to a run in the batch layout [default: as many as fit]
-    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u64).range(1..))]
-    pub batch: Option<u64>,
     /// Most memory the run may take, in GB [default: what the system has free]
     #[arg(long, value_name = "GB")]
     pub max_memory: Option<f64>,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::facts::{Facts, facts};
 use super::layout::Layout;
 use super::levels::{self, Levels};
-use super::linear::{LinearMap, bias_values, for_each_weight};
+use super::linear::{LinearMap, bias_values, for_each_weight, interleaved};
 use super::noise::{self, Nominal, Predicted};
 use super::params::{self, Chain, sure_bits};
 use super::program::{Packing, PlannedNode, Program, Step};
@@ -34,6 +34,8 @@ pub enum Bootstrapping {
 pub struct PlanOptions {
     /// How samples lie in ciphertexts.
     pub packing: Packing,
+    /// Images to a run of the image packing, a power of two: they are interleaved and share everything.
+    pub images: usize,
     /// Bits of precision the logits must keep, relative to their range.
     pub precision_bits: u32,
     /// Whether ciphertexts may be bootstrapped.
@@ -87,7 +89,7 @@ fn leveled(graph: &Graph, options: PlanOptions) -> Result<Frame, HeError> {
     let facts = facts(graph, &levels)?;
     let batch = options.packing == Packing::Batch;
     let chain = params::search(graph, &facts, &levels, options.precision_bits, batch)?;
-    let steps = steps(graph, chain.slots(), options.packing)?.into();
+    let steps = steps(graph, chain.slots(), options)?.into();
     Ok(Frame { chain, levels, refreshing: None, steps })
 }
 
@@ -97,7 +99,7 @@ fn refreshed(graph: &Graph, options: PlanOptions, direct: Option<&Frame>) -> Res
     let refreshing = Refreshing::new(chain.params.literal(), BootstrapParams::d16())?;
     let steps = match direct.filter(|direct| direct.chain.slots() == chain.slots()) {
         Some(direct) => Arc::clone(&direct.steps),
-        None => steps(graph, chain.slots(), options.packing)?.into(),
+        None => steps(graph, chain.slots(), options)?.into(),
     };
     let depth = levels::assign(graph)?.iter().map(|l| l.operands).max().unwrap_or(0);
     let too_deep =
@@ -190,13 +192,34 @@ impl Program {
 }
 
 /// Layout and step of every node.
-pub(super) fn steps(graph: &Graph, slots: usize, packing: Packing) -> Result<Vec<(Layout, Step)>, HeError> {
+pub(super) fn steps(
+    graph: &Graph,
+    slots: usize,
+    options: PlanOptions,
+) -> Result<Vec<(Layout, Step)>, HeError> {
+    let PlanOptions { packing, images, .. } = options;
+    if !images.is_power_of_two() || images > slots || (images > 1 && packing == Packing::Batch) {
+        return Err(HeError::Together { images, slots });
+    }
+    // As for one image in fewer slots; then each slot becomes one for every image.
     let mut steps: Vec<(Layout, Step)> = Vec::with_capacity(graph.nodes().len());
     for node in graph.nodes() {
-        let step = step_of(graph, node, slots, packing, &steps)?;
+        let step = step_of(graph, node, slots / images, packing, &steps)?;
         steps.push(step);
     }
-    Ok(steps)
+    if images == 1 {
+        return Ok(steps);
+    }
+    let wide = |(layout, step): (Layout, Step)| {
+        let step = match step {
+            Step::Linear(map) => Step::Linear(map.interleaved(images)),
+            Step::Bias(values) => Step::Bias(interleaved(&values, images)),
+            Step::Quadratic { coeffs } => Step::Quadratic { coeffs: coeffs.map(|c| interleaved(&c, images)) },
+            other => other,
+        };
+        (layout.interleaved(images), step)
+    };
+    Ok(steps.into_iter().map(wide).collect())
 }
 
 fn step_of(
@@ -222,7 +245,7 @@ fn step_of(
             op: "add of two differently packed inputs",
         });
     }
-    let spread = |values: Vec<f64>| layout.pack(&values);
+    let spread = |values: Vec<f64>| layout.pack(&[values]);
     let bias = || Ok::<_, HeError>(bias_values(graph, node)?.unwrap_or_default());
     let linear = |graph: &Graph| -> Result<Step, HeError> {
         Ok(match packing {

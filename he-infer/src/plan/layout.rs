@@ -10,6 +10,9 @@
 //!
 //! so that density survives striding, and a power-of-two pitch lets block rotations wrap around. Contents repeat with
 //! `period` (a power of two) until the vector is full; slots of no element hold zero.
+//!
+//! Instead of repeating, several images can share a vector: interleaved, image `b` of `B` in slots `B·slot + b` of the layout
+//! for `slots / B` slots, so that every rotation still wraps around within each image ([`Layout::interleaved`]).
 
 use std::sync::Arc;
 
@@ -30,6 +33,7 @@ pub struct Layout {
     slots: usize,
     period: usize,
     vectors: usize,
+    images: usize,
     grid: Option<Grid>,
     positions: Arc<[usize]>,
 }
@@ -39,7 +43,7 @@ impl Layout {
     pub fn raster(elements: usize, slots: usize) -> Self {
         let period = elements.next_power_of_two().min(slots);
         let positions = (0..elements).collect();
-        Self { slots, period, vectors: elements.div_ceil(slots).max(1), grid: None, positions }
+        Self { slots, period, vectors: elements.div_ceil(slots).max(1), images: 1, grid: None, positions }
     }
 
     /// The multiplexed layout of a `[channels, height, width]` tensor; a raster where one block does not fit a vector.
@@ -58,7 +62,8 @@ impl Layout {
             })
             .collect();
         let period = (pitch * blocks.next_power_of_two()).min(slots);
-        Self { slots, period, vectors: (pitch * blocks).div_ceil(slots), grid: Some(grid), positions }
+        let vectors = (pitch * blocks).div_ceil(slots);
+        Self { slots, period, vectors, images: 1, grid: Some(grid), positions }
     }
 
     /// The layout of a fresh input of `shape`.
@@ -75,6 +80,18 @@ impl Layout {
         let gap = [grid.gap[0] * stride[0], grid.gap[1] * stride[1]];
         let extent = [grid.extent[0].max(gap[0] * shape[1]), grid.extent[1].max(gap[1] * shape[2])];
         Self::multiplexed(shape, Grid { gap, extent }, self.slots)
+    }
+
+    /// The same for `images` interleaved images, in vectors of as many times the slots.
+    #[must_use]
+    pub fn interleaved(&self, images: usize) -> Self {
+        Self {
+            slots: self.slots * images,
+            period: self.period * images,
+            images: self.images * images,
+            positions: self.positions.iter().map(|p| p * images).collect(),
+            ..self.clone()
+        }
     }
 
     /// Slots per vector.
@@ -102,21 +119,29 @@ impl Layout {
         &self.positions
     }
 
-    /// Spread element values over vectors, with all their copies.
-    pub fn pack(&self, values: &[f64]) -> Vec<Vec<f64>> {
+    /// Images in a vector.
+    pub fn images(&self) -> usize {
+        self.images
+    }
+
+    /// Spread element values of up to [`Layout::images`] images over vectors, with all their copies; zeros for missing images.
+    pub fn pack(&self, images: &[Vec<f64>]) -> Vec<Vec<f64>> {
         let mut out = vec![vec![0.0; self.slots]; self.vectors];
-        for (&p, &v) in self.positions.iter().zip(values) {
-            if let Some(vector) = out.get_mut(p / self.slots) {
-                vector.iter_mut().skip(p % self.slots).step_by(self.period).for_each(|s| *s = v);
+        for (image, values) in images.iter().enumerate().take(self.images) {
+            for (&p, &v) in self.positions.iter().zip(values) {
+                if let Some(vector) = out.get_mut(p / self.slots) {
+                    let first = p % self.slots + image;
+                    vector.iter_mut().skip(first).step_by(self.period).for_each(|s| *s = v);
+                }
             }
         }
         out
     }
 
-    /// Read element values back from the first copy.
-    pub fn unpack(&self, vectors: &[Vec<f64>]) -> Vec<f64> {
+    /// Read element values of image number `image` back from the first copy.
+    pub fn unpack(&self, vectors: &[Vec<f64>], image: usize) -> Vec<f64> {
         let at = |p: usize| vectors.get(p / self.slots).and_then(|v| v.get(p % self.slots)).copied();
-        self.positions.iter().map(|&p| at(p).unwrap_or(f64::NAN)).collect()
+        self.positions.iter().map(|&p| at(p + image).unwrap_or(f64::NAN)).collect()
     }
 }
 
@@ -135,12 +160,19 @@ mod tests {
             ([3, 4, 6], [2, 1], [8, 6], 512),
         ] {
             let layout = Layout::multiplexed(shape, Grid { gap, extent }, slots);
-            let values: Vec<f64> = (1..=layout.elements()).map(|v| v as f64).collect();
-            let packed = layout.pack(&values);
-            assert_eq!(packed.len(), layout.vectors());
-            assert_eq!(layout.unpack(&packed), values);
-            let used = packed.iter().flatten().filter(|v| **v != 0.0).count();
-            assert_eq!(used, layout.elements() * slots / layout.period());
+            let n = layout.elements();
+            let values = |image: usize| (1..=n).map(|v| (image * n + v) as f64).collect::<Vec<_>>();
+            for layout in [layout.clone(), layout.interleaved(4)] {
+                let images: Vec<_> = (0..layout.images()).map(values).collect();
+                let packed = layout.pack(&images);
+                assert_eq!(packed.len(), layout.vectors());
+                assert!(packed.iter().all(|v| v.len() == layout.slots()));
+                for (b, image) in images.iter().enumerate() {
+                    assert_eq!(layout.unpack(&packed, b), *image);
+                }
+                let used = packed.iter().flatten().filter(|v| **v != 0.0).count();
+                assert_eq!(used, layout.images() * n * layout.slots() / layout.period());
+            }
         }
     }
 }

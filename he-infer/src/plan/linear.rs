@@ -51,10 +51,12 @@ pub struct LinearMap {
     pub outputs: Vec<Vec<Giant>>,
     /// Rotate-and-add steps after the rescaling.
     pub folds: Vec<i32>,
-    /// Sparse diagonals, `(slot, weight)`, over one [`LinearMap::period`].
+    /// Sparse diagonals, `(slot of one image, weight)`, over one [`LinearMap::period`].
     pub diagonals: Vec<Vec<(u32, f32)>>,
     /// Diagonals repeat after this many slots.
     pub period: usize,
+    /// Neighbouring slots with the same weight: of as many interleaved images.
+    pub images: usize,
     /// Bias values for each output vector, all slots; empty without bias.
     pub bias: Vec<Vec<f64>>,
     /// Largest Euclidean norm of a row: how much independent noise grows.
@@ -258,9 +260,19 @@ impl LinearMap {
             folds.push(step as i32);
             step *= 2;
         }
-        let bias = bias_values(graph, node)?.map(|b| to.pack(&b)).unwrap_or_default();
+        let bias = bias_values(graph, node)?.map(|b| to.pack(&[b])).unwrap_or_default();
         let gain = norms.iter().copied().fold(0.0, f64::max).sqrt();
         Ok(build.finish(folds, bias, gain, period))
+    }
+
+    /// The same map on `images` interleaved images: every rotation is as many times longer.
+    #[must_use]
+    pub fn interleaved(mut self, images: usize) -> Self {
+        let wide = |step: &mut i32| *step *= images as i32;
+        self.babies.iter_mut().flatten().chain(&mut self.folds).for_each(wide);
+        self.outputs.iter_mut().flatten().for_each(|giant| wide(&mut giant.step));
+        self.bias = interleaved(&self.bias, images);
+        Self { period: self.period * images, images: self.images * images, ..self }
     }
 
     /// Number of plaintext products.
@@ -272,13 +284,18 @@ impl LinearMap {
     pub fn diagonal(&self, index: usize, slots: usize) -> Vec<f64> {
         let mut values = vec![0.0; self.period];
         for &(slot, w) in self.diagonals.get(index).into_iter().flatten() {
-            if let Some(v) = values.get_mut(slot as usize) {
-                // Two weights meet in one slot only where two kernel taps read the same element.
-                *v += f64::from(w);
-            }
+            // Two weights meet in one slot only where two kernel taps read the same element.
+            let first = slot as usize * self.images;
+            values.iter_mut().skip(first).take(self.images).for_each(|v| *v += f64::from(w));
         }
         values.repeat(slots / self.period)
     }
+}
+
+/// Slot values of one image for `images` interleaved ones.
+pub(super) fn interleaved(vectors: &[Vec<f64>], images: usize) -> Vec<Vec<f64>> {
+    let wide = |v: &Vec<f64>| v.iter().flat_map(|x| std::iter::repeat_n(*x, images)).collect();
+    vectors.iter().map(wide).collect()
 }
 
 type Place = (usize, i32, usize, i32);
@@ -327,6 +344,6 @@ impl Build {
             .into_iter()
             .map(|giants| giants.into_iter().rev().map(|(step, terms)| Giant { step, terms }).collect())
             .collect();
-        LinearMap { babies, outputs, folds, diagonals: self.diagonals, period, bias, gain }
+        LinearMap { babies, outputs, folds, diagonals: self.diagonals, period, images: 1, bias, gain }
     }
 }

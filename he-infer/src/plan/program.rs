@@ -141,7 +141,7 @@ impl Program {
     /// Images one run takes.
     pub fn images_per_run(&self) -> usize {
         match self.packing {
-            Packing::Image => 1,
+            Packing::Image => self.nodes.first().map_or(1, |n| n.layout.images()),
             Packing::Batch => self.slots(),
         }
     }
@@ -209,7 +209,7 @@ impl Program {
             }
         }
         Ok(match (self.packing, self.nodes.first()) {
-            (Packing::Image, Some(input)) => input.layout.pack(images.first().map_or(&[], Vec::as_slice)),
+            (Packing::Image, Some(input)) => input.layout.pack(images),
             _ => (0..need).map(|e| images.iter().filter_map(|i| i.get(e).copied()).collect()).collect(),
         })
     }
@@ -217,7 +217,7 @@ impl Program {
     /// Element values of node `index` for `images` images from the slots of its vectors.
     pub fn unpack(&self, index: usize, vectors: &[Vec<f64>], images: usize) -> Vec<Vec<f64>> {
         match (self.packing, self.nodes.get(index)) {
-            (Packing::Image, Some(node)) => vec![node.layout.unpack(vectors)],
+            (Packing::Image, Some(node)) => (0..images).map(|i| node.layout.unpack(vectors, i)).collect(),
             _ => (0..images)
                 .map(|i| vectors.iter().map(|v| v.get(i).copied().unwrap_or(f64::NAN)).collect())
                 .collect(),

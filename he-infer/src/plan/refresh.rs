@@ -249,7 +249,7 @@ impl<'a> Prices<'a> {
 mod tests {
     use hetrain_export::{Conv2dGeometry, GraphBuilder, Interval, RangeStats, Tensor};
 
-    use super::super::build::steps;
+    use super::super::build::{Bootstrapping, PlanOptions, steps};
     use super::super::program::Packing;
     use super::*;
     use crate::ckks::d16;
@@ -289,7 +289,13 @@ mod tests {
         let (bottom, top) = refreshing.levels();
         for (layers, wide) in [(5, 0), (9, 0), (9, 4), (10, 9), (11, 2)] {
             let graph = network(layers, wide);
-            let steps = steps(&graph, 1 << 15, Packing::Image).unwrap();
+            let options = PlanOptions {
+                packing: Packing::Image,
+                images: 1,
+                precision_bits: 10,
+                bootstrapping: Bootstrapping::Auto,
+            };
+            let steps = steps(&graph, 1 << 15, options).unwrap();
             let (levels, seconds) = place(&graph, &steps, &chain, &refreshing).unwrap().unwrap();
             let prices = Prices::new(&graph, &steps, &chain);
             let bootstrap = prices.costs.seconds(&refreshing.cost.one);

@@ -19,8 +19,23 @@ pub struct Best {
     pub accuracy: f64,
     /// Mean cross-entropy on the validation images.
     pub loss: f64,
+    /// Whether no validation image gave an infinite value.
+    #[serde(default = "yes")]
+    pub finite: bool,
     /// Blends and intervals of the activations.
     pub runtime: Vec<ActivationState>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Best {
+    /// Whether this network is to be kept instead of `other`.
+    pub fn beats(&self, other: &Self) -> bool {
+        let rank = |b: &Self| (b.finite, b.accuracy, -b.loss);
+        rank(self) > rank(other)
+    }
 }
 
 /// Sums over the epoch so far; JSON gives them back exactly (serde_json's feature `float_roundtrip`).

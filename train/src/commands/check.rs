@@ -77,8 +77,12 @@ fn parameters_of(config: &RunConfig, data: &TrainingData, model: &HeModel) -> an
         LayoutKind::Image => Packing::Image,
         LayoutKind::Batch => Packing::Batch,
     };
-    let options =
-        PlanOptions { packing, precision_bits: config.he.precision_bits, bootstrapping: config.he.bootstrap };
+    let options = PlanOptions {
+        packing,
+        images: 1,
+        precision_bits: config.he.precision_bits,
+        bootstrapping: config.he.bootstrap,
+    };
     say(&describe(&parameters(&graph, options)?));
     Ok(())
 }
@@ -103,8 +107,10 @@ fn model_file(context: &Context, model: &Path) -> anyhow::Result<()> {
         bail!("{}: {errors} of {} findings keep it from running encrypted", path.display(), findings.len());
     }
     interp::accept(&artifact.graph)?;
-    let planned =
-        Planned::new(context, &PlanArgs { model: path.clone(), layout: None, precision_bits: None })?;
+    let planned = Planned::new(
+        context,
+        &PlanArgs { model: path.clone(), layout: None, precision_bits: None, batch: None },
+    )?;
     say(&describe(&planned.program.chain));
     let levels = artifact.graph.depth().map_or_else(|| "unknown".to_string(), |d| d.to_string());
     say(&format!("{}: {levels} levels; nothing keeps it from running encrypted", path.display()));

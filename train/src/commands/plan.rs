@@ -42,10 +42,17 @@ pub struct PlanFile {
     pub model_digest: String,
     /// How values share ciphertexts.
     pub packing: Packing,
+    /// Images that share ciphertexts in the image layout.
+    #[serde(default = "one")]
+    pub images: usize,
     /// Bits asked for.
     pub precision_bits: u32,
     /// Whether ciphertexts may be bootstrapped.
     pub bootstrapping: Bootstrapping,
+}
+
+fn one() -> usize {
+    1
 }
 
 impl Planned {
@@ -62,7 +69,8 @@ impl Planned {
         };
         let bootstrapping = he.as_ref().map_or(Bootstrapping::Auto, |h| h.bootstrap);
         let precision_bits = args.precision_bits.or(he.map(|h| h.precision_bits)).unwrap_or(DEFAULT_BITS);
-        Self::with_options(path, PlanOptions { packing, precision_bits, bootstrapping })
+        let images = if packing == Packing::Image { args.batch.unwrap_or(1) as usize } else { 1 };
+        Self::with_options(path, PlanOptions { packing, images, precision_bits, bootstrapping })
     }
 
     /// Plan a model as `keygen` did.
@@ -79,6 +87,7 @@ impl Planned {
         })?;
         let options = PlanOptions {
             packing: stored.packing,
+            images: stored.images,
             precision_bits: stored.precision_bits,
             bootstrapping: stored.bootstrapping,
         };
@@ -122,6 +131,7 @@ impl Planned {
         Ok(PlanFile {
             model_digest: self.artifact.digest()?,
             packing: self.options.packing,
+            images: self.options.images,
             precision_bits: self.options.precision_bits,
             bootstrapping: self.options.bootstrapping,
         })

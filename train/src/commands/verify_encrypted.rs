@@ -70,14 +70,13 @@ pub fn after_training(
     device: &Device,
 ) -> anyhow::Result<()> {
     let Some(settings) = &config.verify else { return Ok(()) };
-    let plan = PlanArgs { model: run.model(), layout: None, precision_bits: None };
+    let plan = PlanArgs { model: run.model(), layout: None, precision_bits: None, batch: None };
     let planned = Planned::new(context, &plan)?;
     let args = VerifyArgs {
         plan,
         data: None,
         samples: Some(settings.encrypted as u64),
         clear_samples: settings.samples.map(|s| s as u64),
-        batch: None,
         max_memory: None,
         compare_layers: false,
         output: None,
@@ -167,11 +166,6 @@ fn verify(
             "--clear-samples {samples}: needs at least the {encrypted} encrypted images, which are compared with the clear ones\n  help: raise it, or lower `--samples`"
         );
     }
-    if args.batch.is_some() && planned.program.images_per_run() == 1 {
-        anyhow::bail!(
-            "--batch: the image layout takes one image to a run\n  help: leave it out, or use `--layout batch`"
-        );
-    }
     let threads = context
         .global
         .threads
@@ -200,7 +194,7 @@ fn verify(
         encrypted,
         threads,
         max_bytes,
-        batch: args.batch.map(|b| b as usize),
+        batch: args.plan.batch.map(|b| b as usize),
         compare_layers: args.compare_layers,
         folder: folder.to_path_buf(),
         stop: &context.stop,

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use burn::{module::Module, tensor::Tensor};
 use hetrain_datasets::Batcher;
 use hetrain_export::{Interval, brief};
 use hetrain_layers::{ActivationStats, HeModel};
@@ -13,13 +14,17 @@ use serde_json::json;
 use super::{Running, Trainer};
 use crate::{
     checkpoint::{Best, State, Store},
+    data::pixels,
     error::RunError,
     evaluate::{Evaluation, evaluate},
     metrics::{ActivationRange, Event, Lines, LossParts},
     optim::learning_rate,
-    phases::widened,
+    phases::{Phase, widened},
     progress::Progress,
 };
+
+/// Batches from which an average of networks takes its batch-norm statistics; the oldest then weighs half a percent.
+const RECALIBRATION: usize = 50;
 
 impl Trainer<'_> {
     /// Run a phase to its end; the state in which the next begins.
@@ -31,16 +36,8 @@ impl Trainer<'_> {
     ) -> Result<State, RunError> {
         let phase = r.phase;
         let kind = phase.kind().name();
-        let augment =
-            Some(self.config.data.augment.clone()).filter(|a| *a != hetrain_datasets::Augment::default());
-        let batcher = Batcher::new(
-            &self.data.train,
-            self.config.data.batch,
-            self.config.seed,
-            &self.data.normalise,
-            augment,
-        )?;
-        let before: usize = self.config.phases.iter().take(phase.index).map(|p| p.epochs).sum();
+        let batcher = self.batcher()?;
+        let before = self.epochs_before(phase.index);
         let done = r.state.epoch * phase.steps_per_epoch + r.state.batch;
         let epochs = phase.settings.epochs;
         let mut progress =
@@ -100,6 +97,33 @@ impl Trainer<'_> {
         Ok(state)
     }
 
+    /// The training images in their order, augmented.
+    fn batcher(&self) -> Result<Batcher<'_>, RunError> {
+        let (data, normalise) = (&self.config.data, &self.data.normalise);
+        let augment = Some(data.augment.clone()).filter(|a| *a != hetrain_datasets::Augment::default());
+        Ok(Batcher::new(&self.data.train, data.batch, self.config.seed, normalise, augment)?)
+    }
+
+    /// Epochs of the phases before phase `index`.
+    fn epochs_before(&self, index: usize) -> usize {
+        self.config.phases.iter().take(index).map(|p| p.epochs).sum()
+    }
+
+    /// `average` with the batch-norm statistics of its own activations. The average of its members' statistics is that of no
+    /// network, and through a chain of squares a small difference grows (Izmailov et al. 2018, arXiv:1803.05407, sec. 3.2).
+    fn recalibrated(&self, average: &HeModel, phase: Phase<'_>, epoch: usize) -> Result<HeModel, RunError> {
+        let model = average.deep_copy().train();
+        phase.apply(&model, (epoch + 1) * phase.steps_per_epoch);
+        model.set_penalty(None);
+        let (batcher, epoch) = (self.batcher()?, (self.epochs_before(phase.index) + epoch) as u64);
+        for index in 0..RECALIBRATION.min(self.steps_per_epoch()) {
+            model.forward(Tensor::from_inner(pixels(batcher.batch(epoch, index), self.device)));
+        }
+        let model = model.valid();
+        model.set_runtime(&average.runtime());
+        Ok(model)
+    }
+
     /// Store state when it is time, and stop when the user wants to.
     fn pause(
         &self,
@@ -142,22 +166,21 @@ impl Trainer<'_> {
         let candidate = match &r.average {
             Some(a) => {
                 a.set_runtime(&r.model.runtime());
-                a.clone()
+                self.recalibrated(a, phase, r.state.epoch)?
             }
             None => r.model.clone(),
         };
         let seen = evaluate(&candidate, &self.data.validation, &self.data.normalise, self.device)?;
-        let better = r.state.best.as_ref().is_none_or(|b| {
-            seen.accuracy > b.accuracy || (seen.accuracy == b.accuracy && seen.loss < b.loss)
-        });
-        let keep = phase.may_keep(steps) && seen.finite() && better;
+        // JSON knows no infinity, and an infinite loss is the worst.
+        let best = Best {
+            epoch: r.state.epoch,
+            accuracy: seen.accuracy,
+            loss: if seen.loss.is_finite() { seen.loss } else { f64::MAX },
+            finite: seen.finite(),
+            runtime: r.model.runtime(),
+        };
+        let keep = phase.may_keep(steps) && r.state.best.as_ref().is_none_or(|before| best.beats(before));
         if keep {
-            let best = Best {
-                epoch: r.state.epoch,
-                accuracy: seen.accuracy,
-                loss: seen.loss,
-                runtime: r.model.runtime(),
-            };
             store.keep(phase.index, phase.kind(), &candidate, &best)?;
             r.state.best = Some(best);
         }
@@ -186,7 +209,9 @@ impl Trainer<'_> {
     fn end_of_phase(&self, store: &Store, r: &Running<'_>, metrics: &mut Lines) -> Result<Best, RunError> {
         let phase = r.phase;
         let kind = phase.kind();
-        let Some(mut best) = r.state.best.clone() else {
+        let last = phase.index + 1 == self.config.phases.len();
+        // A later phase may still tame a network that is infinite on some image; nobody wants it in the end.
+        let Some(mut best) = r.state.best.clone().filter(|b| b.finite || !last) else {
             return Err(RunError::NothingToKeep { phase: phase.index, kind: kind.name() });
         };
         let model = self.best(store, phase.index)?;
@@ -216,6 +241,9 @@ impl Trainer<'_> {
     fn declared(&self, index: usize, seen: &ActivationStats) -> Result<Option<Interval>, RunError> {
         let phases = || self.config.phases.iter().take(index + 1).filter(|p| p.kind.ends_polynomial());
         let all = seen.overall();
+        if !(all.min.is_finite() && all.max.is_finite()) {
+            return Ok(None);
+        }
         let given = phases().rev().find_map(|p| p.interval);
         if given.is_some_and(|[lo, hi]| lo <= all.min && all.max <= hi) {
             return Ok(None);
