@@ -15,6 +15,7 @@ use super::program::{Packing, PlannedNode, Program, Step};
 use super::refresh::{self, Refreshing};
 use crate::HeError;
 use crate::bootstrap::BootstrapParams;
+use crate::ckks::Held;
 use crate::run::{self, Prepared};
 use crate::slots::{CostCounter, CostVec, ScalarMatrix};
 
@@ -168,7 +169,9 @@ pub fn plan(graph: Arc<Graph>, options: PlanOptions) -> Result<Program, HeError>
         rotations: Vec::new(),
         relin_level: None,
         refreshing,
+        held: Held::Residues,
     };
+    program.choose_held();
     // Run the program on the counter: the keys are exactly what the run will ask for.
     let counter = program.counter();
     let prepared = Prepared::new(&counter, &program)?;
@@ -181,7 +184,7 @@ pub fn plan(graph: Arc<Graph>, options: PlanOptions) -> Result<Program, HeError>
 impl Program {
     /// A cost counter over this program's parameters.
     pub(crate) fn counter(&self) -> CostCounter {
-        CostCounter::of(self.chain.params.literal()).refreshing(self.refreshing.as_ref()).holding(self.held())
+        CostCounter::of(self.chain.params.literal()).refreshing(self.refreshing.as_ref()).holding(self.held)
     }
 
     /// The input of a counting run.

@@ -162,14 +162,13 @@ pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeErro
     let mut per_node = PerNode { counter: &counter, before: counter.tally(), tallies: Vec::new() };
     let weights = counter.tally();
     run::execute(&counter, program, &prepared, program.fresh_cost(), &mut per_node)?;
-    let held = program.held();
     let nodes: Vec<NodeEstimate> = program
         .nodes
         .iter()
         .zip(&per_node.tallies)
         .map(|(node, tally)| {
             let (plaintexts, weight_bytes) = match &node.step {
-                Step::Linear(map) => (map.products() as u64, program.factor_bytes(node, held)),
+                Step::Linear(map) => (map.products() as u64, program.factor_bytes(node)),
                 Step::Sums { matrix, .. } => {
                     (0, 16 * matrix.rows.iter().map(|r| r.len() as u64).sum::<u64>())
                 }

@@ -125,6 +125,8 @@ pub struct Program {
     pub relin_level: Option<usize>,
     /// How marked nodes are refreshed.
     pub refreshing: Option<Refreshing>,
+    /// In what form the factors of linear layers wait: a choice of time or memory that changes no key and no result.
+    pub held: Held,
 }
 
 impl Program {
@@ -164,16 +166,18 @@ impl Program {
         self.nodes.iter().filter(|n| n.refreshed).map(|n| self.vectors(n)).sum()
     }
 
-    /// In what form the factors of linear layers are held: as residues, unless those would take gigabytes.
-    pub fn held(&self) -> Held {
-        let residues: u64 = self.nodes.iter().map(|n| self.factor_bytes(n, Held::Residues)).sum();
-        if residues <= MAX_RESIDUE_BYTES { Held::Residues } else { Held::Coefficients }
+    /// Hold the factors of linear layers as residues, unless those would take gigabytes.
+    pub(super) fn choose_held(&mut self) {
+        self.held = Held::Residues;
+        if self.nodes.iter().map(|n| self.factor_bytes(n)).sum::<u64>() > MAX_RESIDUE_BYTES {
+            self.held = Held::Coefficients;
+        }
     }
 
-    /// Bytes of a node's factors in this form; what repeats is held once.
-    pub(super) fn factor_bytes(&self, node: &PlannedNode, held: Held) -> u64 {
+    /// Bytes of a node's factors; what repeats is held once.
+    pub(super) fn factor_bytes(&self, node: &PlannedNode) -> u64 {
         let Step::Linear(map) = &node.step else { return 0 };
-        let limbs = if held == Held::Residues { node.level_in + 1 } else { 1 };
+        let limbs = if self.held == Held::Residues { node.level_in + 1 } else { 1 };
         (map.products() * limbs * 8 * limb_stride(2 * map.period)) as u64
     }
 

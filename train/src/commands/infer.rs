@@ -22,9 +22,8 @@ use crate::{cli::InferArgs, progress::say};
 /// # Errors
 /// Keys or ciphertexts of another model, too little memory, I/O.
 pub fn run(context: &Context, args: &InferArgs) -> anyhow::Result<()> {
-    let planned = Planned::for_keys(context, &args.model, &args.keys)?;
-    let (price, _) = planned.price(1)?;
-    planned.program.fits(&price, memory_limit(args.max_memory)?)?;
+    let mut planned = Planned::for_keys(context, &args.model, &args.keys)?;
+    planned.fit(1, memory_limit(args.max_memory)?)?;
     let engine = ckks::Context::new(&planned.program.chain.params)?;
     let path = args.keys.join("evaluation.keys");
     let keys = read(&path, |file| wire::read_eval_keys(file, &engine, he_infer::ckks::KeyForm::Expanded))?;

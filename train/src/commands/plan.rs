@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use he_infer::ckks::Held;
 use he_infer::plan::{Bootstrapping, CostTable, Estimate, Packing, PlanOptions, Program, estimate, plan};
 use hetrain_export::Artifact;
 use serde::{Deserialize, Serialize};
@@ -121,6 +122,20 @@ impl Planned {
         let price = estimate(&self.program, &costs)?;
         let resident = resident_memory().unwrap_or(price.resident_bytes);
         Ok((price.beside(resident, parallel_runs), costs))
+    }
+
+    /// The price if it is at most `limit_bytes`, for which weights are held in their small form if need be.
+    ///
+    /// # Errors
+    /// As planning; more memory than that.
+    pub fn fit(&mut self, parallel_runs: usize, limit_bytes: u64) -> anyhow::Result<Estimate> {
+        let (mut price, _) = self.price(parallel_runs)?;
+        if price.peak_bytes > limit_bytes && self.program.held == Held::Residues {
+            Arc::make_mut(&mut self.program).held = Held::Coefficients;
+            (price, _) = self.price(parallel_runs)?;
+        }
+        self.program.fits(&price, limit_bytes)?;
+        Ok(price)
     }
 
     /// The plan file for these options.

@@ -21,7 +21,7 @@ use crate::{
     report,
     run_dir::{RunDir, same_folder},
     trainer::Trainer,
-    verify::{BurnLogits, BurnRungs, Job, climb, header},
+    verify::{BurnLogits, BurnRungs, Job, climb, header, parallel_runs},
 };
 
 /// Run the command.
@@ -45,7 +45,7 @@ pub fn run(context: &Context, args: &VerifyArgs) -> anyhow::Result<()> {
             let (run, _) = RunDir::open_for(&context.global.runs, own, args.output.as_deref())?;
             let data = TrainingData::load(&config, context.global.data_dir.as_deref())?;
             let device = context.global.device.open()?;
-            in_run(context, &planned, &run, &config, &data, &device, args, &folder)
+            in_run(context, planned, &run, &config, &data, &device, args, &folder)
         }
         _ => {
             let provenance = &planned.artifact.provenance;
@@ -53,7 +53,7 @@ pub fn run(context: &Context, args: &VerifyArgs) -> anyhow::Result<()> {
             let splits =
                 load(&DatasetConfig::named(name), context.global.data_dir.as_deref(), provenance.seed)?;
             let none = BurnRungs { original: None, polynomial: None };
-            verify(context, &planned, &splits.name, &splits.test, &none, args, &folder)
+            verify(context, planned, &splits.name, &splits.test, &none, args, &folder)
         }
     }
 }
@@ -81,7 +81,7 @@ pub fn after_training(
         compare_layers: false,
         output: None,
     };
-    in_run(context, &planned, run, config, data, device, &args, run.path())
+    in_run(context, planned, run, config, data, device, &args, run.path())
 }
 
 /// Results of another model must not be lost by the way. Those in a run's own folder go with the model that was there, which
@@ -110,7 +110,7 @@ fn refuse_other_model(planned: &Planned, folder: &Path) -> anyhow::Result<()> {
 #[expect(clippy::too_many_arguments, reason = "a run with all its parts")]
 fn in_run(
     context: &Context,
-    planned: &Planned,
+    planned: Planned,
     run: &RunDir,
     config: &RunConfig,
     data: &TrainingData,
@@ -145,7 +145,7 @@ fn in_run(
 
 fn verify(
     context: &Context,
-    planned: &Planned,
+    mut planned: Planned,
     data: &str,
     test: &ImageSet,
     burn: &BurnRungs<'_>,
@@ -171,9 +171,7 @@ fn verify(
         .threads
         .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
     let max_bytes = memory_limit(args.max_memory)?;
-    let (estimate, _) =
-        planned.price(if planned.program.images_per_run() > 1 { 1 } else { threads.min(encrypted) })?;
-    planned.program.fits(&estimate, max_bytes)?;
+    let estimate = planned.fit(parallel_runs(&planned.program, threads, encrypted), max_bytes)?;
     say(&format!(
         "  plan: ring 2^{}, {} levels, {} rotation keys, {:.0} MB, about {:.2} s a run on one thread",
         estimate.log_n,

@@ -14,7 +14,7 @@ use he_infer::{
     HeError,
     ckks::{Ciphertext, Context},
     math::sampling::os_rng,
-    plan::PlannedNode,
+    plan::{PlannedNode, Program},
     run::{Client, Observer, Prepared, Server, execute},
     slots::{CkksSlots, ClearSlots, ClearVec},
 };
@@ -86,6 +86,13 @@ impl Observer<CkksSlots<'_>> for Timer {
     }
 }
 
+/// Runs beside each other. Single images are; a run that takes several, or bootstraps large ciphertexts, splits well over all
+/// threads.
+pub fn parallel_runs(program: &Program, threads: usize, runs: usize) -> usize {
+    let alone = program.images_per_run() > 1 || program.refreshing.is_some();
+    if alone { 1 } else { threads.min(runs).max(1) }
+}
+
 struct Totals<'l> {
     ladder: &'l mut Ladder,
     encrypt: f64,
@@ -105,10 +112,7 @@ pub(super) fn rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<Option<
     let program = Arc::clone(&job.program);
     let per_run = job.batch.unwrap_or(usize::MAX).clamp(1, program.images_per_run());
     let runs: Vec<&[usize]> = missing.chunks(per_run).collect();
-    // A batch run is large and splits well over threads; single images run beside each other.
-    // So does a bootstrap, whose ciphertexts are large.
-    let alone = per_run > 1 || program.refreshing.is_some();
-    let workers = if alone { 1 } else { job.threads.min(runs.len()).max(1) };
+    let workers = parallel_runs(&program, job.threads, runs.len());
     let threads_per_run = (job.threads / workers).max(1);
     // The clear rungs may have left memory with the process: price the run beside what is held now, before taking more.
     let resident = machine::resident_memory().unwrap_or(job.estimate.resident_bytes);

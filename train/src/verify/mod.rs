@@ -23,6 +23,7 @@ use he_infer::plan::{Estimate, PlanOptions, Program};
 use hetrain_datasets::ImageSet;
 use hetrain_export::Artifact;
 
+pub use encrypted::parallel_runs;
 pub use machine::{available_memory, describe as describe_machine, resident_memory};
 pub use records::{Header, Ladder, Record, Rung, header};
 
