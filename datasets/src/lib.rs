@@ -53,6 +53,6 @@ pub use error::{DataError, Place};
 pub use install::{file_sha256, install_verified};
 pub use known::{Known, known, nearest};
 pub use load::load;
-pub use locate::cache_dir;
+pub use locate::{cache_dir, weights};
 pub use normalise::Normalise;
 pub use set::{ImageSet, Splits};

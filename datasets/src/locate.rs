@@ -49,6 +49,12 @@ pub(crate) fn roots(data_dir: Option<&Path>, config_dir: Option<&Path>) -> Vec<P
     roots
 }
 
+/// A file of weights: where it is named, else in a data folder or its `weights/`.
+pub fn weights(path: &Path, data_dir: Option<&Path>) -> Option<PathBuf> {
+    let below = roots(data_dir, None).into_iter().flat_map(|r| [r.join(path), r.join("weights").join(path)]);
+    std::iter::once(path.to_path_buf()).chain(below).find(|p| p.is_file())
+}
+
 /// The first folder that has everything needed.
 ///
 /// A folder that carries the name of another known set is not taken as it is: MNIST and

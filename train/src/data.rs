@@ -1,6 +1,6 @@
 //! The data of a run, cut and measured as its configuration says.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use hetrain_datasets::{Calibration, ImageBatch, ImageSet, Normalise, Splits, load, validation_split};
@@ -24,6 +24,8 @@ pub struct TrainingData {
     pub calibration: Calibration,
     /// Input normalisation.
     pub normalise: Normalise,
+    /// The data folder named on the command line.
+    pub data_dir: Option<PathBuf>,
 }
 
 impl TrainingData {
@@ -51,7 +53,8 @@ impl TrainingData {
         };
         normalise.per_channel(train.shape[0])?;
         let calibration = Calibration::sample(&train, config.data.calibration, config.seed);
-        Ok(Self { splits, train, validation, calibration, normalise })
+        let data_dir = data_dir.map(Path::to_path_buf);
+        Ok(Self { splits, train, validation, calibration, normalise, data_dir })
     }
 
     /// Settings of the network for this data.

@@ -110,6 +110,12 @@ pub enum RunError {
         /// Its kind.
         kind: &'static str,
     },
+    /// A file of weights is nowhere.
+    #[error("teacher `file:{}`: no such file, neither here nor in a data folder or its weights/\n  help: name its data folder with `--data-dir` or $HETRAIN_DATA, or another teacher: `hetrain distill --config … --teacher RUN|FILE`", path.display())]
+    NoWeights {
+        /// As the configuration names it.
+        path: PathBuf,
+    },
     /// The first phase changes a network that nobody gives.
     #[error(
         "run `{run}` begins with `{kind}`, which needs a network to start from, and there is none\n  help: name the teacher, which is also the start: `hetrain distill --config … --teacher RUN|FILE`; or set the phase's `teacher: run:NAME` or `file:PATH`, or put a `pretrain` phase first"

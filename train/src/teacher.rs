@@ -3,22 +3,25 @@
 use std::path::Path;
 
 use burn::tensor::Device;
+use hetrain_datasets::weights;
 use hetrain_layers::{HeModel, ModelConfig};
 
 use crate::{
     checkpoint::Store,
     config::{PhaseKind, PhaseSettings, RunConfig, TeacherSettings},
+    data::TrainingData,
     error::RunError,
     run_dir::RunDir,
 };
 
-/// Load the teacher named by `settings` for data that wants `config`; `None` for teachers inside the run.
+/// Load the teacher named by `settings` for a network `config`; a file is looked for in the data folders too; `None` for teachers inside the run.
 ///
 /// # Errors
 /// A run or file that does not exist or does not fit.
 pub fn outside(
     settings: &TeacherSettings,
     runs: &Path,
+    data: &TrainingData,
     config: &ModelConfig,
     device: &Device,
 ) -> Result<Option<HeModel>, RunError> {
@@ -26,18 +29,28 @@ pub fn outside(
         TeacherSettings::None | TeacherSettings::Previous => Ok(None),
         TeacherSettings::File(path) => {
             let mut model = config.init(device, 0)?;
-            model.load_pretrained(Path::new(path))?;
+            let path = Path::new(path);
+            let found = weights(path, data.data_dir.as_deref());
+            model.load_pretrained(&found.ok_or_else(|| RunError::NoWeights { path: path.into() })?)?;
             Ok(Some(model))
         }
         TeacherSettings::Run(name) => from_run(runs, name, config, device).map(Some),
     }
 }
 
-/// Whether the first phase of `config` has a network to start from: its own fresh one, or a teacher from outside.
+/// Whether the first phase of `config` has a network to start from, its own fresh one or a teacher from outside, and every
+/// file of weights is there.
 ///
 /// # Errors
-/// [`RunError::NoStart`].
-pub fn start(config: &RunConfig) -> Result<(), RunError> {
+/// [`RunError::NoStart`], [`RunError::NoWeights`].
+pub fn start(config: &RunConfig, data_dir: Option<&Path>) -> Result<(), RunError> {
+    for phase in &config.phases {
+        if let TeacherSettings::File(path) = &phase.teacher
+            && weights(Path::new(path), data_dir).is_none()
+        {
+            return Err(RunError::NoWeights { path: path.into() });
+        }
+    }
     match config.phases.first() {
         Some(PhaseSettings { kind, teacher: TeacherSettings::None | TeacherSettings::Previous, .. })
             if *kind != PhaseKind::Pretrain =>

@@ -168,8 +168,13 @@ fn devices_of_other_builds_name_their_feature() {
 fn a_configuration_that_needs_a_teacher_says_so_before_it_looks_for_data() {
     let dir = Dir::new();
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/resnet20_poly.yaml");
-    let parts = ["`resnet20_poly` begins with `replace`", "hetrain distill --config", "--teacher"];
-    let ran = dir.fails(&["train", "--config", config.to_str().unwrap()], &parts);
-    // There is no CIFAR-10 here, and that is not what it complains of.
-    assert!(!ran.stderr.contains("cifar") && !dir.join("runs").exists(), "{}", ran.stderr);
+    let file = ["`file:resnet20-12fca82f.th`: no such file", "--data-dir", "hetrain distill --config"];
+    let start = ["`resnet20_poly` begins with `replace`", "hetrain distill --config", "--teacher"];
+    let text = std::fs::read_to_string(config).unwrap();
+    for (text, parts) in [(text.replace("file:resnet20-12fca82f.th", "previous"), start), (text, file)] {
+        dir.write("run.yaml", &text);
+        let ran = dir.fails(&["train", "--config", "run.yaml"], &parts);
+        // There is no CIFAR-10 here, and that is not what it complains of.
+        assert!(!ran.stderr.contains("cifar") && !dir.join("runs").exists(), "{}", ran.stderr);
+    }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::bail;
 use burn::module::Module;
+use hetrain_datasets::weights;
 
 use super::{Context, train};
 use crate::{
@@ -23,7 +24,8 @@ use crate::{
 /// A teacher that cannot be found or does not fit; otherwise as `train`.
 pub fn run(context: &Context, args: &DistillArgs) -> anyhow::Result<()> {
     let mut config = RunConfig::load(&config::find(&args.config)?, &args.set)?;
-    let source = if Path::new(&args.teacher).is_file() {
+    let file = weights(Path::new(&args.teacher), context.global.data_dir.as_deref());
+    let source = if file.is_some() {
         TeacherSettings::File(args.teacher.clone())
     } else {
         match RunDir::find(&context.global.runs, Path::new(&args.teacher)) {
@@ -47,7 +49,7 @@ pub fn run(context: &Context, args: &DistillArgs) -> anyhow::Result<()> {
     }
     let data = TrainingData::load(&config, context.global.data_dir.as_deref())?;
     let device = context.global.device.open()?;
-    let model = teacher::outside(&source, &context.global.runs, &data.model_config(&config), &device)?;
+    let model = teacher::outside(&source, &context.global.runs, &data, &data.model_config(&config), &device)?;
     if let Some(model) = model {
         let model = model.deep_copy().valid();
         let mut sets = vec![("validation", &data.validation)];

@@ -174,8 +174,14 @@ impl Trainer<'_> {
         match self.config.phases.first() {
             Some(p) if p.kind != PhaseKind::Pretrain => {
                 let device = self.device.clone().autodiff();
-                teacher::outside(&p.teacher, self.runs, &self.data.model_config(self.config), &device)?
-                    .ok_or_else(|| RunError::NoStart { run: self.run.name(), kind: p.kind.name() })
+                teacher::outside(
+                    &p.teacher,
+                    self.runs,
+                    self.data,
+                    &self.data.model_config(self.config),
+                    &device,
+                )?
+                .ok_or_else(|| RunError::NoStart { run: self.run.name(), kind: p.kind.name() })
             }
             _ => self.fresh(),
         }
@@ -189,9 +195,13 @@ impl Trainer<'_> {
         match self.config.phases.iter().rposition(|p| !p.kind.ends_polynomial()) {
             Some(index) => self.best(store, index).map(Some),
             None => match self.config.phases.first() {
-                Some(p) => {
-                    teacher::outside(&p.teacher, self.runs, &self.data.model_config(self.config), self.device)
-                }
+                Some(p) => teacher::outside(
+                    &p.teacher,
+                    self.runs,
+                    self.data,
+                    &self.data.model_config(self.config),
+                    self.device,
+                ),
                 None => Ok(None),
             },
         }
@@ -209,9 +219,13 @@ impl Trainer<'_> {
                     None => None,
                 }
             }
-            outside => {
-                teacher::outside(outside, self.runs, &self.data.model_config(self.config), self.device)?
-            }
+            outside => teacher::outside(
+                outside,
+                self.runs,
+                self.data,
+                &self.data.model_config(self.config),
+                self.device,
+            )?,
         };
         Ok(model.map(|m| m.deep_copy().valid()))
     }
