@@ -144,7 +144,8 @@ pub struct VerifyArgs {
     /// Also decrypt every layer of a few images, with the secret key, and compare it with the clear program
     #[arg(long)]
     pub compare_layers: bool,
-    /// Folder for ladder.jsonl and ladder.json [default: the model's, where the report is written anew too]
+    /// Folder for ladder.jsonl and ladder.json [default: that of a run's model, where the report is written anew too; NAME.ladder
+    /// beside any other NAME.hemodel]
     #[arg(short, long, value_name = "DIR")]
     pub output: Option<PathBuf>,
 }

@@ -183,8 +183,9 @@ fn results_of_another_model_are_not_replaced_by_the_way() {
     let parts =
         ["there/ladder.jsonl: holds results of another model", "(other.hemodel)", &mine, "help:", "-o DIR"];
     dir.fails(&verify("other.hemodel", &["-o", "there"]), &parts);
-    // Beside the model, where several may lie, it is the same.
-    dir.fails(&verify("other.hemodel", &[]), &["ladder.jsonl: holds results of another model", &mine]);
+    // By itself every model gets a folder of its own.
+    dir.succeeds(&verify("other.hemodel", &[]));
+    assert!(dir.join("other.ladder/ladder.json").is_file());
     assert!(before == (dir.read("there/ladder.jsonl"), dir.read("there/ladder.json")));
     dir.succeeds(&verify("model.hemodel", &["-o", "there"]));
     dir.succeeds(&verify("other.hemodel", &["-o", "elsewhere"]));

@@ -34,6 +34,8 @@ pub fn run(context: &Context, args: &VerifyArgs) -> anyhow::Result<()> {
     let own_data = args.data.is_none();
     let folder = match &args.output {
         Some(folder) => folder.clone(),
+        // Other artifacts may lie beside it.
+        None if !planned.path.ends_with("model.hemodel") => planned.path.with_extension("ladder"),
         None => planned.path.parent().map(Path::to_path_buf).unwrap_or_default(),
     };
     refuse_other_model(&planned, &folder)?;
