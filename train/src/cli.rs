@@ -184,7 +184,7 @@ pub struct EncryptArgs {
     /// Data set to take test images from [default: the one the model was trained for]
     #[arg(long, value_name = "NAME")]
     pub data: Option<String>,
-    /// Numbers of the test images, separated by commas (one, or up to a batch in the batch layout)
+    /// Numbers of the test images, separated by commas (as many as the keys were made for at once)
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "0")]
     pub index: Vec<usize>,
     /// Where to write the ciphertexts
@@ -224,7 +224,7 @@ pub struct DecryptArgs {
     /// The encrypted result
     #[arg(long, value_name = "FILE")]
     pub input: PathBuf,
-    /// Images in a result of the batch layout
+    /// Images in the result
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub samples: usize,
     /// Print JSON instead of a table

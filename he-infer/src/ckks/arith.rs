@@ -20,6 +20,9 @@ use crate::math::vector;
 
 type Pairs<'a> = [(&'a Ciphertext, &'a Ciphertext)];
 
+/// Words of plaintexts that a thread makes before it reads them again: they and the ciphertexts' limbs share the caches.
+const CACHED_WORDS: usize = 1 << 18;
+
 impl Context {
     pub(super) fn check_ct(&self, operation: &'static str, ct: &Ciphertext) -> Result<(), CkksError> {
         self.check_id(operation, "ciphertext", ct.id)
@@ -235,13 +238,16 @@ impl Context {
             self.check_plain(OP, a, p.level, p.id)?;
             check_scales(OP, scale, a.scale * p.scale)?;
         }
+        // Plaintexts made for the occasion should be in cache when they are read.
+        let made = terms.iter().map(|(_, p)| p.scratch()).max().unwrap_or(0);
+        let at_once = CACHED_WORDS.checked_div(made).map_or(vector::MAX_LAZY_TERMS, |terms| terms.max(8));
         let mut out = self.blank_ct(first.level, scale, first.owner);
         let limbs = out.c0.limbs_mut().into_iter().zip(out.c1.limbs_mut());
         let work: Vec<_> = limbs.zip(&self.plans).enumerate().collect();
         par::for_each(work, |(i, ((o0, o1), plan))| {
             let m = plan.modulus();
             let (mut s0, mut s1) = (self.scratch_poly(1), self.scratch_poly(1));
-            for (round, chunk) in terms.chunks(vector::MAX_LAZY_TERMS).enumerate() {
+            for (round, chunk) in terms.chunks(at_once).enumerate() {
                 if round == 0 {
                     self.dot_limb(m, i, chunk, o0, o1);
                     continue;

@@ -231,13 +231,27 @@ mod tests {
             let [a, b] = [Held::Residues, Held::Coefficients]
                 .map(|held| ctx.encode_muls(3, period, &values, level, scale, held).unwrap());
             for (k, (a, b)) in a.iter().zip(&b).enumerate() {
-                // The same polynomial as by the way of the large ring, up to roundings of the slower transform.
-                let whole = ctx.encode_mul(&values(k), level, scale).unwrap();
                 let mut scratch = vec![0; b.scratch()];
                 for i in 0..=level {
                     assert_eq!(ctx.factor_limb(a, i, &mut []), ctx.factor_limb(b, i, &mut scratch));
                 }
-                assert_eq!(a.log_run(), whole.log_run().min(ctx.small_rings.depth()));
+                // The polynomial that the large ring gives, up to roundings of the slots' transforms.
+                let coefficients = ctx.encode_coefficients(&values(k), scale).unwrap();
+                let whole = ctx.expand_mul(&coefficients, level).unwrap();
+                let back = |p: &PlaintextMul, plan: &Plan| -> Vec<i64> {
+                    let mut x = ctx.factor_limb(p, 0, &mut []).to_vec();
+                    plan.inverse(&mut x);
+                    x.iter().map(|v| plan.modulus().centred(plan.modulus().from_mont(*v))).collect()
+                };
+                let large = back(&whole, &ctx.plans[0]);
+                let small = back(a, &ctx.ring(a.log_run()).1[0]);
+                assert_eq!(small.len(), large.len() >> a.log_run());
+                let q = ctx.plans[0].modulus().value() as i64;
+                let limit = if scale > 2f64.powi(62) { 1 << (scale.log2() as u32 - 50) } else { 1 };
+                for (i, (s, l)) in small.iter().zip(large.iter().step_by(1 << a.log_run())).enumerate() {
+                    let apart = (s - l).rem_euclid(q).min((l - s).rem_euclid(q));
+                    assert!(apart <= limit, "coefficient {i}: {s} and {l}");
+                }
             }
         }
     }

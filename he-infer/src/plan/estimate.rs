@@ -266,7 +266,7 @@ impl Program {
                 "the image layout (`he.layout: image`) holds one image at a time and needs far less"
             }
             Packing::Image => {
-                "raise `--max-memory`, use fewer `--threads`, lower `he.precision_bits`, or use fewer channels"
+                "raise `--max-memory`, lower `--batch`, use fewer `--threads`, lower `he.precision_bits`, or use fewer channels"
             }
         };
         Err(HeError::Memory {

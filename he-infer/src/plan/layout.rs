@@ -124,10 +124,11 @@ impl Layout {
         self.images
     }
 
-    /// Spread element values of up to [`Layout::images`] images over vectors, with all their copies; zeros for missing images.
+    /// Spread element values of up to [`Layout::images`] images over vectors, with all their copies. Places of missing images are
+    /// taken by the others once more: values that no image has might leave the intervals of polynomials.
     pub fn pack(&self, images: &[Vec<f64>]) -> Vec<Vec<f64>> {
         let mut out = vec![vec![0.0; self.slots]; self.vectors];
-        for (image, values) in images.iter().enumerate().take(self.images) {
+        for (image, values) in images.iter().cycle().take(self.images).enumerate() {
             for (&p, &v) in self.positions.iter().zip(values) {
                 if let Some(vector) = out.get_mut(p / self.slots) {
                     let first = p % self.slots + image;

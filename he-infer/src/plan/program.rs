@@ -24,7 +24,7 @@ const MAX_RESIDUE_BYTES: u64 = 2 << 30;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Packing {
-    /// One image to a run, its elements spread over slots: lowest latency.
+    /// One image or a few to a run, elements spread over slots: lowest latency.
     Image,
     /// One ciphertext per element, one image per slot (CryptoNets 2016): highest throughput.
     Batch,

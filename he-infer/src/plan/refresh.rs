@@ -218,7 +218,7 @@ impl<'a> Prices<'a> {
     }
 
     fn priced(&self, (layout, step): &(Layout, Step), level: usize) -> Result<f64, HeError> {
-        // A program for which bootstraps are considered has more weights than it would hold as residues.
+        // As large programs hold their weights; for small ones bootstraps are not worth considering, whatever this adds.
         let e = CostCounter::of(self.chain).holding(Held::Coefficients);
         let x = CostVec { level, scale: self.chain.default_scale };
         let each = |f: &dyn Fn() -> Result<(), HeError>| (0..layout.vectors()).try_for_each(|_| f());

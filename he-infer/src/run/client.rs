@@ -46,8 +46,8 @@ impl Client {
         Ok(self.context.eval_keys(&self.secret, &self.program.key_spec(), rng)?)
     }
 
-    /// Encrypt samples (pixels in `[0, 1]`): one, or up to a batch in the batch layout. The result travels at half the
-    /// size of a ciphertext; [`Context::expand_ciphertext`] completes it.
+    /// Encrypt samples (pixels in `[0, 1]`), as many as the program takes at once. The result travels at half the size of a
+    /// ciphertext; [`Context::expand_ciphertext`] completes it.
     ///
     /// # Errors
     /// Wrong number or size of samples, values that are not finite or far beyond calibration data.

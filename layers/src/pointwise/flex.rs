@@ -192,8 +192,10 @@ impl PointwiseBackend for Flex {
 
     fn excess_backward(x: FlexTensor, lo: f32, hi: f32, seen: FlexTensor, grad: FlexTensor) -> FlexTensor {
         let (x, seen, grad) = (Rows::new(x), host(seen), host(grad));
-        let by = [at(&grad, 0) / x.values().len().max(1) as f32, at(&grad, 1)];
         let worst = at(&seen, 1);
+        // Equal ones share the gradient of the maximum.
+        let ties: usize = x.look(|_, row| kernel::reaching(row, [lo, hi], worst)).into_iter().sum();
+        let by = [at(&grad, 0) / x.values().len().max(1) as f32, at(&grad, 1) / ties.max(1) as f32];
         x.map(|_, x, dx, _| kernel::excess_backward(x, dx, [lo, hi], worst, by)).0
     }
 }

@@ -181,6 +181,14 @@ pub(super) fn excess(x: &[f32], interval: [f32; 2]) -> [f64; 2] {
     )
 }
 
+/// How many are at least `worst` outside `[lo, hi]`.
+pub(super) fn reaching(x: &[f32], interval: [f32; 2], worst: f32) -> usize {
+    reading(
+        #[inline(always)]
+        || x.iter().map(|x| usize::from(outside(*x, interval).abs() >= worst)).sum(),
+    )
+}
+
 /// Gradient of [`excess`], `by` its sum and its maximum, which is `worst`.
 pub(super) fn excess_backward(x: &[f32], dx: &mut [f32], interval: [f32; 2], worst: f32, by: [f32; 2]) {
     let [by_sum, by_max] = by;

@@ -25,7 +25,8 @@ fn direct<const D: usize>(x: &Tensor<D>) -> bool {
 /// # Shapes
 /// - input and output `[batch, channels, ...]`
 pub(crate) fn batch_norm<const D: usize>(bn: &BatchNorm, x: Tensor<D>) -> Tensor<D> {
-    if !direct(&x) {
+    // One that is frozen on a training device keeps its statistics; that is Burn's affair.
+    if !direct(&x) || (x.is_autodiff() && !bn.training.is_enabled()) {
         return bn.forward(x);
     }
     if x.is_autodiff() {
@@ -180,6 +181,15 @@ mod tests {
             same(ours.0, burns.0);
             same(ours.1, burns.1);
         }
+    }
+
+    #[test]
+    fn equal_maxima_share_the_gradient() {
+        let device = Device::flex().autodiff();
+        let x = Tensor::<3>::from_data([[[3.0, -1.0]], [[3.0, 0.5]]], &device).require_grad();
+        let by = x.grad(&excess(x.clone(), -2.0, 1.0).backward()).unwrap();
+        // Two of four are outside: a quarter each from the mean, half of one each from the maximum.
+        same(by, Tensor::from_data([[[0.75, 0.0]], [[0.75, 0.0]]], &Device::flex()));
     }
 
     #[test]

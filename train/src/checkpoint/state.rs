@@ -82,6 +82,9 @@ pub struct State {
     pub begun: bool,
     /// Sums over the epoch so far.
     pub sums: Sums,
+    /// Batches in a row that were left out because their gradient was not finite.
+    #[serde(default)]
+    pub skipped: usize,
     /// Length of `metrics.jsonl`.
     pub metrics_bytes: u64,
     /// The best network of this phase so far.

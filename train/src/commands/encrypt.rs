@@ -27,7 +27,7 @@ pub fn run(context: &Context, args: &EncryptArgs) -> anyhow::Result<()> {
     let most = planned.program.images_per_run();
     if images.is_empty() || images.len() > most {
         bail!(
-            "--index: these keys take {most} image(s) at once, got {}\n  help: encrypt them one by one, or make keys with `hetrain keygen --layout batch`",
+            "--index: these keys take {most} image(s) at once, got {}\n  help: encrypt them one by one, or make keys for more: `hetrain keygen --batch 4`, or `--layout batch` for thousands",
             images.len()
         );
     }

@@ -128,14 +128,14 @@ impl Planned {
     ///
     /// # Errors
     /// As planning; more memory than that.
-    pub fn fit(&mut self, parallel_runs: usize, limit_bytes: u64) -> anyhow::Result<Estimate> {
-        let (mut price, _) = self.price(parallel_runs)?;
+    pub fn fit(&mut self, parallel_runs: usize, limit_bytes: u64) -> anyhow::Result<(Estimate, CostTable)> {
+        let (mut price, mut costs) = self.price(parallel_runs)?;
         if price.peak_bytes > limit_bytes && self.program.held == Held::Residues {
             Arc::make_mut(&mut self.program).held = Held::Coefficients;
-            (price, _) = self.price(parallel_runs)?;
+            (price, costs) = self.price(parallel_runs)?;
         }
         self.program.fits(&price, limit_bytes)?;
-        Ok(price)
+        Ok((price, costs))
     }
 
     /// The plan file for these options.

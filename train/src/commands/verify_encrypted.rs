@@ -173,7 +173,7 @@ fn verify(
         .threads
         .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
     let max_bytes = memory_limit(args.max_memory)?;
-    let estimate = planned.fit(parallel_runs(&planned.program, threads, encrypted), max_bytes)?;
+    let (estimate, costs) = planned.fit(parallel_runs(&planned.program, threads, encrypted), max_bytes)?;
     say(&format!(
         "  plan: ring 2^{}, {} levels, {} rotation keys, {:.0} MB, about {:.2} s a run on one thread",
         estimate.log_n,
@@ -188,6 +188,7 @@ fn verify(
         program: Arc::clone(&planned.program),
         options: planned.options,
         estimate,
+        costs,
         data: data.into(),
         test,
         samples,

@@ -109,11 +109,14 @@ impl Trainer<'_> {
         self.config.phases.iter().take(index).map(|p| p.epochs).sum()
     }
 
-    /// `average` with the batch-norm statistics of its own activations. The average of its members' statistics is that of no
-    /// network, and through a chain of squares a small difference grows (Izmailov et al. 2018, arXiv:1803.05407, sec. 3.2).
+    /// `average` with batch-norm statistics of its own. The average of its members' statistics is that of no network, and
+    /// through a chain of squares a small difference grows (Izmailov et al. 2018, arXiv:1803.05407, sec. 3.2). Activations are
+    /// clamped as in training: one wild image must not spoil the statistics of all.
     fn recalibrated(&self, average: &HeModel, phase: Phase<'_>, epoch: usize) -> Result<HeModel, RunError> {
-        let model = average.deep_copy().train();
+        // Without gradients: their graphs would stay in memory, since nothing runs backwards here.
+        let model = average.deep_copy().train().no_grad();
         phase.apply(&model, (epoch + 1) * phase.steps_per_epoch);
+        model.set_training_clamp(phase.settings.clamp.map(|c| c as f32));
         model.set_penalty(None);
         let (batcher, epoch) = (self.batcher()?, (self.epochs_before(phase.index) + epoch) as u64);
         for index in 0..RECALIBRATION.min(self.steps_per_epoch()) {
@@ -245,8 +248,11 @@ impl Trainer<'_> {
             return Ok(None);
         }
         let given = phases().rev().find_map(|p| p.interval);
-        if given.is_some_and(|[lo, hi]| lo <= all.min && all.max <= hi) {
-            return Ok(None);
+        if let Some([lo, hi]) = given {
+            // What a later phase has a penalty for, it need not declare yet.
+            if index + 1 < self.config.phases.len() || (lo <= all.min && all.max <= hi) {
+                return Ok(Some(Interval::new(lo, hi)?));
+            }
         }
         phases().next_back().map(|p| widened(seen, p.margin)).transpose()
     }

@@ -48,8 +48,6 @@ struct Running<'a> {
     average: Option<HeModel>,
     teacher: Option<HeModel>,
     updater: Updater,
-    /// Batches in a row whose gradient overflowed.
-    skipped: usize,
     stored: Instant,
 }
 
@@ -131,7 +129,7 @@ impl Trainer<'_> {
             let bytes = std::fs::read(&path).map_err(crate::error::io(&path))?;
             updater = updater.with_state(bytes).map_err(|why| RunError::Checkpoint { path, why })?;
         }
-        Ok(Running { phase, state, model, average, teacher, updater, skipped: 0, stored: Instant::now() })
+        Ok(Running { phase, state, model, average, teacher, updater, stored: Instant::now() })
     }
 
     /// The untrained network on the training device.

@@ -79,9 +79,9 @@ impl Trainer<'_> {
         let hits = correct(&to_host(out.logits.inner())?, &labels, classes);
         let grads = GradientsParams::from_grads(total.backward(), &r.model);
         let (model, gradient) = r.updater.step(lr, r.model.clone(), grads)?;
-        // A gradient beyond f32 of a finite loss is one bad batch, which the updater has left out; many of them in a row are not.
-        r.skipped = if gradient.is_finite() { 0 } else { r.skipped + 1 };
-        if r.skipped > SKIPS {
+        // A finite loss whose gradient has no norm in f32 is one bad batch, which the updater has left out; many in a row are not.
+        r.state.skipped = if gradient.is_finite() { 0 } else { r.state.skipped + 1 };
+        if r.state.skipped > SKIPS {
             return Err(diverged("the gradient", gradient));
         }
         r.model = model;

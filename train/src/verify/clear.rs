@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use anyhow::bail;
 use he_infer::{
+    plan::Packing,
     run::{NoObserver, Prepared, execute},
     slots::{ClearSlots, ClearVec},
 };
@@ -64,13 +65,20 @@ pub(super) fn packed_rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<
         });
     }
     let mut count = Count::new(Rung::Packed.title(), missing.len());
-    for part in missing.chunks(program.images_per_run()) {
+    // A run of the batch layout takes all threads by itself.
+    let beside = if job.options.packing == Packing::Image { job.threads } else { 1 };
+    let runs: Vec<&[usize]> = missing.chunks(program.images_per_run()).collect();
+    for some in runs.chunks(beside) {
         stopped(job)?;
-        let images: Vec<Vec<f64>> = part.iter().map(|&s| pixels(job.test, s)).collect();
-        for (&sample, logits) in part.iter().zip(packed(program, &slots, &prepared, &images)?) {
-            ladder.push(Record::new(Rung::Packed, sample, label(job, sample), &logits, 0))?;
+        let run = |part: &&[usize]| {
+            let images: Vec<Vec<f64>> = part.iter().map(|&s| pixels(job.test, s)).collect();
+            packed(program, &slots, &prepared, &images)
+        };
+        let results = some.par_iter().map(run).collect::<anyhow::Result<Vec<_>>>()?;
+        for (&sample, logits) in some.iter().copied().flatten().zip(results.iter().flatten()) {
+            ladder.push(Record::new(Rung::Packed, sample, label(job, sample), logits, 0))?;
+            count.add(1);
         }
-        count.add(part.len());
     }
     count.finish();
     Ok(())

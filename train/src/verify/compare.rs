@@ -84,7 +84,10 @@ pub(super) fn summary(
     let e = &job.estimate;
     let fresh = measured.filter(|m| m.runs > 0);
     // What was measured on nodes of another plan says nothing about these.
-    let earlier = earlier.filter(|old| old.nodes.iter().map(|n| &n.name).eq(e.nodes.iter().map(|n| &n.name)));
+    let earlier = earlier.filter(|old| {
+        old.timing.images_per_run == e.images_per_run
+            && old.nodes.iter().map(|n| &n.name).eq(e.nodes.iter().map(|n| &n.name))
+    });
     // Times that are kept stay with everything they belong to: machine, threads, and the estimate they were set beside.
     let kept = earlier.as_ref().filter(|e| fresh.is_none() && e.timing.infer_seconds > 0.0);
     // What is measured is the worst of these images.

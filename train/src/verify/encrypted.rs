@@ -12,9 +12,9 @@ use std::{
 use anyhow::Context as _;
 use he_infer::{
     HeError,
-    ckks::{Ciphertext, Context},
+    ckks::{Ciphertext, Context, Held},
     math::sampling::os_rng,
-    plan::{PlannedNode, Program},
+    plan::{PlannedNode, Program, estimate},
     run::{Client, Observer, Prepared, Server, execute},
     slots::{CkksSlots, ClearSlots, ClearVec},
 };
@@ -109,14 +109,18 @@ pub(super) fn rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<Option<
     if missing.is_empty() && !job.compare_layers {
         return Ok(None);
     }
-    let program = Arc::clone(&job.program);
+    let mut program = Arc::clone(&job.program);
     let per_run = job.batch.unwrap_or(usize::MAX).clamp(1, program.images_per_run());
     let runs: Vec<&[usize]> = missing.chunks(per_run).collect();
     let workers = parallel_runs(&program, job.threads, runs.len());
     let threads_per_run = (job.threads / workers).max(1);
     // The clear rungs may have left memory with the process: price the run beside what is held now, before taking more.
     let resident = machine::resident_memory().unwrap_or(job.estimate.resident_bytes);
-    let price = job.estimate.clone().beside(resident, workers);
+    let mut price = job.estimate.clone().beside(resident, workers);
+    if price.peak_bytes > job.max_bytes && program.held == Held::Residues {
+        Arc::make_mut(&mut program).held = Held::Coefficients;
+        price = estimate(&program, &job.costs)?.beside(resident, workers);
+    }
     program.fits(&price, job.max_bytes)?;
     machine::reset_peak();
     let pool = |n: usize| rayon::ThreadPoolBuilder::new().num_threads(n).build().context("thread pool");

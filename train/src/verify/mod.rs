@@ -19,7 +19,7 @@ use std::{
 };
 
 use anyhow::bail;
-use he_infer::plan::{Estimate, PlanOptions, Program};
+use he_infer::plan::{CostTable, Estimate, PlanOptions, Program};
 use hetrain_datasets::ImageSet;
 use hetrain_export::Artifact;
 
@@ -44,6 +44,8 @@ pub struct Job<'a> {
     pub options: PlanOptions,
     /// The plan's price.
     pub estimate: Estimate,
+    /// What it was made with.
+    pub costs: CostTable,
     /// Name of the data set.
     pub data: String,
     /// Test images.
@@ -96,6 +98,7 @@ pub fn climb(job: &Job<'_>, burn: &BurnRungs<'_>) -> anyhow::Result<LadderSummar
         data_digest: job.test.digest(),
         packing: format!("{:?}", job.options.packing).to_lowercase(),
         precision_bits: job.options.precision_bits,
+        images: job.options.images,
     };
     let mut ladder = Ladder::open(&job.folder.join("ladder.jsonl"), &header)?;
     let known = ladder.len();

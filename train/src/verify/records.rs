@@ -67,6 +67,13 @@ pub struct Header {
     pub packing: String,
     /// Precision asked of the plan.
     pub precision_bits: u32,
+    /// Images that share ciphertexts in the image layout.
+    #[serde(default = "one")]
+    pub images: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// The header of the results in `path`; `None` where there are none.
@@ -238,6 +245,7 @@ mod tests {
         Header {
             model_digest: model.into(),
             data_digest: "d".into(),
+            images: 1,
             packing: "image".into(),
             precision_bits: 12,
         }
