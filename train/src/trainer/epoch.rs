@@ -240,7 +240,7 @@ impl Trainer<'_> {
     }
 
     /// The interval an activation is exported with, if not the one it has: what was seen of it, widened by `margin`. A
-    /// configured interval, which is where the penalty begins, stays as long as nothing left it.
+    /// configured interval, which is where the penalty begins, stays if it is at least as wide.
     fn declared(&self, index: usize, seen: &ActivationStats) -> Result<Option<Interval>, RunError> {
         let phases = || self.config.phases.iter().take(index + 1).filter(|p| p.kind.ends_polynomial());
         let all = seen.overall();
@@ -248,13 +248,15 @@ impl Trainer<'_> {
             return Ok(None);
         }
         let given = phases().rev().find_map(|p| p.interval);
+        let Some(margin) = phases().next_back().map(|p| p.margin) else { return Ok(None) };
+        let wide = widened(seen, margin)?;
         if let Some([lo, hi]) = given {
             // What a later phase has a penalty for, it need not declare yet.
-            if index + 1 < self.config.phases.len() || (lo <= all.min && all.max <= hi) {
+            if index + 1 < self.config.phases.len() || (lo <= wide.lo && wide.hi <= hi) {
                 return Ok(Some(Interval::new(lo, hi)?));
             }
         }
-        phases().next_back().map(|p| widened(seen, p.margin)).transpose()
+        Ok(Some(wide))
     }
 }
 
