@@ -38,19 +38,27 @@ pub struct Plaintext {
     pub(crate) id: u64,
 }
 
-impl Plaintext {
-    /// Highest ciphertext level this plaintext can be combined with.
-    #[must_use]
-    pub fn level(&self) -> usize {
-        self.level
-    }
+/// What every kind of plaintext can be asked.
+macro_rules! plaintext_accessors {
+    ($name:ident) => {
+        impl $name {
+            /// Highest ciphertext level this plaintext can be combined with.
+            #[must_use]
+            pub fn level(&self) -> usize {
+                self.level
+            }
 
-    /// Exact factor between message and polynomial.
-    #[must_use]
-    pub fn scale(&self) -> f64 {
-        self.scale
-    }
+            /// Exact factor between message and polynomial.
+            #[must_use]
+            pub fn scale(&self) -> f64 {
+                self.scale
+            }
+        }
+    };
 }
+pub(super) use plaintext_accessors;
+
+plaintext_accessors!(Plaintext);
 
 /// What turns words into the integers they stand for.
 #[derive(Clone, Copy)]

@@ -7,7 +7,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::context::Context;
-use super::encoder::{Coefficients, Lift};
+use super::encoder::{Coefficients, Lift, plaintext_accessors};
 use super::error::CkksError;
 use super::par;
 use crate::math::backend::Backend;
@@ -40,19 +40,9 @@ pub struct PlaintextMul {
     pub(crate) id: u64,
 }
 
+plaintext_accessors!(PlaintextMul);
+
 impl PlaintextMul {
-    /// Highest ciphertext level this plaintext can be combined with.
-    #[must_use]
-    pub fn level(&self) -> usize {
-        self.level
-    }
-
-    /// Exact factor between message and polynomial.
-    #[must_use]
-    pub fn scale(&self) -> f64 {
-        self.scale
-    }
-
     /// Residues of a limb that equal each other, as a power of two.
     pub(super) fn log_run(&self) -> u32 {
         self.log_run

@@ -16,8 +16,8 @@ use crate::ckks::Held;
 use crate::math::poly::limb_stride;
 use crate::slots::ScalarMatrix;
 
-/// Largest size of factors held as residues. Beyond it they are as fast made from coefficients, in cache, as read from memory:
-/// on the ResNet-20 (`docs/benchmarks.md`) 9 GB become 1 GB.
+/// Largest size of factors held as residues; beyond it memory is worth more than time. On the ResNet-20 (`docs/benchmarks.md`)
+/// 9 GB become 1 GB, and an image takes 12.5 s instead of 10.7.
 const MAX_RESIDUE_BYTES: u64 = 2 << 30;
 
 /// How samples lie in ciphertexts.
