@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use he_infer::HeError;
 use he_infer::ckks::{Ciphertext, CkksError, Context};
-use he_infer::plan::{Bootstrapping, Packing, PlanOptions, PlannedNode, plan};
+use he_infer::plan::{Bootstrapping, Packing, PlanOptions, PlannedNode, Program, plan};
 use he_infer::run::{Client, Observer, Server};
 use he_infer::slots::CkksSlots;
 use hetrain_export::{Basis, Graph, Interval, Op, Polynomial, interp};
@@ -108,6 +108,29 @@ fn dense_network() {
 fn convolutional_network() {
     let (graph, images) = common::lenet5();
     climb(&graph, &images, Packing::Image, 12);
+}
+
+#[test]
+fn where_weights_are_kept_changes_no_result() {
+    let (graph, images) = common::lenet5();
+    let mut program = plan(graph, options(Packing::Image, 1, 12)).unwrap();
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let context = Arc::new(Context::new(&program.chain.params).unwrap());
+    let client = Client::generate(Arc::new(program.clone()), Arc::clone(&context), &mut rng);
+    let keys = client.evaluation_keys(&mut rng).unwrap();
+    let input = client.encrypt(&images[..1], &mut rng).unwrap();
+    let input: Vec<Ciphertext> = input.iter().map(|c| context.expand_ciphertext(c).unwrap()).collect();
+    let run = |program: &Program| {
+        let server = Server::new(Arc::new(program.clone()), &context, &keys).unwrap();
+        client.decrypt(&server.infer(input.clone()).unwrap(), 1).unwrap()
+    };
+    let want = run(&program);
+    let mut ways = 1;
+    while program.shrink() {
+        assert_eq!(run(&program), want);
+        ways += 1;
+    }
+    assert_eq!(ways, 3);
 }
 
 #[test]

@@ -6,16 +6,34 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 
-/// Draws Kaiming-normal weights (He et al. 2015, arXiv:1502.01852) from ChaCha20, in the order modules are made.
+use crate::ActivationKind;
+
+/// Draws Kaiming-normal weights (He et al. 2015, arXiv:1502.01852) from ChaCha20, in the order modules are made, and says what
+/// is to replace ReLU in them.
 pub struct WeightInit {
     rng: ChaCha20Rng,
     device: Device,
+    activation: ActivationKind,
 }
 
 impl WeightInit {
-    /// Start from `seed`; tensors are placed on `device`.
+    /// Start from `seed`; tensors are placed on `device`, free quadratics replace ReLU.
     pub fn new(device: &Device, seed: u64) -> Self {
-        Self { rng: ChaCha20Rng::seed_from_u64(seed), device: device.clone() }
+        Self {
+            rng: ChaCha20Rng::seed_from_u64(seed),
+            device: device.clone(),
+            activation: ActivationKind::Poly2,
+        }
+    }
+
+    /// Replace ReLU by `activation`.
+    pub fn with_activation(self, activation: ActivationKind) -> Self {
+        Self { activation, ..self }
+    }
+
+    /// What replaces ReLU.
+    pub fn activation(&self) -> ActivationKind {
+        self.activation
     }
 
     /// Where tensors are placed.

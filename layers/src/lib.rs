@@ -15,7 +15,7 @@
 //! | [`Conv`], [`Dense`] | convolution, matrix product | 1 |
 //! | batch norm | `(x − μ)/√(v + ε)·γ + β` | 0, folds into the layer before |
 //! | [`Activation`] | quadratic per channel | 1, folds into a pure square |
-//! | [`AvgPool`] | mean over windows | 0, folds into the dense layer after |
+//! | [`AvgPool`] | mean over windows | 0 before a dense layer, which takes it over; 1 elsewhere |
 //! | residual sum with activation | `f(x + branch(x))` | those of the branch, and 2: no single layer before the sum can take `√a` |
 #![forbid(unsafe_code)]
 
@@ -31,10 +31,11 @@ mod norm;
 mod pointwise;
 mod pool;
 mod probe;
+mod projection;
 mod residual;
 mod weights;
 
-pub use activation::{A_MIN, Activation, ActivationState, Quadratic, fit_relu};
+pub use activation::{A_MIN, Activation, ActivationState, Curve, Gated, Hermite, Quadratic, fit_relu};
 pub use block::{ConvBlock, DenseBlock};
 pub use conv::Conv;
 pub use error::{LayerError, WeightProblem};
@@ -45,4 +46,5 @@ pub use models::{ActivationKind, Forward, HeModel, ModelConfig, ModelName};
 pub use norm::BN_EPSILON;
 pub use pool::AvgPool;
 pub use probe::{ActivationStats, ChannelStats, RangePenalty, RangeProbe};
+pub use projection::{ProjectedBlock, Projection};
 pub use residual::{BasicBlock, ConvNorm, Shortcut};

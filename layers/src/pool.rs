@@ -14,12 +14,19 @@ use crate::{LayerError, Lower};
 pub struct AvgPool {
     /// Side of the window, and the step.
     pub kernel: usize,
+    /// Levels it costs: none where a dense layer follows, which takes the mean over when the graph is folded.
+    pub levels: usize,
 }
 
 impl AvgPool {
-    /// Windows of `kernel` by `kernel`.
+    /// Windows of `kernel` by `kernel`, before a dense layer.
     pub fn new(kernel: usize) -> Self {
-        Self { kernel }
+        Self { kernel, levels: 0 }
+    }
+
+    /// Windows of `kernel` by `kernel`, before anything else.
+    pub fn between(kernel: usize) -> Self {
+        Self { kernel, levels: 1 }
     }
 
     /// Average.
@@ -37,7 +44,7 @@ impl Lower for AvgPool {
     }
 
     fn depth(&self) -> usize {
-        0
+        self.levels
     }
 }
 

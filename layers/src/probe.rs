@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use burn::tensor::{ElementConversion, Tensor};
+use burn::tensor::{Device, ElementConversion, Tensor};
 use hetrain_export::Interval;
 use serde::{Deserialize, Serialize};
 
@@ -238,6 +238,9 @@ impl RangeProbe {
         let shape = x.dims();
         let channels = shape.get(1).copied().unwrap_or(1).max(1);
         let positions: usize = shape.iter().skip(2).product::<usize>().max(1);
+        if x.device().without_autodiff() != Device::flex() {
+            return self.observe_remote(x.clone().reshape([-1, channels as isize, positions as isize]));
+        }
         let data = x.clone().into_data().convert::<f32>();
         let Ok(values) = data.as_slice::<f32>() else { return };
         let mut state = self.lock();
@@ -249,8 +252,68 @@ impl RangeProbe {
         }
     }
 
+    /// Reduce on the device: to bring every value to the host would take longer than to compute them.
+    fn observe_remote(&self, x: Tensor<3>) {
+        let [batch, channels, positions] = x.dims();
+        let count = (batch * positions) as u64;
+        let flat = |t: Tensor<3>| t.reshape([1, channels]);
+        let mean = |t: Tensor<3>| flat(t.mean_dim(2).mean_dim(0));
+        let (x2, p) = (x.clone() * x.clone(), x.clone().clamp_min(0.0));
+        let p2 = p.clone() * p.clone();
+        let rows = [
+            flat(x.clone().min_dim(2).min_dim(0)),
+            flat(x.clone().max_dim(2).max_dim(0)),
+            mean(x.clone()),
+            mean(x2.clone()),
+            mean(x2.clone() * x),
+            mean(x2.clone() * x2),
+            mean(p.clone()),
+            mean(p2.clone()),
+            mean(p2 * p),
+        ];
+        let data = Tensor::cat(rows.to_vec(), 0).into_data().convert::<f32>();
+        let Ok(values) = data.as_slice::<f32>() else { return };
+        let mut state = self.lock();
+        let Some(seen) = &mut state.seen else { return };
+        for (channel, seen) in seen.iter_mut().enumerate() {
+            let mut row = values.iter().skip(channel).step_by(channels).map(|&v| f64::from(v));
+            let mut next = || row.next().unwrap_or(f64::NAN);
+            let [min, max] = [next(), next()];
+            let [m1, m2, m3, m4, p1, p2, p3] = [(); 7].map(|()| next() * count as f64);
+            // A device may drop what is no number from its minima, but not from its means.
+            let [min, max] = if m1.is_nan() { [f64::NAN; 2] } else { [min, max] };
+            seen.merge(&ChannelStats { count, min, max, powers: [m1, m2, m3, m4], positive: [p1, p2, p3] });
+        }
+    }
+
     /// A forward pass that panicked elsewhere leaves plain values behind, so a poisoned lock is still good.
     fn lock(&self) -> MutexGuard<'_, ProbeState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_reduces_to_what_the_host_sees() {
+        let values: Vec<f32> = (0..60).map(|i| (i as f32 * 0.7).sin() * 3.0 + 0.5).collect();
+        let x = Tensor::<3>::from_data(burn::tensor::TensorData::new(values, [2, 3, 10]), &Device::flex());
+        let [host, device] =
+            [RangeProbe::observe::<3>, |p: &RangeProbe, x: &Tensor<3>| p.observe_remote(x.clone())].map(
+                |observe| {
+                    let probe = RangeProbe::new(3);
+                    probe.collect(true);
+                    observe(&probe, &x);
+                    observe(&probe, &x);
+                    probe.take()
+                },
+            );
+        for (a, b) in host.iter().zip(&device) {
+            assert_eq!((a.count, a.min, a.max), (b.count, b.min, b.max));
+            let sums = a.powers.iter().chain(&a.positive).zip(b.powers.iter().chain(&b.positive));
+            sums.for_each(|(a, b)| assert!((a - b).abs() < 1e-4 * a.abs().max(1.0), "{a} and {b}"));
+        }
     }
 }

@@ -12,7 +12,7 @@ use burn::nn::BatchNorm;
 use burn::tensor::Tensor;
 use burn::tensor::ops::PadMode;
 use burn::tensor::s;
-use hetrain_export::{Conv2dGeometry, GraphBuilder, NodeId, Op, Tensor as GraphTensor};
+use hetrain_export::{Conv2dGeometry, GraphBuilder, NodeId, Tensor as GraphTensor};
 
 use crate::models::{Flow, Stage, Tap};
 use crate::norm::batch_norm;
@@ -103,7 +103,7 @@ impl BasicBlock {
             conv1: ConvBlock::new([ci, co], 3, stride, 1, init),
             conv2: ConvNorm { conv: Conv::new([co, co], 3, 1, 1, init), bn: batch_norm(co, init) },
             shortcut: Shortcut { channels_in: ci, channels_out: co, stride },
-            act: Activation::new(co, init),
+            act: Activation::of_block(co, init),
         }
     }
 
@@ -114,7 +114,7 @@ impl BasicBlock {
     pub fn forward(&self, x: Tensor<4>, penalties: &mut Vec<Tensor<1>>) -> Tensor<4> {
         let y = self.conv1.forward(x.clone(), penalties);
         let y = pointwise::batch_norm(&self.conv2.bn, self.conv2.conv.forward(y));
-        self.act.forward(y + self.shortcut.forward(x), penalties)
+        self.act.join(y, self.shortcut.forward(x), penalties)
     }
 }
 
@@ -124,8 +124,7 @@ impl Lower for BasicBlock {
         let y = self.conv2.conv.lower(graph, &format!("{name}.conv2"), y)?;
         let y = self.conv2.bn.lower(graph, &format!("{name}.conv2.bn"), y)?;
         let x = self.shortcut.lower(graph, &format!("{name}.shortcut"), x)?;
-        let sum = graph.push(&format!("{name}.add"), Op::Add, &[y, x])?;
-        self.act.lower(graph, &format!("{name}.act"), sum)
+        self.act.lower_join(graph, name, [y, x])
     }
 
     fn depth(&self) -> usize {

@@ -13,6 +13,9 @@ fn config(name: ModelName) -> ModelConfig {
     let input = match name {
         ModelName::CnnS => [1, 8, 8],
         ModelName::Mlp | ModelName::Cryptonets | ModelName::Lenet5 => [1, 28, 28],
+        ModelName::Cnn64 => [1, 16, 16],
+        ModelName::Resnet18 => [3, 8, 8],
+        ModelName::Vgg11 => [3, 32, 32],
         // Smaller than CIFAR's 32, for speed.
         _ => [3, 16, 16],
     };
@@ -44,7 +47,10 @@ impl ModuleMapper for Shake {
 
 /// A model with statistics from training passes, parameters of no special value, and this blend everywhere.
 fn trained(name: ModelName, blend: f32) -> HeModel {
-    let config = config(name);
+    trained_with(config(name), blend)
+}
+
+fn trained_with(config: ModelConfig, blend: f32) -> HeModel {
     let device = Device::flex().autodiff();
     let model = config.init(&device, 11).unwrap();
     let [c, h, w] = config.input;
@@ -114,12 +120,37 @@ fn the_folded_graph_computes_what_the_model_does() {
 }
 
 #[test]
+fn every_activation_folds_to_one_level_in_residual_blocks() {
+    for activation in ActivationKind::ALL {
+        for name in [ModelName::Resnet20, ModelName::Resnet18] {
+            let model = trained_with(ModelConfig { activation, ..config(name) }, 1.0);
+            let graph = lower(&model);
+            let folded = fold(&graph).unwrap();
+            let pixels = wave(model.config().input.iter().product(), 0.3);
+            let what = format!("{name} with {}", activation.as_str());
+            assert_close(&output(&graph, &pixels), &logits(&model, &pixels), &what);
+            assert_close(&output(&folded, &pixels), &logits(&model, &pixels), &what);
+            assert_eq!(folded.depth(), Some(model.depth()), "levels of {what}");
+        }
+    }
+}
+
+#[test]
 fn depths_are_those_the_planner_counts_on() {
     let depth = |name| config(name).init(&Device::flex(), 0).unwrap().depth();
     assert_eq!(
-        [ModelName::Mlp, ModelName::CnnS, ModelName::Cryptonets, ModelName::Lenet5, ModelName::Resnet20]
-            .map(depth),
-        [5, 5, 5, 7, 39]
+        [
+            ModelName::Mlp,
+            ModelName::CnnS,
+            ModelName::Cryptonets,
+            ModelName::Lenet5,
+            ModelName::Cnn64,
+            ModelName::Resnet20,
+            ModelName::Resnet18,
+            ModelName::Vgg11
+        ]
+        .map(depth),
+        [5, 5, 5, 7, 9, 39, 35, 21]
     );
 }
 

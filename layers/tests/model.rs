@@ -12,7 +12,11 @@ use hetrain_layers::{
 };
 
 fn config(name: ModelName) -> ModelConfig {
-    let input = if name == ModelName::CnnS { [1, 8, 8] } else { [3, 16, 16] };
+    let input = match name {
+        ModelName::CnnS => [1, 8, 8],
+        ModelName::Vgg11 => [3, 32, 32],
+        _ => [3, 16, 16],
+    };
     ModelConfig { name, input, classes: 10, activation: ActivationKind::Poly2 }
 }
 
@@ -36,7 +40,7 @@ fn one_seed_gives_one_network() {
 #[test]
 fn a_file_restores_the_model_exactly() {
     let device = Device::flex().autodiff();
-    for name in [ModelName::CnnS, ModelName::Resnet20] {
+    for name in [ModelName::CnnS, ModelName::Resnet20, ModelName::Resnet18] {
         let model = config(name).init(&device, 1).unwrap();
         model.forward(batch(&model, &device, 2.0));
         model.set_blend(0, 0.25);
@@ -245,10 +249,43 @@ fn statistics_lead_to_a_better_start() {
 
 #[test]
 fn features_are_the_ends_of_stages() {
-    let model = config(ModelName::Resnet20).init(&Device::flex(), 1).unwrap();
-    let out = model.forward(batch(&model, &Device::flex(), 1.0));
-    let shapes: Vec<[usize; 3]> = out.features.iter().map(Tensor::dims).collect();
-    assert_eq!(shapes, [[6, 16, 256], [6, 32, 64], [6, 64, 16]]);
-    assert_eq!(out.logits.dims(), [6, 10]);
-    assert_eq!(model.activations(), 19);
+    let cases: [(ModelName, &[[usize; 3]], usize); 4] = [
+        (ModelName::Resnet20, &[[6, 16, 256], [6, 32, 64], [6, 64, 16]], 19),
+        (ModelName::Resnet18, &[[6, 64, 256], [6, 128, 64], [6, 256, 16], [6, 512, 4]], 17),
+        (ModelName::Vgg11, &[[6, 64, 256], [6, 128, 64], [6, 256, 16], [6, 512, 4], [6, 512, 1]], 8),
+        (ModelName::Cnn64, &[[6, 16, 256], [6, 32, 64], [6, 64, 16], [6, 64, 4]], 4),
+    ];
+    for (name, ends, activations) in cases {
+        let model = config(name).init(&Device::flex(), 1).unwrap();
+        let out = model.forward(batch(&model, &Device::flex(), 1.0));
+        let shapes: Vec<[usize; 3]> = out.features.iter().map(Tensor::dims).collect();
+        assert_eq!(shapes, ends, "{name}");
+        assert_eq!(out.logits.dims(), [6, 10]);
+        assert_eq!(model.activations(), activations, "{name}");
+    }
+}
+
+#[test]
+fn a_resnet_18_asks_for_the_names_of_torchvision() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("empty.safetensors");
+    let nothing: [(&str, safetensors::tensor::TensorView<'_>); 0] = [];
+    std::fs::write(&path, safetensors::serialize(nothing, None).unwrap()).unwrap();
+    let mut model = config(ModelName::Resnet18).init(&Device::flex(), 1).unwrap();
+    let err = model.load_pretrained(&path).unwrap_err();
+    let LayerError::Weights { problems, .. } = &err else { panic!("{err}") };
+    for (name, needs) in [
+        ("conv1.weight", vec![64, 3, 3, 3]),
+        ("bn1.running_var", vec![64]),
+        ("layer1.0.conv1.weight", vec![64, 64, 3, 3]),
+        ("layer4.1.bn2.bias", vec![512]),
+        ("layer2.0.downsample.0.weight", vec![128, 64, 1, 1]),
+        ("layer4.0.downsample.1.running_mean", vec![512]),
+        ("fc.weight", vec![10, 512]),
+        ("fc.bias", vec![10]),
+    ] {
+        assert!(problems.contains(&WeightProblem::Missing { name: name.into(), needs }), "{name} in:\n{err}");
+    }
+    // 20 convolutions, as many batch norms of four tensors, matrix and bias; nothing for the identities.
+    assert_eq!(problems.len(), 20 + 80 + 2);
 }

@@ -1,18 +1,19 @@
 //! The table of docs/benchmarks.md: medians of CPU time (threads x wall would count waiting), one process, beside `tfhe-ntt`.
 //!
-//! `cargo bench -p he-infer --bench table [-- ntt|ops|bootstrap|variants|model|scaling ...]`; `--threads N` (default 1).
+//! `cargo bench -p he-infer --bench table [-- ntt|ops|bootstrap|variants|model|plans|scaling ...]`; `--threads N` (default 1).
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may stop")]
 
 mod bootstrap;
 mod common;
 mod engine;
 mod model;
+mod plans;
 mod scaling;
 
 use he_infer::ckks::{d16, m15, s14};
 
 /// What can be named on the command line; all of them if none is.
-const SECTIONS: [&str; 6] = ["ntt", "ops", "bootstrap", "variants", "model", "scaling"];
+const SECTIONS: [&str; 7] = ["ntt", "ops", "bootstrap", "variants", "model", "plans", "scaling"];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
@@ -40,6 +41,9 @@ fn main() {
         }
         if wants("model") {
             model::model();
+        }
+        if wants("plans") {
+            plans::plans();
         }
     });
     if wants("scaling") {

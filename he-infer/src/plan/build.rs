@@ -11,11 +11,10 @@ use super::levels::{self, Levels};
 use super::linear::{LinearMap, bias_values, for_each_weight, interleaved};
 use super::noise::{self, Nominal, Predicted};
 use super::params::{self, Chain, sure_bits};
-use super::program::{Packing, PlannedNode, Program, Step};
+use super::program::{Keep, Packing, PlannedNode, Program, Step};
 use super::refresh::{self, Refreshing};
 use crate::HeError;
 use crate::bootstrap::BootstrapParams;
-use crate::ckks::Held;
 use crate::run::{self, Prepared};
 use crate::slots::{CostCounter, CostVec, ScalarMatrix};
 
@@ -26,8 +25,10 @@ pub enum Bootstrapping {
     /// Depth is bounded by the ring.
     #[default]
     Never,
-    /// Where no ring holds the depth (image packing).
+    /// Where no ring holds the depth (image packing), where it costs least.
     Auto,
+    /// Always (image packing), and as late as possible: what [`Auto`](Self::Auto) is compared with.
+    WhenEmpty,
 }
 
 /// What the person asked for.
@@ -65,6 +66,9 @@ const SHALLOW: usize = 12;
 
 /// The smallest ring that holds the whole depth, or, where that is allowed and faster, a shorter chain with bootstraps.
 fn frame(graph: &Graph, options: PlanOptions) -> Result<Frame, HeError> {
+    if options.bootstrapping == Bootstrapping::WhenEmpty && options.packing == Packing::Image {
+        return Ok(refreshed(graph, options, None)?.0);
+    }
     let direct = leveled(graph, options);
     if options.bootstrapping == Bootstrapping::Never || options.packing == Packing::Batch {
         return direct;
@@ -105,7 +109,11 @@ fn refreshed(graph: &Graph, options: PlanOptions, direct: Option<&Frame>) -> Res
     let depth = levels::assign(graph)?.iter().map(|l| l.operands).max().unwrap_or(0);
     let too_deep =
         |found: String| HeError::TooDeep { depth, bits: options.precision_bits, max_log_n: 16, found };
-    let placed = refresh::place(graph, &steps, chain.params.literal(), &refreshing)?;
+    let place = match options.bootstrapping {
+        Bootstrapping::WhenEmpty => refresh::when_empty,
+        _ => refresh::place,
+    };
+    let placed = place(graph, &steps, chain.params.literal(), &refreshing)?;
     let Some((levels, seconds)) = placed else {
         return Err(too_deep("some part between two possible bootstraps is too deep".into()));
     };
@@ -169,9 +177,9 @@ pub fn plan(graph: Arc<Graph>, options: PlanOptions) -> Result<Program, HeError>
         rotations: Vec::new(),
         relin_level: None,
         refreshing,
-        held: Held::Residues,
+        keep: Keep::Residues,
     };
-    program.choose_held();
+    program.choose_keep();
     // Run the program on the counter: the keys are exactly what the run will ask for.
     let counter = program.counter();
     let prepared = Prepared::new(&counter, &program)?;
@@ -184,7 +192,9 @@ pub fn plan(graph: Arc<Graph>, options: PlanOptions) -> Result<Program, HeError>
 impl Program {
     /// A cost counter over this program's parameters.
     pub(crate) fn counter(&self) -> CostCounter {
-        CostCounter::of(self.chain.params.literal()).refreshing(self.refreshing.as_ref()).holding(self.held)
+        CostCounter::of(self.chain.params.literal())
+            .refreshing(self.refreshing.as_ref())
+            .holding(self.keep.held())
     }
 
     /// The input of a counting run.

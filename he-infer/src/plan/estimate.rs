@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::program::{Packing, PlannedNode, Program, Step};
+use super::program::{Keep, Packing, PlannedNode, Program, Step};
 use crate::HeError;
 use crate::ckks::KeySpec;
 use crate::kernels::polynomial::scheme_of;
@@ -183,7 +183,7 @@ pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeErro
                 rotations: tally.rotations,
                 plaintexts,
                 bootstraps: if node.refreshed { program.vectors(node) } else { 0 },
-                seconds: costs.seconds(tally),
+                seconds: costs.seconds(tally) + costs.encoding(tally),
                 weight_bytes,
                 bits: node.bits,
             }
@@ -203,16 +203,14 @@ pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeErro
         .sum();
     let bootstrap = program.refreshing.as_ref().map(|r| &r.cost);
     let key_bytes = own_keys + bootstrap.map_or(0, |b| b.key_bytes);
-    let weight_bytes: u64 =
-        nodes.iter().map(|x| x.weight_bytes).sum::<u64>() + bootstrap.map_or(0, |b| b.matrix_bytes);
+    let each = nodes.iter().map(|x| x.weight_bytes);
+    let kept: u64 = if program.keep == Keep::Nowhere { each.max().unwrap_or(0) } else { each.sum() };
+    let weight_bytes = kept + bootstrap.map_or(0, |b| b.matrix_bytes);
     let working = program.nodes.iter().map(|x| working_bytes(program, x, n)).max().unwrap_or(0);
     // A bootstrap's sums of giant steps over the extended basis, and the pool of buffers that outlives it.
     let working =
         working + bootstrap.map_or(0, |_| BOOTSTRAP_CIPHERTEXTS * ciphertext_bytes(n, params.max_level()));
-    let transform = 0.5 * n as f64 * (n as f64).log2();
-    let preparation = weights.plains as f64 * transform * costs.encode
-        + weights.plain_limbs as f64 * transform * costs.butterfly
-        + key_bytes as f64 / 8.0 * costs.key_word;
+    let preparation = costs.encoding(&weights) + key_bytes as f64 / 8.0 * costs.key_word;
     let (level, _) = program.input_level_scale();
     let price = Estimate {
         log_n: params.log_n,

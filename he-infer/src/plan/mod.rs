@@ -24,5 +24,5 @@ pub use estimate::{Estimate, NodeEstimate, estimate};
 pub use layout::{Grid, Layout};
 pub use linear::{Giant, LinearMap, Term};
 pub use params::Chain;
-pub use program::{Packing, PlannedNode, Program, Step};
+pub use program::{Keep, Packing, PlannedNode, Program, Step};
 pub use refresh::Refreshing;

@@ -16,6 +16,25 @@ use crate::ckks::Held;
 use crate::math::poly::limb_stride;
 use crate::slots::ScalarMatrix;
 
+/// Where the factors of linear layers are between their uses: a choice of time or memory that changes no key and no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Ready to multiply.
+    Residues,
+    /// As integers, transformed where they are used.
+    Coefficients,
+    /// Nowhere: a layer's are encoded when its turn comes, and dropped after it. All threads are busy with the layer before
+    /// until then, so that encoding ahead of time would gain nothing.
+    Nowhere,
+}
+
+impl Keep {
+    /// The form in which an evaluator is to hold factors.
+    pub fn held(self) -> Held {
+        if self == Self::Residues { Held::Residues } else { Held::Coefficients }
+    }
+}
+
 /// Largest size of factors held as residues; beyond it memory is worth more than time. On the ResNet-20 (`docs/benchmarks.md`)
 /// 9 GB become 1 GB, and an image takes 12.5 s instead of 10.7.
 const MAX_RESIDUE_BYTES: u64 = 2 << 30;
@@ -125,8 +144,8 @@ pub struct Program {
     pub relin_level: Option<usize>,
     /// How marked nodes are refreshed.
     pub refreshing: Option<Refreshing>,
-    /// In what form the factors of linear layers wait: a choice of time or memory that changes no key and no result.
-    pub held: Held,
+    /// Where the factors of linear layers are between their uses.
+    pub keep: Keep,
 }
 
 impl Program {
@@ -167,17 +186,28 @@ impl Program {
     }
 
     /// Hold the factors of linear layers as residues, unless those would take gigabytes.
-    pub(super) fn choose_held(&mut self) {
-        self.held = Held::Residues;
+    pub(super) fn choose_keep(&mut self) {
+        self.keep = Keep::Residues;
         if self.nodes.iter().map(|n| self.factor_bytes(n)).sum::<u64>() > MAX_RESIDUE_BYTES {
-            self.held = Held::Coefficients;
+            self.keep = Keep::Coefficients;
         }
+    }
+
+    /// Take less memory and more time; `false` if there is no way left.
+    pub fn shrink(&mut self) -> bool {
+        let smaller = match self.keep {
+            Keep::Residues => Keep::Coefficients,
+            Keep::Coefficients => Keep::Nowhere,
+            Keep::Nowhere => return false,
+        };
+        self.keep = smaller;
+        true
     }
 
     /// Bytes of a node's factors; what repeats is held once.
     pub(super) fn factor_bytes(&self, node: &PlannedNode) -> u64 {
         let Step::Linear(map) = &node.step else { return 0 };
-        let limbs = if self.held == Held::Residues { node.level_in + 1 } else { 1 };
+        let limbs = if self.keep == Keep::Residues { node.level_in + 1 } else { 1 };
         (map.products() * limbs * 8 * limb_stride(2 * map.period)) as u64
     }
 

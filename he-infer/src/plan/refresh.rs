@@ -167,6 +167,56 @@ pub(crate) fn place(
     Ok(Some((levels, seconds)))
 }
 
+/// Levels of every node when a ciphertext is refreshed as late as it can be, whatever it holds and the layers cost: what [`place`]
+/// is compared with. The layers between still work at the lowest levels their readers allow.
+pub(crate) fn when_empty(
+    graph: &Graph,
+    steps: &[(Layout, Step)],
+    chain: &ParamsLiteral,
+    refreshing: &Refreshing,
+) -> Result<Option<(Vec<Levels>, f64)>, HeError> {
+    let (bottom, top) = refreshing.levels();
+    let output = graph.nodes().len().saturating_sub(1);
+    let walked = |refreshed: &[usize], to: usize| -> Result<Option<Vec<Levels>>, HeError> {
+        let mut levels = vec![Levels::default(); to + 1];
+        for (id, level) in levels.iter_mut().enumerate() {
+            level.refreshed = refreshed.contains(&id);
+        }
+        levels::walk(graph, &mut levels, 0..to + 1, Some(bottom))?;
+        Ok(levels.iter().all(|l| l.operands <= top && l.result <= top).then_some(levels))
+    };
+    let places: Vec<usize> =
+        crossings(graph).into_iter().filter(|&id| id != output && can_refresh(graph, id)).collect();
+    let mut refreshed: Vec<usize> = Vec::new();
+    let levels = loop {
+        if let Some(levels) = walked(&refreshed, output)? {
+            break levels;
+        }
+        let mut latest = None;
+        for &place in places.iter().filter(|&p| refreshed.last().is_none_or(|last| p > last)) {
+            let with: Vec<usize> = refreshed.iter().copied().chain([place]).collect();
+            if walked(&with, place)?.is_none() {
+                break;
+            }
+            latest = Some(with);
+        }
+        match latest {
+            Some(with) => refreshed = with,
+            None => return Ok(None),
+        }
+    };
+    let prices = Prices::new(graph, steps, chain);
+    let bootstrap = prices.costs.seconds(&refreshing.cost.one);
+    let mut seconds = 0.0;
+    for (id, level) in levels.iter().enumerate() {
+        seconds += prices.node(id, level.operands)?;
+        if level.refreshed {
+            seconds += bootstrap * steps.get(id).map_or(1, |(layout, _)| layout.vectors()) as f64;
+        }
+    }
+    Ok(Some((levels, seconds)))
+}
+
 /// Prices of nodes at levels.
 struct Prices<'a> {
     graph: &'a Graph,
@@ -319,6 +369,8 @@ mod tests {
                 }
             }
             assert!((seconds / best - 1.0).abs() < 1e-9, "{layers} layers: {seconds} found, {best} possible");
+            let (late, naive) = when_empty(&graph, &steps, &chain, &refreshing).unwrap().unwrap();
+            assert!((total(&late) / naive - 1.0).abs() < 1e-9 && naive >= best * (1.0 - 1e-9));
         }
     }
 }

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::HeError;
 use crate::kernels::{self, LinearWeights, Quadratic};
-use crate::plan::{PlannedNode, Program, Step};
+use crate::plan::{Keep, PlannedNode, Program, Step};
 use crate::slots::{ScalarMatrix, SlotEvaluator, same_scale};
 
 /// Sees every node's result as it comes: for progress, per-layer times and comparison of rungs.
@@ -40,19 +40,21 @@ enum Weights<E: SlotEvaluator> {
     Quadratic(Quadratic<E>),
 }
 
-/// A program's weights in the form one evaluator multiplies and adds.
+/// A program's weights in the form one evaluator multiplies and adds; `None` for layers whose weights are made when their turn
+/// comes.
 pub struct Prepared<E: SlotEvaluator> {
-    weights: Vec<Weights<E>>,
+    weights: Vec<Option<Weights<E>>>,
 }
 
 impl<E: SlotEvaluator> Prepared<E> {
-    /// Prepare all weights, in the current thread pool.
+    /// Prepare all weights that are kept, in the current thread pool.
     ///
     /// # Errors
     /// Weights too large for their level: a plan for other ranges.
     pub fn new(e: &E, program: &Program) -> Result<Self, HeError> {
-        let weights = program.nodes.iter().map(|n| prepare(e, program, n)).collect::<Result<_, HeError>>()?;
-        Ok(Self { weights })
+        let late = |n: &PlannedNode| program.keep == Keep::Nowhere && matches!(n.step, Step::Linear(_));
+        let one = |n: &PlannedNode| if late(n) { Ok(None) } else { prepare(e, program, n).map(Some) };
+        Ok(Self { weights: program.nodes.iter().map(one).collect::<Result<_, HeError>>()? })
     }
 }
 
@@ -143,7 +145,14 @@ pub fn execute<E: SlotEvaluator>(
                 .collect::<Result<Vec<_>, _>>()?;
             operands.push(lowered);
         }
-        let weights = &prepared.weights[index];
+        let late;
+        let weights = match &prepared.weights[index] {
+            Some(weights) => weights,
+            None => {
+                late = prepare(e, program, node)?;
+                &late
+            }
+        };
         let result = match (&node.step, weights, operands.as_slice()) {
             (Step::Input, _, _) => input.take().unwrap_or_default(),
             (Step::Linear(map), Weights::Linear(w), [x]) => kernels::linear(e, x, map, w)?,

@@ -24,7 +24,7 @@ impl<'a> Server<'a> {
     /// # Errors
     /// Weights that do not fit the parameters.
     pub fn new(program: Arc<Program>, context: &'a Context, keys: &'a EvalKeys) -> Result<Self, HeError> {
-        let mut slots = CkksSlots::new(context, keys).holding(program.held);
+        let mut slots = CkksSlots::new(context, keys).holding(program.keep.held());
         if let Some(refreshing) = &program.refreshing {
             slots = slots.refreshing(&refreshing.params)?;
         }

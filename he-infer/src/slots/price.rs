@@ -48,6 +48,13 @@ impl UnitCosts {
         n * (transforms + linear)
     }
 
+    /// Seconds to encode the plaintexts counted in `t`.
+    #[must_use]
+    pub fn encoding(&self, t: &Tally) -> f64 {
+        let transform = 0.5 * (1u64 << self.log_n) as f64 * f64::from(self.log_n);
+        transform * (t.plains as f64 * self.encode + t.plain_limbs as f64 * self.butterfly)
+    }
+
     /// Between `self` and `other`: `share` of the latter, for ring degree `2^log_n`.
     fn towards(&self, other: &UnitCosts, share: f64, log_n: u32) -> UnitCosts {
         let mix = |a: f64, b: f64| a + share * (b - a);

@@ -2,7 +2,9 @@
 //!
 //! `y = (1 − r)·ReLU(x) + r·f(x)`; the ReLU branch is not computed at `r = 1`, nor the quadratic at `r = 0`.
 
+mod curve;
 mod fit;
+mod hermite;
 mod quadratic;
 
 use std::sync::Arc;
@@ -13,11 +15,12 @@ use burn::tensor::Tensor;
 use hetrain_export::{GraphBuilder, Interval, NodeId, Op};
 use serde::{Deserialize, Serialize};
 
+pub use curve::{Curve, Gated};
 pub use fit::fit_relu;
-pub(crate) use quadratic::raw_of;
+pub use hermite::Hermite;
 pub use quadratic::{A_MIN, Quadratic};
 
-use crate::pointwise::{curve, relu};
+use crate::pointwise;
 use crate::{LayerError, Lower, RangeProbe, WeightInit};
 
 /// What of an activation is neither parameter nor statistic, yet part of the network.
@@ -53,8 +56,8 @@ impl Blend {
 /// One activation: a quadratic per channel, the ReLU it replaces, and the probe on its input.
 #[derive(Module, Debug)]
 pub struct Activation {
-    /// Coefficients of the quadratic.
-    pub coef: Quadratic,
+    /// The quadratic.
+    pub coef: Curve,
     #[module(skip)]
     blend: Blend,
     #[module(skip)]
@@ -64,11 +67,16 @@ pub struct Activation {
 impl Activation {
     /// ReLU at first, with the quadratic ready for inputs of mean 0 and deviation 1.
     pub fn new(channels: usize, init: &WeightInit) -> Self {
-        Self {
-            coef: Quadratic::new(channels, init),
-            blend: Blend::new(0.0),
-            probe: RangeProbe::new(channels),
-        }
+        Self::with(Curve::new(channels, init), channels)
+    }
+
+    /// The same, for the end of a residual block; see [`Self::join`].
+    pub fn of_block(channels: usize, init: &WeightInit) -> Self {
+        Self::with(Curve::of_block(channels, init), channels)
+    }
+
+    fn with(coef: Curve, channels: usize) -> Self {
+        Self { coef, blend: Blend::new(0.0), probe: RangeProbe::new(channels) }
     }
 
     /// Share of the quadratic.
@@ -111,9 +119,56 @@ impl Activation {
         let limit = self.probe.watch(&x, penalties);
         let r = self.blend.get();
         if r > 0.0 {
-            return curve(x, self.coef.weighted(r), 1.0 - r, limit);
+            let abc = self.coef.of_batch(&x, limit, r);
+            return pointwise::curve(x, abc, 1.0 - r, limit);
         }
-        relu(x, limit)
+        pointwise::relu(x, limit)
+    }
+
+    /// End a residual block: activate the sum of its branch and its shortcut. A gated quadratic acts on the branch alone, and
+    /// the way there is a blend of `ReLU(branch + shortcut)` and `shortcut + f(branch)`.
+    ///
+    /// # Shapes
+    /// - inputs and output `[batch, channels, ...]`
+    pub fn join<const D: usize>(
+        &self,
+        branch: Tensor<D>,
+        shortcut: Tensor<D>,
+        penalties: &mut Vec<Tensor<1>>,
+    ) -> Tensor<D> {
+        if !matches!(self.coef, Curve::Gated(_)) {
+            return self.forward(branch + shortcut, penalties);
+        }
+        let limit = self.probe.watch(&branch, penalties);
+        let r = self.blend.get();
+        if r == 0.0 {
+            return pointwise::relu(branch + shortcut, limit);
+        }
+        let abc = self.coef.of_batch(&branch, limit, 1.0);
+        let gated = shortcut.clone() + pointwise::curve(branch.clone(), abc, 0.0, limit);
+        if r == 1.0 {
+            return gated;
+        }
+        pointwise::relu(branch + shortcut, limit).mul_scalar(1.0 - r) + gated.mul_scalar(r)
+    }
+
+    /// Append what [`Self::join`] computes.
+    ///
+    /// # Errors
+    /// As [`Lower::lower`].
+    pub(crate) fn lower_join(
+        &self,
+        graph: &mut GraphBuilder,
+        block: &str,
+        [branch, shortcut]: [NodeId; 2],
+    ) -> Result<NodeId, LayerError> {
+        let (sum, act) = (format!("{block}.add"), format!("{block}.act"));
+        if matches!(self.coef, Curve::Gated(_)) && self.blend() > 0.0 {
+            let gated = self.lower(graph, &act, branch)?;
+            return Ok(graph.push(&sum, Op::Add, &[gated, shortcut])?);
+        }
+        let sum = graph.push(&sum, Op::Add, &[branch, shortcut])?;
+        self.lower(graph, &act, sum)
     }
 }
 

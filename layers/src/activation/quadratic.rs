@@ -7,10 +7,8 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::activation::softplus;
-use hetrain_export::Tensor as GraphTensor;
 
-use crate::lower::to_host;
-use crate::{LayerError, WeightInit};
+use crate::WeightInit;
 
 /// Smallest leading coefficient: below it, the shift `b/2a` of the folded square grows and precision is lost.
 pub const A_MIN: f64 = 0.02;
@@ -50,25 +48,9 @@ impl Quadratic {
         softplus(self.raw.val(), 1.0).add_scalar(A_MIN)
     }
 
-    /// `weight·a`, `weight·b` and `weight·c`, `[channels]` each.
-    pub fn weighted(&self, weight: f32) -> [Tensor<1>; 3] {
-        let abc = [self.leading(), self.linear.val(), self.constant.val()];
-        if weight == 1.0 { abc } else { abc.map(|v| v.mul_scalar(weight)) }
-    }
-
-    /// Coefficients `[channels, 3]`, lowest degree first.
-    ///
-    /// # Errors
-    /// [`LayerError::Device`].
-    pub fn coefficients(&self, name: &str) -> Result<GraphTensor, LayerError> {
-        let columns = [
-            to_host(name, self.constant.val())?,
-            to_host(name, self.linear.val())?,
-            to_host(name, self.leading())?,
-        ];
-        let channels = self.channels();
-        let rows = (0..channels).flat_map(|i| columns.iter().filter_map(move |c| c.get(i).copied()));
-        Ok(GraphTensor::new([channels, 3], rows.collect::<Vec<f32>>())?)
+    /// `a`, `b` and `c`, `[channels]` each.
+    pub fn abc(&self) -> [Tensor<1>; 3] {
+        [self.leading(), self.linear.val(), self.constant.val()]
     }
 }
 
@@ -98,10 +80,9 @@ mod tests {
     #[test]
     fn a_fresh_quadratic_is_the_fit_to_relu() {
         let q = Quadratic::new(3, &WeightInit::new(&Device::flex(), 0));
-        let rows = q.coefficients("q").unwrap();
-        for row in rows.data().chunks(3) {
-            for (got, want) in row.iter().zip(RELU_UNIT) {
-                assert!((f64::from(*got) - want).abs() < 1e-6, "{row:?}");
+        for (column, want) in q.abc().into_iter().rev().zip(RELU_UNIT) {
+            for got in column.into_data().try_to_vec::<f32>().unwrap() {
+                assert!((f64::from(got) - want).abs() < 1e-6, "{got} for {want}");
             }
         }
     }
@@ -125,7 +106,7 @@ mod tests {
         // A loss with unequal weights, so that every gradient is different.
         let weights: Vec<f32> = (0..12).map(|i| 0.3 + 0.1 * i as f32).collect();
         let w = Tensor::<4>::from_data(TensorData::new(weights.clone(), [3, 2, 2, 1]), &device);
-        let grads = (curve(x.clone(), q.weighted(1.0), 0.0, None) * w).sum().backward();
+        let grads = (curve(x.clone(), q.abc(), 0.0, None) * w).sum().backward();
         let host = |t: Tensor<1>| t.into_data().try_to_vec::<f32>().unwrap();
         let raw = host(q.raw.val().inner());
         let (lin, con) = (host(q.linear.val().inner()), host(q.constant.val().inner()));

@@ -6,7 +6,10 @@ use burn::tensor::Device;
 use hetrain_export::{Conv2dGeometry, conv_out_shape};
 use serde::{Deserialize, Serialize};
 
-use super::{HeModel, Net, cnn_s::CnnS, cryptonets::Cryptonets, lenet5::Lenet5, mlp::Mlp, resnet::Resnet};
+use super::{
+    HeModel, Net, cnn_s::CnnS, cnn64::Cnn64, cryptonets::Cryptonets, lenet5::Lenet5, mlp::Mlp,
+    resnet::Resnet, resnet18::Resnet18, vgg::Vgg11,
+};
 use crate::{LayerError, WeightInit};
 
 /// The networks this crate knows.
@@ -17,6 +20,8 @@ pub enum ModelName {
     Mlp,
     /// Convolutions 3x3 to 16 and 32 channels (the second with stride 2), dense: for 8x8 images.
     CnnS,
+    /// Convolutions 3x3 to 16, 32, 64 and 64 channels (all but the first with stride 2), mean, dense: for 64x64 images.
+    Cnn64,
     /// Convolution 5x5 to 5 channels with stride 2, dense 100, dense (Gilad-Bachrach et al. 2016, CryptoNets).
     Cryptonets,
     /// Convolutions 5x5 to 32 and 64 channels with stride 2, dense 512, dense.
@@ -29,19 +34,26 @@ pub enum ModelName {
     Resnet44,
     /// The same with 56 layers.
     Resnet56,
+    /// ResNet of 18 layers with 64 to 512 channels, projections on shortcuts, and a 3x3 stem for small images.
+    Resnet18,
+    /// VGG of 11 layers with batch norm and average pools (Simonyan and Zisserman 2014).
+    Vgg11,
 }
 
 impl ModelName {
     /// Every network.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Mlp,
         Self::CnnS,
+        Self::Cnn64,
         Self::Cryptonets,
         Self::Lenet5,
         Self::Resnet20,
         Self::Resnet32,
         Self::Resnet44,
         Self::Resnet56,
+        Self::Resnet18,
+        Self::Vgg11,
     ];
 
     /// The name in configurations and messages.
@@ -49,16 +61,19 @@ impl ModelName {
         match self {
             Self::Mlp => "mlp",
             Self::CnnS => "cnn-s",
+            Self::Cnn64 => "cnn64",
             Self::Cryptonets => "cryptonets",
             Self::Lenet5 => "lenet5",
             Self::Resnet20 => "resnet20",
             Self::Resnet32 => "resnet32",
             Self::Resnet44 => "resnet44",
             Self::Resnet56 => "resnet56",
+            Self::Resnet18 => "resnet18",
+            Self::Vgg11 => "vgg11",
         }
     }
 
-    /// Residual blocks per resolution; `None` for networks that are not residual.
+    /// Residual blocks per resolution; `None` for networks that are no CIFAR ResNets.
     pub(crate) const fn blocks(self) -> Option<usize> {
         match self {
             Self::Resnet20 => Some(3),
@@ -66,6 +81,17 @@ impl ModelName {
             Self::Resnet44 => Some(7),
             Self::Resnet56 => Some(9),
             _ => None,
+        }
+    }
+
+    /// What the network halves or averages away to nothing: the side of a square image is a multiple of it. `None` where
+    /// height and width are free.
+    const fn side_step(self) -> Option<usize> {
+        match self {
+            Self::Mlp | Self::CnnS | Self::Cryptonets | Self::Lenet5 => None,
+            Self::Resnet20 | Self::Resnet32 | Self::Resnet44 | Self::Resnet56 => Some(4),
+            Self::Resnet18 | Self::Cnn64 => Some(8),
+            Self::Vgg11 => Some(32),
         }
     }
 }
@@ -83,6 +109,24 @@ pub enum ActivationKind {
     /// A trainable quadratic per channel, one level.
     #[default]
     Poly2,
+    /// The same, but the one that ends a residual block acts on its branch, behind a trainable gate, and not on the sum.
+    Poly2Branch,
+    /// The Hermite expansion of ReLU with its bases normalised ([`Hermite`](crate::Hermite)), one level.
+    Herpn,
+}
+
+impl ActivationKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Poly2, Self::Poly2Branch, Self::Herpn];
+
+    /// The name in configurations.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Poly2 => "poly2",
+            Self::Poly2Branch => "poly2-branch",
+            Self::Herpn => "herpn",
+        }
+    }
 }
 
 /// Settings of [`HeModel`].
@@ -127,13 +171,11 @@ impl ModelConfig {
         if !fits {
             return fail("input", "height and width of at least 3".into(), format!("{:?}", self.input));
         }
-        // Two halvings, and the pool takes the whole square map that is left.
-        if self.name.blocks().is_some() && (h != w || h % 4 != 0) {
-            return fail(
-                "input",
-                "a square image, its side divisible by 4".into(),
-                format!("{:?}", self.input),
-            );
+        if let Some(step) = self.name.side_step()
+            && (h != w || h % step != 0)
+        {
+            let needs = format!("a square image, its side divisible by {step}");
+            return fail("input", needs, format!("{:?}", self.input));
         }
         Ok(())
     }
@@ -145,15 +187,18 @@ impl ModelConfig {
     /// [`LayerError::Config`].
     pub fn init(&self, device: &Device, seed: u64) -> Result<HeModel, LayerError> {
         self.check()?;
-        let init = &mut WeightInit::new(device, seed);
+        let init = &mut WeightInit::new(device, seed).with_activation(self.activation);
         let net = match self.name {
             ModelName::Mlp => Net::Mlp(Mlp::new(self, init)),
             ModelName::CnnS => Net::CnnS(CnnS::new(self, init)),
+            ModelName::Cnn64 => Net::Cnn64(Cnn64::new(self, init)),
             ModelName::Cryptonets => Net::Cryptonets(Cryptonets::new(self, init)),
             ModelName::Lenet5 => Net::Lenet5(Lenet5::new(self, init)),
             ModelName::Resnet20 | ModelName::Resnet32 | ModelName::Resnet44 | ModelName::Resnet56 => {
                 Net::Resnet(Resnet::new(self, self.name.blocks().unwrap_or(3), init))
             }
+            ModelName::Resnet18 => Net::Resnet18(Resnet18::new(self, init)),
+            ModelName::Vgg11 => Net::Vgg11(Vgg11::new(self, init)),
         };
         Ok(HeModel { net, config: self.clone() })
     }
@@ -186,6 +231,9 @@ mod tests {
             (ModelName::Cryptonets, [1, 2, 2]),
             (ModelName::Mlp, [1, 0, 28]),
             (ModelName::Resnet20, [3, 30, 30]),
+            (ModelName::Resnet18, [3, 28, 28]),
+            (ModelName::Cnn64, [1, 64, 56]),
+            (ModelName::Vgg11, [3, 48, 48]),
             (ModelName::Lenet5, [usize::MAX, 28, 28]),
         ] {
             let err = config(name, input).init(&Device::flex(), 0).map(drop).unwrap_err().to_string();

@@ -1,12 +1,15 @@
 //! The networks, and what they all can do.
 
+mod cnn64;
 mod cnn_s;
 mod config;
 mod cryptonets;
 mod lenet5;
 mod mlp;
 mod resnet;
+mod resnet18;
 mod stage;
+mod vgg;
 
 use std::collections::BTreeMap;
 
@@ -25,9 +28,12 @@ use crate::{Activation, ActivationState, ActivationStats, LayerError, RangePenal
 enum Net {
     Mlp(mlp::Mlp),
     CnnS(cnn_s::CnnS),
+    Cnn64(cnn64::Cnn64),
     Cryptonets(cryptonets::Cryptonets),
     Lenet5(lenet5::Lenet5),
     Resnet(resnet::Resnet),
+    Resnet18(resnet18::Resnet18),
+    Vgg11(vgg::Vgg11),
 }
 
 impl Net {
@@ -35,9 +41,12 @@ impl Net {
         match self {
             Self::Mlp(n) => n,
             Self::CnnS(n) => n,
+            Self::Cnn64(n) => n,
             Self::Cryptonets(n) => n,
             Self::Lenet5(n) => n,
             Self::Resnet(n) => n,
+            Self::Resnet18(n) => n,
+            Self::Vgg11(n) => n,
         }
     }
 
@@ -45,9 +54,12 @@ impl Net {
         match self {
             Self::Mlp(n) => n,
             Self::CnnS(n) => n,
+            Self::Cnn64(n) => n,
             Self::Cryptonets(n) => n,
             Self::Lenet5(n) => n,
             Self::Resnet(n) => n,
+            Self::Resnet18(n) => n,
+            Self::Vgg11(n) => n,
         }
     }
 }
@@ -154,8 +166,8 @@ impl HeModel {
         self.list().iter().for_each(|(_, a)| a.probe().set_penalty(penalty));
     }
 
-    /// Start collecting statistics of the activations' inputs afresh, or stop and forget them. Values are brought to
-    /// the host for it, so this is for calibration passes, not for training.
+    /// Start collecting statistics of the activations' inputs afresh, or stop and forget them. It looks at every value
+    /// several times, so this is for calibration passes, not for training.
     pub fn collect_ranges(&self, on: bool) {
         self.list().iter().for_each(|(_, a)| a.probe().collect(on));
     }
@@ -199,14 +211,9 @@ impl HeModel {
                     got: format!("`{}` with {}", stats.name, stats.channels.len()),
                 });
             }
-            let fits: Vec<[f64; 3]> = stats.channels.iter().map(crate::fit_relu).collect();
-            let mut put = |part: &str, f: fn(&[f64; 3]) -> f64| {
-                let data = fits.iter().map(|v| f(v) as f32).collect();
-                table.insert(format!("{name}.coef.{part}"), Array { shape: vec![channels], data });
-            };
-            put("raw", |&[_, _, a]| crate::activation::raw_of(a));
-            put("linear", |&[_, b, _]| b);
-            put("constant", |&[c, _, _]| c);
+            for (part, data) in activation.coef.fit(&stats.channels) {
+                table.insert(format!("{name}.coef.{part}"), Array { shape: vec![data.len()], data });
+            }
         }
         self.net = weights::replace(self.net, table);
         Ok(self)

@@ -1,6 +1,8 @@
 //! Batch norm (Ioffe and Szegedy 2015, arXiv:1502.03167), Burn's own module with PyTorch's settings.
 
+use burn::module::RunningState;
 use burn::nn::{BatchNorm, BatchNormConfig};
+use burn::tensor::Tensor;
 use hetrain_export::{GraphBuilder, NodeId};
 
 use crate::lower::to_host;
@@ -14,6 +16,12 @@ const MOMENTUM: f64 = 0.1;
 /// A batch norm over `channels` channels: scale 1, shift 0, running mean 0, running variance 1.
 pub(crate) fn batch_norm(channels: usize, init: &WeightInit) -> BatchNorm {
     BatchNormConfig::new(channels).with_epsilon(BN_EPSILON).with_momentum(MOMENTUM).init(init.device())
+}
+
+/// Move a running statistic towards that of a batch.
+pub(crate) fn moved(running: &RunningState<Tensor<1>>, new: Tensor<1>) {
+    let old = running.value_sync().mul_scalar(1.0 - MOMENTUM);
+    running.update((old + new.detach().mul_scalar(MOMENTUM)).detach());
 }
 
 impl Lower for BatchNorm {

@@ -3,4 +3,4 @@
 mod batch;
 
 pub use batch::BN_EPSILON;
-pub(crate) use batch::batch_norm;
+pub(crate) use batch::{batch_norm, moved};

@@ -14,6 +14,8 @@ use burn::tensor::{Device, Tensor};
 
 use op::dispatched;
 
+use crate::norm::moved;
+
 /// Whether the operations here have kernels of their own for `x`: images, on the processor.
 fn direct<const D: usize>(x: &Tensor<D>) -> bool {
     D > 2 && x.device().without_autodiff() == Device::flex()
@@ -32,8 +34,7 @@ pub(crate) fn batch_norm<const D: usize>(bn: &BatchNorm, x: Tensor<D>) -> Tensor
     if x.is_autodiff() {
         let (y, mean, variance) = dispatched::standardise(x, bn.gamma.val(), bn.beta.val(), bn.epsilon);
         for (running, new) in [(&bn.running_mean, mean), (&bn.running_var, variance)] {
-            let old = running.value_sync().mul_scalar(1.0 - bn.momentum);
-            running.update((old + new.detach().mul_scalar(bn.momentum)).detach());
+            moved(running, new);
         }
         return y;
     }

@@ -24,6 +24,11 @@ impl Naming {
         let own = own.replace(".gamma", ".weight").replace(".beta", ".bias");
         let mut parts: Vec<&str> = own.split('.').collect();
         let [.., layer, inner, _] = parts.as_mut_slice() else { return own };
+        if *layer == "downsample" {
+            // A sequence there, whose members have numbers.
+            *inner = if *inner == "conv" { "0" } else { "1" };
+            return parts.join(".");
+        }
         // `conv1.conv.weight` and `conv1.bn.weight` are `conv1.weight` and `bn1.weight` there.
         let outer = match (layer.strip_prefix("conv"), *inner) {
             (Some(number), "bn") => format!("bn{number}"),
@@ -110,6 +115,9 @@ mod tests {
             ("conv1.bn.running_var", "bn1.running_var"),
             ("layer1.0.conv2.conv.weight", "layer1.0.conv2.weight"),
             ("layer1.0.conv2.bn.beta", "layer1.0.bn2.bias"),
+            ("layer2.0.downsample.conv.weight", "layer2.0.downsample.0.weight"),
+            ("layer2.0.downsample.bn.gamma", "layer2.0.downsample.1.weight"),
+            ("layer2.0.downsample.bn.running_mean", "layer2.0.downsample.1.running_mean"),
             ("linear.weight", "linear.weight"),
             ("linear.bias", "linear.bias"),
             ("fc1.fc.weight", "fc1.weight"),

@@ -6,8 +6,8 @@ use anyhow::bail;
 use burn::module::Module;
 use he_infer::plan::{Chain, Packing, PlanOptions, parameters};
 use hetrain_datasets::DataError;
-use hetrain_export::{Artifact, RangeStats, Severity, check, fold, interp};
-use hetrain_layers::HeModel;
+use hetrain_export::{Artifact, Graph, Interval, Op, RangeStats, Severity, check, fold, interp};
+use hetrain_layers::{HeModel, RangeProbe};
 
 use super::{Context, plan::Planned};
 use crate::{
@@ -71,8 +71,8 @@ fn parameters_of(config: &RunConfig, data: &TrainingData, model: &HeModel) -> an
     (0..polynomial.activations()).for_each(|i| polynomial.set_blend(i, 1.0));
     let (mean, std) = data.mean_std()?;
     let mut graph = fold(&polynomial.lower(&mean, &std)?)?;
-    let usual = RangeStats { min: -8.0, max: 8.0, std: 1.0, ..RangeStats::empty("assumed") };
-    graph.set_ranges(vec![usual; graph.nodes().len()]);
+    let ranges = assumed(&graph);
+    graph.set_ranges(ranges);
     let packing = match config.he.layout {
         LayoutKind::Image => Packing::Image,
         LayoutKind::Batch => Packing::Batch,
@@ -85,6 +85,24 @@ fn parameters_of(config: &RunConfig, data: &TrainingData, model: &HeModel) -> an
     };
     say(&describe(&parameters(&graph, options)?));
     Ok(())
+}
+
+/// Ranges of values with mean 0 and deviation 1. Before a square they are moved as its interval was when the affine part of
+/// the quadratic went into the layers before: else every square would seem to double the noise, and deep networks to drown.
+fn assumed(graph: &Graph) -> Vec<RangeStats> {
+    let Interval { lo: min, hi: max } = RangeProbe::INTERVAL;
+    let usual = RangeStats { min, max, std: 1.0, ..RangeStats::empty("assumed") };
+    let mut ranges = vec![usual.clone(); graph.nodes().len()];
+    for node in graph.nodes() {
+        if let Op::Square { intervals } = &node.op
+            && let (Some(moved), Some(source)) = (intervals.first(), node.inputs.first())
+            && let Some(range) = ranges.get_mut(source.0)
+        {
+            let std = moved.half_width() / RangeProbe::INTERVAL.half_width();
+            *range = RangeStats { min: moved.lo, max: moved.hi, mean: moved.centre(), std, ..usual.clone() };
+        }
+    }
+    ranges
 }
 
 fn describe(chain: &Chain) -> String {

@@ -6,7 +6,6 @@ use std::{
 };
 
 use anyhow::Context as _;
-use he_infer::ckks::Held;
 use he_infer::plan::{Bootstrapping, CostTable, Estimate, Packing, PlanOptions, Program, estimate, plan};
 use hetrain_export::Artifact;
 use serde::{Deserialize, Serialize};
@@ -124,14 +123,13 @@ impl Planned {
         Ok((price.beside(resident, parallel_runs), costs))
     }
 
-    /// The price if it is at most `limit_bytes`, for which weights are held in their small form if need be.
+    /// The price if it is at most `limit_bytes`, for which weights are held in a smaller form, or not at all, if need be.
     ///
     /// # Errors
     /// As planning; more memory than that.
     pub fn fit(&mut self, parallel_runs: usize, limit_bytes: u64) -> anyhow::Result<(Estimate, CostTable)> {
         let (mut price, mut costs) = self.price(parallel_runs)?;
-        if price.peak_bytes > limit_bytes && self.program.held == Held::Residues {
-            Arc::make_mut(&mut self.program).held = Held::Coefficients;
+        while price.peak_bytes > limit_bytes && Arc::make_mut(&mut self.program).shrink() {
             (price, costs) = self.price(parallel_runs)?;
         }
         self.program.fits(&price, limit_bytes)?;

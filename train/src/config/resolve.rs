@@ -97,7 +97,8 @@ fn model(s: &mut Section<'_>) -> ModelSettings {
     }
     let name =
         m.choice_or_none("name", &ModelName::ALL.map(|n| (n.as_str(), n))).unwrap_or(ModelName::Lenet5);
-    let activation = m.choice_or_none("activation", &[("poly2", ActivationKind::Poly2)]).unwrap_or_default();
+    let activation =
+        m.choice_or_none("activation", &ActivationKind::ALL.map(|a| (a.as_str(), a))).unwrap_or_default();
     ModelSettings { name, activation }
 }
 

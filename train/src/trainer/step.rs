@@ -1,6 +1,9 @@
 //! One update of the weights.
 
-use burn::{optim::GradientsParams, tensor::Tensor};
+use burn::{
+    optim::GradientsParams,
+    tensor::{Device, Tensor},
+};
 use hetrain_datasets::ImageBatch;
 
 use super::{Running, Trainer};
@@ -8,7 +11,7 @@ use crate::{
     data::pixels,
     distill,
     error::RunError,
-    loss::{correct, cross_entropy, scalar, targets, to_host},
+    loss::{correct, cross_entropy, targets, to_host},
     metrics::LossParts,
     optim::average,
 };
@@ -29,14 +32,21 @@ impl Trainer<'_> {
         r.phase.apply(&r.model, step);
         let labels = batch.labels.clone();
         let x = pixels(batch, self.device);
-        // The teacher has a thread of its own. The student must stay on this one: Burn keeps the running statistics of a
-        // batch norm for each thread that updates them.
-        let (taught, out) = std::thread::scope(|scope| {
-            let taught = r.teacher.as_ref().map(|t| scope.spawn(|| t.forward(x.clone())));
-            let out = r.model.forward(Tensor::from_inner(x.clone()));
-            (taught.map(std::thread::ScopedJoinHandle::join), out)
-        });
-        let taught = taught.transpose().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let student = || r.model.forward(Tensor::from_inner(x.clone()));
+        let (taught, out) = match &r.teacher {
+            Some(teacher) if *self.device == Device::flex() => {
+                // The teacher has a thread of its own. The student must stay on this one: Burn keeps the running statistics
+                // of a batch norm for each thread that updates them.
+                let (taught, out) = std::thread::scope(|scope| {
+                    let taught = scope.spawn(|| teacher.forward(x.clone()));
+                    let out = student();
+                    (taught.join(), out)
+                });
+                (Some(taught.unwrap_or_else(|panic| std::panic::resume_unwind(panic))), out)
+            }
+            // A graphics processor keeps a queue, and memory, for every thread that ever spoke to it.
+            teacher => (teacher.as_ref().map(|t| t.forward(x.clone())), student()),
+        };
         let classes = self.data.train.classes;
         let target = Tensor::from_inner(targets(&labels, classes, settings.label_smoothing, self.device));
         let task = cross_entropy(out.logits.clone(), target);
@@ -62,10 +72,15 @@ impl Trainer<'_> {
         if let Some(penalty) = &parts[3] {
             total = total + penalty.clone().mul_scalar(settings.range_weight);
         }
-        let value = |part: Option<Tensor<1>>| part.map_or(Ok(0.0), |t| scalar(t.inner()));
-        let loss = scalar(total.clone().inner())?;
-        let [task, teacher, features, range] = parts.map(value);
-        let losses = LossParts { loss, task: task?, teacher: teacher?, features: features?, range: range? };
+        // One look at all of them: on a graphics processor each look waits for everything before it.
+        let present = parts.each_ref().map(Option::is_some);
+        let shown: Vec<Tensor<1>> =
+            parts.into_iter().flatten().chain([total.clone()]).map(Tensor::inner).collect();
+        let mut values = to_host(Tensor::cat(shown, 0))?.into_iter().map(f64::from);
+        let mut next = |is: bool| if is { values.next().unwrap_or(f64::NAN) } else { 0.0 };
+        let [task, teacher, features, range, loss] =
+            [present[0], present[1], present[2], present[3], true].map(&mut next);
+        let losses = LossParts { loss, task, teacher, features, range };
         let diverged = |what, value| RunError::Diverged {
             phase: r.phase.index,
             kind: settings.kind.name(),

@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context as _;
 use he_infer::{
     HeError,
-    ckks::{Ciphertext, Context, Held},
+    ckks::{Ciphertext, Context},
     math::sampling::os_rng,
     plan::{PlannedNode, Program, estimate},
     run::{Client, Observer, Prepared, Server, execute},
@@ -117,8 +117,7 @@ pub(super) fn rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<Option<
     // The clear rungs may have left memory with the process: price the run beside what is held now, before taking more.
     let resident = machine::resident_memory().unwrap_or(job.estimate.resident_bytes);
     let mut price = job.estimate.clone().beside(resident, workers);
-    if price.peak_bytes > job.max_bytes && program.held == Held::Residues {
-        Arc::make_mut(&mut program).held = Held::Coefficients;
+    while price.peak_bytes > job.max_bytes && Arc::make_mut(&mut program).shrink() {
         price = estimate(&program, &job.costs)?.beside(resident, workers);
     }
     program.fits(&price, job.max_bytes)?;
