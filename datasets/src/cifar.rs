@@ -26,22 +26,30 @@ const NEEDS: &[Need] = &[
     Need { label: "test_batch.bin", any_of: &["test_batch.bin"] },
 ];
 
+/// Records of a batch of the original set.
+const BATCH: usize = 10_000;
+
 /// Read every training batch there is, in order, and the test batch.
 pub(crate) fn load(set: &'static Known, roots: &[PathBuf]) -> Result<Splits, DataError> {
+    Ok(load_numbered(set, roots)?.0)
+}
+
+/// The same, with each training image's place in the original set.
+pub(crate) fn load_numbered(
+    set: &'static Known,
+    roots: &[PathBuf],
+) -> Result<(Splits, Vec<usize>), DataError> {
     let dir = find(set, NEEDS, roots)?;
-    let mut train = empty();
-    for path in BATCHES.iter().map(|name| dir.join(name)).filter(|path| path.exists()) {
+    let (mut train, mut numbers) = (empty(), Vec::new());
+    for (batch, path) in BATCHES.iter().map(|name| dir.join(name)).enumerate().filter(|(_, p)| p.exists()) {
+        let before = train.len();
         read_into(&mut train, &path)?;
+        numbers.extend((0..train.len() - before).map(|record| batch * BATCH + record));
     }
     let mut test = empty();
     read_into(&mut test, &dir.join("test_batch.bin"))?;
-    Ok(Splits {
-        name: set.name.to_owned(),
-        train,
-        test,
-        validation: None,
-        class_names: class_names(&dir.join("batches.meta.txt"))?,
-    })
+    let class_names = class_names(&dir.join("batches.meta.txt"))?;
+    Ok((Splits { name: set.name.to_owned(), train, test, validation: None, class_names }, numbers))
 }
 
 /// A set of CIFAR's kind without samples.

@@ -5,7 +5,7 @@
 //! several grey values, so figures on them do not compare with published ones.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io::Read,
     path::{Path, PathBuf},
 };
@@ -23,6 +23,9 @@ use crate::{
 
 /// How often each lossless training image stands in the mixed set.
 const REPEAT: usize = 3;
+
+/// One photograph in so many is kept aside to choose by.
+const ASIDE: usize = 10;
 
 /// No image of 32×32 is larger than this; an archive member that is, is not read.
 const MEMBER_LIMIT: u64 = 1 << 20;
@@ -43,8 +46,8 @@ pub(crate) fn load(set: &'static Known, roots: &[PathBuf]) -> Result<Splits, Dat
     let dir = find(set, &[a, b, c, d], roots)?;
     Ok(Splits {
         name: set.name.to_owned(),
-        train: read(&dir, "train", 0)?,
-        test: read(&dir, "test", 0)?,
+        train: read(&dir, "train")?.0,
+        test: read(&dir, "test")?.0,
         validation: None,
         class_names: cifar::CLASSES.map(str::to_owned).to_vec(),
     })
@@ -52,39 +55,53 @@ pub(crate) fn load(set: &'static Known, roots: &[PathBuf]) -> Result<Splits, Dat
 
 /// Read the mixed set: training on JPEG and three times lossless, test on lossless only.
 ///
-/// Its training part holds the same photograph several times, so a part of it would be no fair
-/// validation. Where the JPEG test images are present, those whose originals are not among the
-/// lossless test images serve instead.
+/// Its training part holds the same photograph several times, so a part of it would be no fair validation. Every tenth
+/// photograph of the original training set is kept aside instead, in all its forms, and stands in the validation part once,
+/// lossless where it is. The JPEG test images are not read: some show the lossless test images, and none may choose.
 pub(crate) fn load_mixed(set: &'static Known, roots: &[PathBuf]) -> Result<Splits, DataError> {
     let dir = find(set, &TRAIN, roots)?;
-    let lossless = match by_name("cifar10") {
-        Some(known) => cifar::load(known, roots)?,
+    let (lossless, numbers) = match by_name("cifar10") {
+        Some(known) => cifar::load_numbered(known, roots)?,
         None => return Err(DataError::UnknownDataset { name: "cifar10".to_owned(), nearest: None }),
     };
-    let mut train = read(&dir, "train", 0)?;
+    let (jpeg, jpeg_numbers) = read(&dir, "train")?;
+    let places = |numbers: &[usize], is: &dyn Fn(usize) -> bool| -> Vec<usize> {
+        numbers.iter().enumerate().filter(|(_, n)| is(**n)).map(|(place, _)| place).collect()
+    };
+    let aside = |number: usize| number.is_multiple_of(ASIDE);
+    let twice: HashSet<usize> = numbers.iter().copied().collect();
+    let once = |number: usize| aside(number) && !twice.contains(&number);
+    let learn = |number: usize| !aside(number);
+
+    let mut train = jpeg.subset(&places(&jpeg_numbers, &learn));
+    let again = lossless.train.subset(&places(&numbers, &learn));
     for _ in 0..REPEAT {
-        train.pixels.extend_from_slice(&lossless.train.pixels);
-        train.labels.extend_from_slice(&lossless.train.labels);
+        append(&mut train, &again);
     }
-    let has_test = TEST.iter().all(|need| dir.join(need.label).exists());
-    // The lossless test file holds the first originals, in order.
-    let validation = if has_test { Some(read(&dir, "test", lossless.test.len())?) } else { None };
-    let validation = validation.filter(|set| !set.is_empty());
+    let mut validation = jpeg.subset(&places(&jpeg_numbers, &once));
+    append(&mut validation, &lossless.train.subset(&places(&numbers, &aside)));
+    let validation = Some(validation).filter(|v| !v.is_empty());
     Ok(Splits { name: set.name.to_owned(), train, validation, ..lossless })
+}
+
+fn append(set: &mut ImageSet, more: &ImageSet) {
+    set.pixels.extend_from_slice(&more.pixels);
+    set.labels.extend_from_slice(&more.labels);
 }
 
 /// One line of a list.
 struct Listed {
     path: String,
     label: u8,
+    number: usize,
 }
 
-/// The images of one part whose original index is at least `from`, in list order.
-fn read(dir: &Path, part: &'static str, from: usize) -> Result<ImageSet, DataError> {
+/// The images of one part in list order, and their places in the original set.
+fn read(dir: &Path, part: &'static str) -> Result<(ImageSet, Vec<usize>), DataError> {
     let list_path = dir.join(format!("jpeg-{part}.txt"));
     let tar_path = dir.join(format!("jpeg-{part}.tar.gz"));
-    let listed = read_list(&list_path, from)?;
-    if listed.is_empty() && from == 0 {
+    let listed = read_list(&list_path)?;
+    if listed.is_empty() {
         return Err(DataError::Empty { path: list_path, part });
     }
     let files = unpack(&tar_path)?;
@@ -108,10 +125,10 @@ fn read(dir: &Path, part: &'static str, from: usize) -> Result<ImageSet, DataErr
         Ok(())
     })?;
     set.labels = listed.iter().map(|l| l.label).collect();
-    Ok(set)
+    Ok((set, listed.iter().map(|l| l.number).collect()))
 }
 
-fn read_list(path: &Path, from: usize) -> Result<Vec<Listed>, DataError> {
+fn read_list(path: &Path) -> Result<Vec<Listed>, DataError> {
     let text = file::text(path)?;
     let mut listed = Vec::new();
     for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -119,10 +136,10 @@ fn read_list(path: &Path, from: usize) -> Result<Vec<Listed>, DataError> {
         let parsed = (|| {
             let (name, label, index) = (words.next()?, words.next()?, words.next()?);
             let label: u8 = label.parse().ok().filter(|&l| l < 10)?;
-            let index: usize = index.parse().ok()?;
-            words.next().is_none().then_some((name, label, index))
+            let number: usize = index.parse().ok()?;
+            words.next().is_none().then_some((name, label, number))
         })();
-        let Some((name, label, index)) = parsed else {
+        let Some((name, label, number)) = parsed else {
             return Err(DataError::Line {
                 path: path.to_path_buf(),
                 line: i + 1,
@@ -130,9 +147,7 @@ fn read_list(path: &Path, from: usize) -> Result<Vec<Listed>, DataError> {
                 found: line.chars().take(60).collect(),
             });
         };
-        if index >= from {
-            listed.push(Listed { path: name.to_owned(), label });
-        }
+        listed.push(Listed { path: name.to_owned(), label, number });
     }
     Ok(listed)
 }

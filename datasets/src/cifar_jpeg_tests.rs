@@ -28,7 +28,7 @@ fn archive(path: &Path, files: &[(&str, Vec<u8>)]) {
     tar.into_inner().unwrap().finish().unwrap();
 }
 
-/// Two training and two test images as JPEG; one lossless training and one lossless test image.
+/// Two training and two test images as JPEG; two lossless training images and one lossless test image.
 fn folder() -> tempfile::TempDir {
     let tmp = tempfile::tempdir().unwrap();
     let dir = tmp.path().join("cifar10");
@@ -41,8 +41,9 @@ fn folder() -> tempfile::TempDir {
     fs::write(dir.join("jpeg-train.txt"), "train/b/0.jpg 9 0\ntrain/a/0.jpg 1 1\n").unwrap();
     archive(&dir.join("jpeg-test.tar.gz"), &[("test/a/0.jpg", jpeg(32, 50)), ("test/a/1.jpg", jpeg(32, 60))]);
     fs::write(dir.join("jpeg-test.txt"), "test/a/0.jpg 2 0\ntest/a/1.jpg 3 1\n").unwrap();
-    fs::write(bin.join("data_batch_1.bin"), [vec![7], vec![1; 3072]].concat()).unwrap();
-    fs::write(bin.join("test_batch.bin"), [vec![2], vec![2; 3072]].concat()).unwrap();
+    let record = |label: u8, value: u8| [vec![label], vec![value; 3072]].concat();
+    fs::write(bin.join("data_batch_1.bin"), [record(9, 1), record(1, 3)].concat()).unwrap();
+    fs::write(bin.join("test_batch.bin"), record(2, 2)).unwrap();
     tmp
 }
 
@@ -66,19 +67,27 @@ fn images_come_in_list_order() {
 fn the_mixed_set_repeats_lossless_training_and_tests_on_lossless() {
     let splits = load_from(&folder(), "cifar10-mixed").unwrap();
     assert_eq!(splits.name, "cifar10-mixed");
-    assert_eq!(splits.train.labels, [9, 1, 7, 7, 7]);
-    assert_eq!(splits.train.pixels_of(4), Some(&[1u8; 3072][..]));
+    assert_eq!(splits.train.labels, [1, 1, 1, 1]);
+    assert_eq!(splits.train.pixels_of(3), Some(&[3u8; 3072][..]));
     assert_eq!(splits.test.labels, [2]);
     assert_eq!(splits.test.pixels, [2u8; 3072]);
-    // Test image 0 is in the lossless test part already; only image 1 may choose the model.
-    assert_eq!(splits.validation.unwrap().labels, [3]);
 }
 
 #[test]
-fn the_mixed_set_does_without_jpeg_test_images() {
+fn what_the_mixed_set_chooses_by_is_neither_trained_on_nor_a_test_image() {
     let tmp = folder();
+    // Photograph 0 is kept aside: its lossless form chooses, its JPEG form is nowhere.
+    let splits = load_from(&tmp, "cifar10-mixed").unwrap();
+    let validation = splits.validation.unwrap();
+    assert_eq!((validation.labels.as_slice(), validation.pixels_of(0)), (&[9][..], Some(&[1u8; 3072][..])));
+    // The same photographs in batch 2 are numbers 10 000 and 10 001: now photograph 0 is there as JPEG only.
+    let bin = tmp.path().join("cifar10/cifar-10-batches-bin");
+    fs::rename(bin.join("data_batch_1.bin"), bin.join("data_batch_2.bin")).unwrap();
+    let splits = load_from(&tmp, "cifar10-mixed").unwrap();
+    assert_eq!((splits.validation.unwrap().labels, splits.train.len()), (vec![9, 9], 4));
+    // Without JPEG test images nothing changes.
     fs::remove_file(tmp.path().join("cifar10/jpeg-test.txt")).unwrap();
-    assert!(load_from(&tmp, "cifar10-mixed").unwrap().validation.is_none());
+    assert_eq!(load_from(&tmp, "cifar10-mixed").unwrap().validation.unwrap().labels, [9, 9]);
     assert!(matches!(load_from(&tmp, "cifar10-jpeg"), Err(DataError::Missing { .. })));
 }
 

