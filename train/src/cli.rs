@@ -91,6 +91,14 @@ pub struct PlanArgs {
     /// The artifact: a .hemodel file, or a run's name or folder
     #[arg(long, value_name = "FILE")]
     pub model: PathBuf,
+    /// What its run shall keep.
+    #[command(flatten)]
+    pub how: HowArgs,
+}
+
+/// What an encrypted run shall keep.
+#[derive(Clone, Debug, Default, Args)]
+pub struct HowArgs {
     /// How values share ciphertexts [default: as the run's config says, else image]
     #[arg(long, value_name = "NAME")]
     pub layout: Option<LayoutName>,
@@ -115,9 +123,15 @@ pub enum LayoutName {
 /// Arguments of `estimate`.
 #[derive(Clone, Debug, Args)]
 pub struct EstimateArgs {
-    /// What to price.
+    /// The network of a configuration, untrained: a YAML file, or a name in configs/
+    #[arg(long, value_name = "FILE", required_unless_present = "model", conflicts_with = "model")]
+    pub config: Option<String>,
+    /// The artifact: a .hemodel file, or a run's name or folder
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// What its run shall keep.
     #[command(flatten)]
-    pub plan: PlanArgs,
+    pub how: HowArgs,
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,

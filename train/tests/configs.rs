@@ -131,11 +131,24 @@ fn a_network_that_ends_with_relu_fails_the_check() {
 }
 
 #[test]
+fn a_network_is_priced_before_it_is_trained() {
+    let dir = Dir::new();
+    dir.write("run.yaml", util::SMALL);
+    let ran = dir.succeeds(&["estimate", "--config", "run.yaml", "--json"]);
+    let price: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(price["levels"], 5);
+    assert!(price["seconds"].as_f64().unwrap() > 0.0 && price["bits"].as_f64().unwrap() >= 12.0);
+    dir.fails(&["estimate", "--config", "nothing.yaml"], &["no configuration `nothing.yaml`"]);
+}
+
+#[test]
 fn usage_mistakes_exit_with_two() {
     let dir = Dir::new();
     for args in [
         &["train", "--confg", "x"][..],
         &["check"],
+        &["estimate"],
+        &["estimate", "--config", "a", "--model", "b"],
         &["train", "--device", "tpu"],
         &["--threads", "0", "train"],
     ] {

@@ -3,16 +3,19 @@
 use std::path::Path;
 
 use anyhow::bail;
-use burn::module::Module;
-use he_infer::plan::{Chain, Packing, PlanOptions, parameters};
+use he_infer::plan::{Chain, parameters};
 use hetrain_datasets::DataError;
-use hetrain_export::{Artifact, Graph, Interval, Op, RangeStats, Severity, check, fold, interp};
-use hetrain_layers::{HeModel, RangeProbe};
+use hetrain_export::{Artifact, Severity, check, interp};
+use hetrain_layers::HeModel;
 
-use super::{Context, plan::Planned};
+use super::{
+    Context,
+    plan::{Planned, options},
+    untrained::untrained,
+};
 use crate::{
-    cli::{CheckArgs, PlanArgs},
-    config::{self, LayoutKind, RunConfig},
+    cli::{CheckArgs, HowArgs, PlanArgs},
+    config::{self, RunConfig},
     data::TrainingData,
     device::DeviceName,
     error::RunError,
@@ -64,45 +67,11 @@ fn config_file(context: &Context, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether a secure parameter set holds the network, trained so that values keep the size batch norm gives them. (The
-/// untrained network's own values say nothing: its quadratics are not fitted yet and explode in deep networks.)
+/// Whether a secure parameter set holds the network, trained so that values keep the size batch norm gives them.
 fn parameters_of(config: &RunConfig, data: &TrainingData, model: &HeModel) -> anyhow::Result<()> {
-    let polynomial = model.deep_copy().valid();
-    (0..polynomial.activations()).for_each(|i| polynomial.set_blend(i, 1.0));
-    let (mean, std) = data.mean_std()?;
-    let mut graph = fold(&polynomial.lower(&mean, &std)?)?;
-    let ranges = assumed(&graph);
-    graph.set_ranges(ranges);
-    let packing = match config.he.layout {
-        LayoutKind::Image => Packing::Image,
-        LayoutKind::Batch => Packing::Batch,
-    };
-    let options = PlanOptions {
-        packing,
-        images: 1,
-        precision_bits: config.he.precision_bits,
-        bootstrapping: config.he.bootstrap,
-    };
+    let (graph, options) = (untrained(data, model)?, options(&HowArgs::default(), Some(&config.he)));
     say(&describe(&parameters(&graph, options)?));
     Ok(())
-}
-
-/// Ranges of values with mean 0 and deviation 1. Before a square they are moved as its interval was when the affine part of
-/// the quadratic went into the layers before: else every square would seem to double the noise, and deep networks to drown.
-fn assumed(graph: &Graph) -> Vec<RangeStats> {
-    let Interval { lo: min, hi: max } = RangeProbe::INTERVAL;
-    let usual = RangeStats { min, max, std: 1.0, ..RangeStats::empty("assumed") };
-    let mut ranges = vec![usual.clone(); graph.nodes().len()];
-    for node in graph.nodes() {
-        if let Op::Square { intervals } = &node.op
-            && let (Some(moved), Some(source)) = (intervals.first(), node.inputs.first())
-            && let Some(range) = ranges.get_mut(source.0)
-        {
-            let std = moved.half_width() / RangeProbe::INTERVAL.half_width();
-            *range = RangeStats { min: moved.lo, max: moved.hi, mean: moved.centre(), std, ..usual.clone() };
-        }
-    }
-    ranges
 }
 
 fn describe(chain: &Chain) -> String {
@@ -125,10 +94,7 @@ fn model_file(context: &Context, model: &Path) -> anyhow::Result<()> {
         bail!("{}: {errors} of {} findings keep it from running encrypted", path.display(), findings.len());
     }
     interp::accept(&artifact.graph)?;
-    let planned = Planned::new(
-        context,
-        &PlanArgs { model: path.clone(), layout: None, precision_bits: None, batch: None },
-    )?;
+    let planned = Planned::new(context, &PlanArgs { model: path.clone(), how: HowArgs::default() })?;
     say(&describe(&planned.program.chain));
     let levels = artifact.graph.depth().map_or_else(|| "unknown".to_string(), |d| d.to_string());
     say(&format!("{}: {levels} levels; nothing keeps it from running encrypted", path.display()));

@@ -1,26 +1,56 @@
 //! `hetrain estimate`: the price of an encrypted run before it is paid.
 
-use super::{Context, plan::Planned};
-use crate::{cli::EstimateArgs, progress::tell};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use he_infer::plan::{Program, plan};
+
+use super::{
+    Context,
+    plan::{Planned, options, price},
+    untrained::untrained,
+};
+use crate::{
+    cli::{EstimateArgs, HowArgs, PlanArgs},
+    config::{self, RunConfig},
+    data::TrainingData,
+    device::DeviceName,
+    progress::tell,
+};
+
+/// The plan of a network that is not trained yet.
+fn architecture(context: &Context, name: &str, how: &HowArgs) -> anyhow::Result<(String, Arc<Program>)> {
+    let path = config::find(name)?;
+    let config = RunConfig::load(&path, &[])?;
+    let data = TrainingData::load(&config, context.global.data_dir.as_deref())?;
+    let model = data.model_config(&config).init(&DeviceName::Cpu.open()?, config.seed)?;
+    let graph = Arc::new(untrained(&data, &model)?);
+    let program = plan(graph, options(how, Some(&config.he)))
+        .with_context(|| format!("{}: cannot be planned", path.display()))?;
+    Ok((format!("{}, untrained", path.display()), Arc::new(program)))
+}
 
 /// Run the command.
 ///
 /// # Errors
 /// A model that cannot be read or planned.
 pub fn run(context: &Context, args: &EstimateArgs) -> anyhow::Result<()> {
-    let planned = Planned::new(context, &args.plan)?;
-    let (e, costs) = planned.price(1)?;
+    let (what, program) = match (&args.model, &args.config) {
+        (Some(model), _) => {
+            let planned = Planned::new(context, &PlanArgs { model: model.clone(), how: args.how.clone() })?;
+            (planned.path.display().to_string(), planned.program)
+        }
+        (None, Some(name)) => architecture(context, name, &args.how)?,
+        (None, None) => bail!("nothing to price\n  help: name a `--config` or a `--model`"),
+    };
+    let (e, costs) = price(&program, 1)?;
     if args.json {
         return Ok(tell(&serde_json::to_string_pretty(&e)?)?);
     }
     let mb = |b: u64| b as f64 / 1e6;
     tell(&format!(
         "{}: {} levels, ring 2^{}, modulus {:.0} of {:.0} bits, 128-bit security",
-        planned.path.display(),
-        e.levels,
-        e.log_n,
-        e.log_qp,
-        e.log_qp_limit
+        what, e.levels, e.log_n, e.log_qp, e.log_qp_limit
     ))?;
     tell(&format!("costs: {}", costs.machine))?;
     tell(&format!(

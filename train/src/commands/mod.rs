@@ -13,6 +13,7 @@ pub mod keygen;
 pub mod plan;
 pub mod report;
 pub mod train;
+pub mod untrained;
 pub mod verify_encrypted;
 
 use std::sync::{Arc, atomic::AtomicBool};

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Context, bench};
 use crate::{
-    cli::{LayoutName, PlanArgs},
-    config::{LayoutKind, RunConfig},
+    cli::{HowArgs, LayoutName, PlanArgs},
+    config::{HeSettings, LayoutKind, RunConfig},
     error::RunError,
     run_dir::RunDir,
     verify::{available_memory, resident_memory},
@@ -63,14 +63,7 @@ impl Planned {
     pub fn new(context: &Context, args: &PlanArgs) -> anyhow::Result<Self> {
         let path = find_model(context, &args.model)?;
         let he = run_config(&path)?.map(|c| c.he);
-        let packing = match (args.layout, he.as_ref().map(|h| h.layout)) {
-            (Some(LayoutName::Batch), _) | (None, Some(LayoutKind::Batch)) => Packing::Batch,
-            _ => Packing::Image,
-        };
-        let bootstrapping = he.as_ref().map_or(Bootstrapping::Auto, |h| h.bootstrap);
-        let precision_bits = args.precision_bits.or(he.map(|h| h.precision_bits)).unwrap_or(DEFAULT_BITS);
-        let images = if packing == Packing::Image { args.batch.unwrap_or(1) as usize } else { 1 };
-        Self::with_options(path, PlanOptions { packing, images, precision_bits, bootstrapping })
+        Self::with_options(path, options(&args.how, he.as_ref()))
     }
 
     /// Plan a model as `keygen` did.
@@ -117,10 +110,7 @@ impl Planned {
     /// # Errors
     /// As planning.
     pub fn price(&self, parallel_runs: usize) -> anyhow::Result<(Estimate, CostTable)> {
-        let costs = bench::costs(self.program.chain.params.literal().log_n)?;
-        let price = estimate(&self.program, &costs)?;
-        let resident = resident_memory().unwrap_or(price.resident_bytes);
-        Ok((price.beside(resident, parallel_runs), costs))
+        price(&self.program, parallel_runs)
     }
 
     /// The price if it is at most `limit_bytes`, for which weights are held in a smaller form, or not at all, if need be.
@@ -149,6 +139,29 @@ impl Planned {
             bootstrapping: self.options.bootstrapping,
         })
     }
+}
+
+/// What the command line asks of a plan, or else the configuration.
+pub fn options(how: &HowArgs, he: Option<&HeSettings>) -> PlanOptions {
+    let packing = match (how.layout, he.map(|h| h.layout)) {
+        (Some(LayoutName::Batch), _) | (None, Some(LayoutKind::Batch)) => Packing::Batch,
+        _ => Packing::Image,
+    };
+    let bootstrapping = he.map_or(Bootstrapping::Auto, |h| h.bootstrap);
+    let precision_bits = how.precision_bits.or(he.map(|h| h.precision_bits)).unwrap_or(DEFAULT_BITS);
+    let images = if packing == Packing::Image { how.batch.unwrap_or(1) as usize } else { 1 };
+    PlanOptions { packing, images, precision_bits, bootstrapping }
+}
+
+/// A plan's price on this machine, for `parallel_runs` runs at once beside what this process holds now.
+///
+/// # Errors
+/// As planning.
+pub fn price(program: &Program, parallel_runs: usize) -> anyhow::Result<(Estimate, CostTable)> {
+    let costs = bench::costs(program.chain.params.literal().log_n)?;
+    let price = estimate(program, &costs)?;
+    let resident = resident_memory().unwrap_or(price.resident_bytes);
+    Ok((price.beside(resident, parallel_runs), costs))
 }
 
 /// Most bytes a process may hold: as asked, or what it holds and the system still has.

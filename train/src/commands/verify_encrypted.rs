@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     checkpoint::Store,
-    cli::{PlanArgs, VerifyArgs},
+    cli::{HowArgs, PlanArgs, VerifyArgs},
     config::RunConfig,
     data::{TrainingData, pixels},
     loss::to_host,
@@ -72,7 +72,7 @@ pub fn after_training(
     device: &Device,
 ) -> anyhow::Result<()> {
     let Some(settings) = &config.verify else { return Ok(()) };
-    let plan = PlanArgs { model: run.model(), layout: None, precision_bits: None, batch: None };
+    let plan = PlanArgs { model: run.model(), how: HowArgs::default() };
     let planned = Planned::new(context, &plan)?;
     let args = VerifyArgs {
         plan,
@@ -195,7 +195,7 @@ fn verify(
         encrypted,
         threads,
         max_bytes,
-        batch: args.plan.batch.map(|b| b as usize),
+        batch: args.plan.how.batch.map(|b| b as usize),
         compare_layers: args.compare_layers,
         folder: folder.to_path_buf(),
         stop: &context.stop,
