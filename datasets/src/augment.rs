@@ -24,6 +24,10 @@ pub struct Augment {
     pub rotate: f32,
     /// Erase a square of this side at a random place: it becomes normalised 0, the mean.
     pub cutout: usize,
+    /// Enlarge a random window to the whole image, bilinear; its sides are at least `1 − zoom` of the image's.
+    pub zoom: f32,
+    /// Vary contrast by a factor of up to `1 ± light` about the mean, and brightness by up to `light` deviations, per image.
+    pub light: f32,
 }
 
 impl Augment {
@@ -39,6 +43,11 @@ impl Augment {
         if !(0.0..=180.0).contains(&self.rotate) {
             return setting("augment.rotate", "0 to 180 degrees", self.rotate);
         }
+        for (name, share) in [("augment.zoom", self.zoom), ("augment.light", self.light)] {
+            if !(0.0..1.0).contains(&share) {
+                return setting(name, "0 to below 1", share);
+            }
+        }
         Ok(())
     }
 
@@ -53,8 +62,13 @@ impl Augment {
         let angle = signed_unit(rng) * self.rotate * PI / 180.0;
         let corner = |rng: &mut _, side: usize| below(rng, side) as isize - (self.cutout / 2) as isize;
         let (top, left) = (corner(rng, height), corner(rng, width));
-        let turn = (self.rotate > 0.0).then(|| (angle.sin(), angle.cos()));
-        Draw { flip, dy, dx, turn, hole: (top, left, self.cutout as isize) }
+        let scale = 1.0 - self.zoom * (signed_unit(rng) + 1.0) / 2.0;
+        let mut window = |side: usize| signed_unit(rng) * (1.0 - scale) * (side as f32 - 1.0) / 2.0;
+        let centre = (window(height), window(width));
+        let (gain, offset) = (1.0 + self.light * signed_unit(rng), self.light * signed_unit(rng));
+        let moved = self.rotate > 0.0 || self.zoom > 0.0;
+        let turn = moved.then(|| Turn { sin: scale * angle.sin(), cos: scale * angle.cos(), centre });
+        Draw { flip, dy, dx, turn, hole: (top, left, self.cutout as isize), light: (gain, offset) }
     }
 }
 
@@ -64,10 +78,21 @@ pub(crate) struct Draw {
     flip: bool,
     dy: isize,
     dx: isize,
-    /// Sine and cosine of the angle.
-    turn: Option<(f32, f32)>,
+    turn: Option<Turn>,
     /// Top, left and side of the erased square.
     hole: (isize, isize, isize),
+    /// Factor and summand of normalised values.
+    light: (f32, f32),
+}
+
+/// A rotation with a change of scale.
+#[derive(Clone, Debug, PartialEq)]
+struct Turn {
+    /// Sine and cosine of the angle, times the window's share of the image.
+    sin: f32,
+    cos: f32,
+    /// Centre of the window, from that of the image.
+    centre: (f32, f32),
 }
 
 impl Draw {
@@ -94,11 +119,12 @@ impl Draw {
                 }
                 let mirrored = if self.flip { width as isize - 1 - x } else { x };
                 let (sy, sx) = (y + self.dy, mirrored + self.dx);
-                out.push(match self.turn {
+                out.push(self.lit(match &self.turn {
                     None => at(sy, sx),
-                    Some((sin, cos)) => {
+                    Some(Turn { sin, cos, centre: (wy, wx) }) => {
                         let (ry, rx) = (sy as f32 - centre.0, sx as f32 - centre.1);
-                        let (fy, fx) = (centre.0 + cos * ry - sin * rx, centre.1 + sin * ry + cos * rx);
+                        let fy = centre.0 + wy + cos * ry - sin * rx;
+                        let fx = centre.1 + wx + sin * ry + cos * rx;
                         let (y0, x0) = (fy.floor(), fx.floor());
                         let (ty, tx) = (fy - y0, fx - x0);
                         let (y0, x0) = (y0 as isize, x0 as isize);
@@ -106,9 +132,14 @@ impl Draw {
                         let below = at(y0 + 1, x0) * (1.0 - tx) + at(y0 + 1, x0 + 1) * tx;
                         above * (1.0 - ty) + below * ty
                     }
-                });
+                }));
             }
         }
+    }
+
+    fn lit(&self, value: f32) -> f32 {
+        let (gain, offset) = self.light;
+        gain * value + offset
     }
 }
 
@@ -116,7 +147,7 @@ impl Draw {
 mod tests {
     use super::*;
 
-    const STILL: Draw = Draw { flip: false, dy: 0, dx: 0, turn: None, hole: (0, 0, 0) };
+    const STILL: Draw = Draw { flip: false, dy: 0, dx: 0, turn: None, hole: (0, 0, 0), light: (1.0, 0.0) };
 
     fn apply(draw: Draw) -> Vec<f32> {
         let mut table = [0.0; 256];
@@ -133,14 +164,17 @@ mod tests {
         assert_eq!(apply(Draw { flip: true, ..STILL }), [3., 2., 1., 6., 5., 4., 9., 8., 7.]);
         assert_eq!(apply(Draw { dy: 1, dx: -1, ..STILL }), [0., 4., 5., 0., 7., 8., 0., 0., 0.]);
         assert_eq!(apply(Draw { hole: (-1, 1, 2), ..STILL }), [1., 0., 0., 4., 5., 6., 7., 8., 9.]);
-        assert_eq!(apply(Draw { turn: Some((0.0, 1.0)), ..STILL }), same);
-        let quarter = apply(Draw { turn: Some((1.0, 0.0)), ..STILL });
+        let turned = |sin, cos, centre| apply(Draw { turn: Some(Turn { sin, cos, centre }), ..STILL });
+        assert_eq!(turned(0.0, 1.0, (0.0, 0.0)), same);
+        let quarter = turned(1.0, 0.0, (0.0, 0.0));
         assert_eq!(quarter, [7., 4., 1., 8., 5., 2., 9., 6., 3.]); // clockwise
+        assert_eq!(turned(0.0, 0.5, (0.5, -0.5)), [4., 4.5, 5., 5.5, 6., 6.5, 7., 7.5, 8.]);
+        assert_eq!(apply(Draw { light: (2.0, -1.0), ..STILL })[..3], [1., 3., 5.]);
     }
 
     #[test]
     fn a_draw_depends_on_seed_epoch_and_sample_only() {
-        let all = Augment { flip: true, crop_padding: 4, rotate: 15.0, cutout: 8 };
+        let all = Augment { flip: true, crop_padding: 4, rotate: 15.0, cutout: 8, zoom: 0.4, light: 0.3 };
         let shape = [3, 32, 32];
         let base = all.draw(shape, 1, 2, 3);
         assert_eq!(base, all.draw(shape, 1, 2, 3));
@@ -171,6 +205,8 @@ mod tests {
             Augment { cutout: 8, ..Augment::default() },
             Augment { rotate: f32::NAN, ..Augment::default() },
             Augment { rotate: -1.0, ..Augment::default() },
+            Augment { zoom: 1.0, ..Augment::default() },
+            Augment { light: f32::NAN, ..Augment::default() },
         ];
         for augment in bad {
             assert!(augment.check([1, 8, 9]).is_err(), "{augment:?}");

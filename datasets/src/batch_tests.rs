@@ -11,7 +11,7 @@ fn set(count: usize) -> ImageSet {
 }
 
 fn changes() -> Option<Augment> {
-    Some(Augment { flip: true, crop_padding: 1, rotate: 10.0, cutout: 1 })
+    Some(Augment { flip: true, crop_padding: 1, rotate: 10.0, cutout: 1, zoom: 0.2, light: 0.1 })
 }
 
 #[test]

@@ -51,6 +51,9 @@ pub enum HeError {
         /// Level and scale of the right operand.
         right: (usize, f64),
     },
+    /// An observer ended the run, because its user wants to stop.
+    #[error("the run was stopped")]
+    Stopped,
     /// A sum of nothing.
     #[error("a sum needs at least one term")]
     EmptySum,
@@ -74,7 +77,7 @@ pub enum HeError {
     },
     /// No secure parameter set holds the depth.
     #[error(
-        "no 128-bit parameter set up to ring degree 2^{max_log_n} holds {depth} levels at {bits} bits of precision ({found})\n  help: this release has no bootstrapping; use fewer layers, quadratics (1 level each), or lower `he.precision_bits`"
+        "no 128-bit parameter set up to ring degree 2^{max_log_n} holds {depth} levels at {bits} bits of precision ({found})\n  help: allow bootstraps (`he.bootstrap: auto`), use fewer layers, quadratics (1 level each), smaller ranges, or lower `he.precision_bits`"
     )]
     TooDeep {
         /// Levels needed.

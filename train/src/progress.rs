@@ -79,12 +79,17 @@ impl Progress {
     }
 }
 
+/// Steps of a bar to an item.
+const FINE: f64 = 1000.0;
+
 /// Progress of work that is counted in items.
 pub struct Count {
     bar: Option<ProgressBar>,
     what: String,
     total: usize,
     done: usize,
+    /// What is done of items that are not, in items.
+    part: f64,
     started: Instant,
     spoken: Instant,
 }
@@ -93,28 +98,41 @@ impl Count {
     /// Begin `total` items of `what`.
     pub fn new(what: &str, total: usize) -> Self {
         let bar = (total > 0 && std::io::stderr().is_terminal()).then(|| {
-            let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
-            if let Ok(style) = ProgressStyle::with_template("  {prefix:30} {bar:16} {pos}/{len}  {eta} left")
-            {
+            let length = FINE * total as f64;
+            let bar = ProgressBar::with_draw_target(Some(length as u64), ProgressDrawTarget::stderr());
+            if let Ok(style) = ProgressStyle::with_template("  {prefix:30} {bar:16} {msg}  {eta} left") {
                 bar.set_style(style.progress_chars("█▓░"));
             }
             bar.set_prefix(what.to_string());
             bar
         });
         let now = Instant::now();
-        Self { bar, what: what.into(), total, done: 0, started: now, spoken: now }
+        Self { bar, what: what.into(), total, done: 0, part: 0.0, started: now, spoken: now }
     }
 
     /// `items` more are done.
     pub fn add(&mut self, items: usize) {
         self.done += items;
+        self.part = (self.part - items as f64).max(0.0);
+        self.show("");
+    }
+
+    /// This much of an item more is done, up to the place `at`.
+    pub fn within(&mut self, items: f64, at: &str) {
+        self.part += items;
+        self.show(at);
+    }
+
+    fn show(&mut self, at: &str) {
+        let (done, total) = (self.done as f64 + self.part, self.total as f64);
         if let Some(bar) = &self.bar {
-            bar.inc(items as u64);
+            bar.set_position((FINE * done) as u64);
+            bar.set_message(format!("{}/{} {at}", self.done, self.total));
         } else if self.spoken.elapsed() >= QUIET && self.done < self.total {
             self.spoken = Instant::now();
-            let left = self.started.elapsed().as_secs_f64() / self.done.max(1) as f64
-                * (self.total - self.done) as f64;
-            say(&format!("  {:<30} {}/{}  about {left:.0} s left", self.what, self.done, self.total));
+            let left = self.started.elapsed().as_secs_f64() / done.max(1e-3) * (total - done).max(0.0);
+            let at = if at.is_empty() { String::new() } else { format!("{at}  ") };
+            say(&format!("  {:<30} {}/{}  {at}about {left:.0} s left", self.what, self.done, self.total));
         }
     }
 

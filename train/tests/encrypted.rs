@@ -341,6 +341,10 @@ fn estimate_prints_a_price_and_check_agrees() {
     let price: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(price["rotation_keys"], 0);
     assert!(price["images_per_run"].as_u64().unwrap() >= 2048);
+    dir.fails(
+        &["estimate", "--model", "model.hemodel", "--layout", "batch", "--batch", "7"],
+        &["--batch changes nothing", "--layout image"],
+    );
     let ran = dir.succeeds(&["check", "--model", "model.hemodel"]);
     assert!(ran.stdout.contains("5 levels; nothing keeps it from running encrypted"), "{}", ran.stdout);
 }

@@ -107,7 +107,6 @@ pub(crate) fn place(
     let crossings = crossings(graph);
     let (bottom, top) = refreshing.levels();
     let prices = Prices::new(graph, steps, chain);
-    let bootstrap = prices.costs.seconds(&refreshing.cost.one);
     let Some(&output) = crossings.last() else { return Ok(None) };
     // From the output backwards: for each crossing, the best for each level its value may be needed at.
     let mut after: BTreeMap<usize, Best> = BTreeMap::new();
@@ -120,12 +119,10 @@ pub(crate) fn place(
         let mut regions: BTreeMap<usize, Option<(usize, f64)>> = BTreeMap::new();
         for (&need, best) in after {
             let plain = (need, false, 0.0);
-            let vectors = steps.get(to).map_or(1, |(layout, _)| layout.vectors());
-            let fresh = (can_refresh(graph, to) && need <= top && to != output).then_some((
-                bottom,
-                true,
-                bootstrap * vectors as f64,
-            ));
+            let fresh = (can_refresh(graph, to) && need <= top && to != output).then(|| {
+                let price = prices.refresh(to, refreshing);
+                (bottom, true, price)
+            });
             for (base, refreshed, price) in std::iter::once(plain).chain(fresh) {
                 let region = match regions.get(&base) {
                     Some(known) => *known,
@@ -206,12 +203,11 @@ pub(crate) fn when_empty(
         }
     };
     let prices = Prices::new(graph, steps, chain);
-    let bootstrap = prices.costs.seconds(&refreshing.cost.one);
     let mut seconds = 0.0;
     for (id, level) in levels.iter().enumerate() {
         seconds += prices.node(id, level.operands)?;
         if level.refreshed {
-            seconds += bootstrap * steps.get(id).map_or(1, |(layout, _)| layout.vectors()) as f64;
+            seconds += prices.refresh(id, refreshing);
         }
     }
     Ok(Some((levels, seconds)))
@@ -255,6 +251,13 @@ impl<'a> Prices<'a> {
             seconds += self.node(id, level.operands)?;
         }
         Ok(levels.get(from).map(|l| (l.result, seconds)))
+    }
+
+    /// Seconds of refreshing a node's result on one thread.
+    fn refresh(&self, id: usize, refreshing: &Refreshing) -> f64 {
+        let vectors = self.steps.get(id).map_or(1, |(layout, _)| layout.vectors());
+        let [one, pair] = [&refreshing.cost.one, &refreshing.cost.pair].map(|work| self.costs.seconds(work));
+        pair * (vectors / 2) as f64 + one * (vectors % 2) as f64
     }
 
     /// Seconds of one node on one thread.
@@ -348,10 +351,12 @@ mod tests {
             let steps = steps(&graph, 1 << 15, options).unwrap();
             let (levels, seconds) = place(&graph, &steps, &chain, &refreshing).unwrap().unwrap();
             let prices = Prices::new(&graph, &steps, &chain);
-            let bootstrap = prices.costs.seconds(&refreshing.cost.one);
             let total = |levels: &[Levels]| -> f64 {
-                let nodes = levels.iter().enumerate().map(|(id, l)| prices.node(id, l.operands).unwrap());
-                nodes.sum::<f64>() + levels.iter().filter(|l| l.refreshed).count() as f64 * bootstrap
+                let price = |(id, l): (usize, &Levels)| {
+                    let fresh = if l.refreshed { prices.refresh(id, &refreshing) } else { 0.0 };
+                    prices.node(id, l.operands).unwrap() + fresh
+                };
+                levels.iter().enumerate().map(price).sum()
             };
             assert!((total(&levels) / seconds - 1.0).abs() < 1e-9, "the price is that of the plan");
             let output = graph.nodes().len() - 1;

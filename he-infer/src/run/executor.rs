@@ -182,7 +182,7 @@ pub fn execute<E: SlotEvaluator>(
         values[index] = Some(match &program.refreshing {
             Some(refreshing) if node.refreshed => {
                 let divisor = refreshing.scale / node.scale;
-                let fresh = result.iter().map(|v| e.refresh(v, divisor)).collect::<Result<_, _>>()?;
+                let fresh = e.refresh(&result, divisor)?;
                 observer.refreshed()?;
                 fresh
             }

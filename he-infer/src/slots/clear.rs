@@ -169,9 +169,13 @@ impl SlotEvaluator for ClearSlots {
         Ok(ClearVec { scale, ..a })
     }
 
-    fn refresh(&self, a: &ClearVec, divisor: f64) -> Result<ClearVec, HeError> {
-        let level = self.refresh.ok_or_else(no_bootstrap)?.level((a.level, a.scale), divisor)?;
-        Ok(ClearVec { level, ..a.clone() })
+    fn refresh(&self, a: &[ClearVec], divisor: f64) -> Result<Vec<ClearVec>, HeError> {
+        let refresh = self.refresh.ok_or_else(no_bootstrap)?;
+        let one = |a: &ClearVec| {
+            let level = refresh.level((a.level, a.scale), divisor)?;
+            Ok(ClearVec { level, ..a.clone() })
+        };
+        a.iter().map(one).collect()
     }
 
     fn rotate(&self, a: &ClearVec, step: i32) -> Result<ClearVec, HeError> {

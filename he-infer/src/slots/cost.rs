@@ -47,7 +47,8 @@ pub struct CostCounter {
     slots: usize,
     primes: Vec<u64>,
     gadgets: Vec<Gadget>,
-    refresh: Option<(Refresh, Tally)>,
+    /// With the work for one vector and for two.
+    refresh: Option<(Refresh, [Tally; 2])>,
     held: Held,
     state: Mutex<State>,
 }
@@ -81,8 +82,8 @@ impl CostCounter {
 
     /// Counts bootstraps too. Their keys are their own affair ([`crate::bootstrap::BootstrapCost::keys`]).
     pub(crate) fn refreshing(mut self, refreshing: Option<&Refreshing>) -> Self {
-        self.refresh =
-            Refresh::of(refreshing).zip(refreshing).map(|(refresh, r)| (refresh, r.cost.one.clone()));
+        let work = |r: &Refreshing| [r.cost.one.clone(), r.cost.pair.clone()];
+        self.refresh = Refresh::of(refreshing).zip(refreshing.map(work));
         self
     }
 
@@ -299,11 +300,16 @@ impl SlotEvaluator for CostCounter {
         Ok(settled)
     }
 
-    fn refresh(&self, a: &CostVec, divisor: f64) -> Result<CostVec, HeError> {
-        let (refresh, work) = self.refresh.as_ref().ok_or_else(no_bootstrap)?;
-        let level = refresh.level((a.level, a.scale), divisor)?;
-        self.count(|t| *t = t.plus(work));
-        Ok(CostVec { level, ..*a })
+    fn refresh(&self, a: &[CostVec], divisor: f64) -> Result<Vec<CostVec>, HeError> {
+        let (refresh, [one, pair]) = self.refresh.as_ref().ok_or_else(no_bootstrap)?;
+        for vectors in a.chunks(2) {
+            self.count(|t| *t = t.plus(if vectors.len() == 2 { pair } else { one }));
+        }
+        let fresh = |a: &CostVec| {
+            let level = refresh.level((a.level, a.scale), divisor)?;
+            Ok(CostVec { level, ..*a })
+        };
+        a.iter().map(fresh).collect()
     }
 
     fn rotate(&self, a: &CostVec, step: i32) -> Result<CostVec, HeError> {

@@ -133,16 +133,31 @@ impl SlotEvaluator for CkksSlots<'_> {
         Ok(a)
     }
 
-    fn refresh(&self, a: &Ciphertext, divisor: f64) -> Result<Ciphertext, HeError> {
+    fn refresh(&self, a: &[Ciphertext], divisor: f64) -> Result<Vec<Ciphertext>, HeError> {
         let bootstrapper = self.bootstrapper.as_ref().ok_or_else(no_bootstrap)?;
-        let mut x = a.clone();
-        x.divide_message(divisor)?;
-        x.set_exact_scale(self.context.default_scale())?;
-        let mut y = bootstrapper.bootstrap(&x, self.keys)?;
-        // Not the reciprocal of the product before, which may differ from the planned scale in its last bit.
-        y.set_exact_scale(self.context.default_scale())?;
-        y.divide_message(1.0 / divisor)?;
-        Ok(y)
+        let scaled = |a: &Ciphertext| -> Result<Ciphertext, HeError> {
+            let mut x = a.clone();
+            x.divide_message(divisor)?;
+            x.set_exact_scale(self.context.default_scale())?;
+            Ok(x)
+        };
+        let mut fresh = Vec::with_capacity(a.len());
+        for vectors in a.chunks(2) {
+            match vectors {
+                [a, b] => fresh.extend(bootstrapper.bootstrap_pair([&scaled(a)?, &scaled(b)?], self.keys)?),
+                rest => {
+                    for a in rest {
+                        fresh.push(bootstrapper.bootstrap(&scaled(a)?, self.keys)?);
+                    }
+                }
+            }
+        }
+        for y in &mut fresh {
+            // Not the reciprocal of the product before, which may differ from the planned scale in its last bit.
+            y.set_exact_scale(self.context.default_scale())?;
+            y.divide_message(1.0 / divisor)?;
+        }
+        Ok(fresh)
     }
 
     fn rotate(&self, a: &Ciphertext, step: i32) -> Result<Ciphertext, HeError> {

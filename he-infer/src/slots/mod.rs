@@ -159,11 +159,12 @@ pub trait SlotEvaluator: Sync {
     /// # Errors
     /// A scale that is another one.
     fn settle(&self, a: Self::Vec, scale: f64) -> Result<Self::Vec, HeError>;
-    /// The same numbers at a higher level: a bootstrap. They lie within `divisor`, and the scale is that of the bootstrap over it.
+    /// The same numbers at a higher level: bootstraps, each for two vectors where there are two. They lie within `divisor`, and the
+    /// scale is that of the bootstrap over it.
     ///
     /// # Errors
     /// An evaluator that was not prepared for it, a level too low, or another scale.
-    fn refresh(&self, a: &Self::Vec, divisor: f64) -> Result<Self::Vec, HeError>;
+    fn refresh(&self, a: &[Self::Vec], divisor: f64) -> Result<Vec<Self::Vec>, HeError>;
     /// Several rotations of one vector, decomposed once (hoisting).
     ///
     /// # Errors

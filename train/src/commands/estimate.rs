@@ -7,7 +7,7 @@ use he_infer::plan::{Program, plan};
 
 use super::{
     Context,
-    plan::{Planned, options, price},
+    plan::{Planned, check_batch, options, price},
     untrained::untrained,
 };
 use crate::{
@@ -43,6 +43,7 @@ pub fn run(context: &Context, args: &EstimateArgs) -> anyhow::Result<()> {
         (None, Some(name)) => architecture(context, name, &args.how)?,
         (None, None) => bail!("nothing to price\n  help: name a `--config` or a `--model`"),
     };
+    check_batch(&args.how, &program)?;
     let (e, costs) = price(&program, 1)?;
     if args.json {
         return Ok(tell(&serde_json::to_string_pretty(&e)?)?);

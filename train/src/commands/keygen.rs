@@ -15,7 +15,10 @@ use he_infer::{
     wire::{self, WireError},
 };
 
-use super::{Context, plan::Planned};
+use super::{
+    Context,
+    plan::{Planned, check_batch},
+};
 use crate::{
     cli::KeygenArgs,
     error::{RunError, io},
@@ -29,6 +32,7 @@ use crate::{
 /// A folder that already holds a secret key; I/O.
 pub fn run(context: &Context, args: &KeygenArgs) -> anyhow::Result<()> {
     let planned = Planned::new(context, &args.plan)?;
+    check_batch(&args.plan.how, &planned.program)?;
     std::fs::create_dir_all(&args.output).with_context(|| args.output.display().to_string())?;
     let secret = args.output.join("secret.key");
     if secret.exists() {

@@ -153,6 +153,20 @@ pub fn options(how: &HowArgs, he: Option<&HeSettings>) -> PlanOptions {
     PlanOptions { packing, images, precision_bits, bootstrapping }
 }
 
+/// Refuse `--batch` where it would change nothing.
+///
+/// # Errors
+/// A batch layout, whose runs take as many images as there are slots.
+pub fn check_batch(how: &HowArgs, program: &Program) -> anyhow::Result<()> {
+    if how.batch.is_some() && program.packing == Packing::Batch {
+        anyhow::bail!(
+            "--batch changes nothing here: a run of the batch layout takes up to {} images\n  help: leave it out, or choose `--layout image`",
+            program.images_per_run()
+        );
+    }
+    Ok(())
+}
+
 /// A plan's price on this machine, for `parallel_runs` runs at once beside what this process holds now.
 ///
 /// # Errors

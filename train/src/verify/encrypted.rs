@@ -56,24 +56,23 @@ pub struct Measured {
     pub estimated_peak_bytes: u64,
 }
 
-/// Times every node.
-struct Timer {
+/// Times every node, says how far the run is, and ends it when the user wants to stop.
+struct Watch<'a, F: FnMut(f64, &str)> {
+    job: &'a Job<'a>,
+    /// Share of each node in the seconds of a run, by the estimate.
+    shares: &'a [f64],
+    progress: F,
     last: Instant,
     seconds: Vec<f64>,
 }
 
-impl Timer {
-    fn new() -> Self {
-        Self { last: Instant::now(), seconds: Vec::new() }
-    }
-}
-
-impl Observer<CkksSlots<'_>> for Timer {
-    fn node(&mut self, _: usize, _: &PlannedNode, _: &[Ciphertext]) -> Result<(), HeError> {
+impl<F: FnMut(f64, &str)> Observer<CkksSlots<'_>> for Watch<'_, F> {
+    fn node(&mut self, index: usize, node: &PlannedNode, _: &[Ciphertext]) -> Result<(), HeError> {
         let now = Instant::now();
         self.seconds.push((now - self.last).as_secs_f64());
         self.last = now;
-        Ok(())
+        (self.progress)(self.shares.get(index).copied().unwrap_or(0.0), &node.name);
+        if stopped(self.job).is_err() { Err(HeError::Stopped) } else { Ok(()) }
     }
 
     fn refreshed(&mut self) -> Result<(), HeError> {
@@ -144,6 +143,8 @@ pub(super) fn rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<Option<
         runs: 0,
         count: Count::new(Rung::Encrypted.title(), missing.len()),
     });
+    let whole: f64 = price.nodes.iter().map(|n| n.seconds).sum();
+    let shares: Vec<f64> = price.nodes.iter().map(|n| n.seconds / whole.max(f64::MIN_POSITIVE)).collect();
     let next = AtomicUsize::new(0);
     let started = Instant::now();
     let work = || -> anyhow::Result<()> {
@@ -159,8 +160,15 @@ pub(super) fn rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<Option<
                 })
             });
             let input = input?;
-            let mut timer = Timer::new();
-            let (result, infer) = timed(|| pool.install(|| server.infer_observed(input, &mut timer)));
+            let progress = |share: f64, at: &str| {
+                let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
+                totals.count.within(share * samples.len() as f64, at);
+            };
+            let mut watch =
+                Watch { job, shares: &shares, progress, last: Instant::now(), seconds: Vec::new() };
+            let (result, infer) = timed(|| pool.install(|| server.infer_observed(input, &mut watch)));
+            let (result, node_seconds) = (result, watch.seconds);
+            stopped(job)?;
             let result = result?;
             let (logits, decrypt) = timed(|| pool.install(|| client.decrypt(&result, images.len())));
             let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
@@ -170,7 +178,7 @@ pub(super) fn rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<Option<
             totals.encrypt += encrypt;
             totals.infer += infer;
             totals.decrypt += decrypt;
-            totals.nodes.iter_mut().zip(&timer.seconds).for_each(|(t, s)| *t += s);
+            totals.nodes.iter_mut().zip(&node_seconds).for_each(|(t, s)| *t += s);
             totals.runs += 1;
             totals.count.add(samples.len());
         }
