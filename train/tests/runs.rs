@@ -174,6 +174,21 @@ fn a_configuration_changed_after_training_is_noticed() {
 }
 
 #[test]
+fn a_phase_that_is_added_goes_on_from_the_others() {
+    let dir = reference();
+    let before = results(&dir);
+    let more =
+        "  - { kind: polish, epochs: 1, augment: { crop_padding: 1, zoom: 0.2, light: 0.3 } }\ncheckpoint";
+    dir.write("run.yaml", &SMALL.replace("checkpoint", more));
+    let ran = dir.succeeds(&["--config", "run.yaml"]);
+    assert!(ran.stdout.contains("1/1") && !ran.stdout.contains("4/4"), "{}", ran.stdout);
+    assert!(results(&dir) != before);
+    // Taking it away again is another configuration.
+    dir.write("run.yaml", SMALL);
+    dir.fails(&["--config", "run.yaml"], &["another configuration", "`phases[4]"]);
+}
+
+#[test]
 fn a_lost_result_is_recovered_as_the_message_says() {
     let dir = reference();
     let before = results(&dir);

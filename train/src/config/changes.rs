@@ -27,9 +27,12 @@ impl RunConfig {
     }
 
     /// Every setting in which `now` trains something else than this configuration, with both values:
-    /// `` `phases[1].epochs` (20, now 25) ``. Nothing when both train the same.
+    /// `` `phases[1].epochs` (20, now 25) ``. Nothing when both train the same, or `now` goes on with further phases.
     pub fn changes(&self, now: &Self) -> Vec<String> {
-        let (old, now) = (self.decisive(), now.decisive());
+        let (old, mut now) = (self.decisive(), now.decisive());
+        if now.phases.starts_with(&old.phases) {
+            now.phases.truncate(old.phases.len());
+        }
         let mut found = Vec::new();
         if old != now {
             let value = |config| serde_json::to_value(config).unwrap_or_default();

@@ -149,6 +149,8 @@ pub struct PhaseSettings {
     pub clamp_off: f64,
     /// Decay of the running average of the weights, which is then what is validated and kept; none when absent.
     pub ema: Option<f64>,
+    /// Augmentation in this phase; that of the data when absent.
+    pub augment: Option<Augment>,
 }
 
 /// Order in which activations are replaced.

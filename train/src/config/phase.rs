@@ -4,13 +4,24 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{
     model::*,
+    resolve::augment,
     section::{Mistakes, Section},
     tree::{Node, plain},
 };
 
 /// Settings of every kind of phase.
-const COMMON: &[&str] =
-    &["kind", "epochs", "optimizer", "schedule", "clip", "label_smoothing", "teacher", "distill", "ema"];
+const COMMON: &[&str] = &[
+    "kind",
+    "epochs",
+    "optimizer",
+    "schedule",
+    "clip",
+    "label_smoothing",
+    "teacher",
+    "distill",
+    "ema",
+    "augment",
+];
 /// Settings of phases that watch ranges.
 const RANGE: &[&str] = &["range_weight", "interval", "clamp", "clamp_off"];
 /// Settings of phases that train quadratics.
@@ -43,6 +54,11 @@ impl Serialize for PhaseSettings {
                 "teacher" => map.serialize_entry(key, &self.teacher)?,
                 "distill" => map.serialize_entry(key, &self.distill)?,
                 "ema" => map.serialize_entry(key, &self.ema)?,
+                "augment" => {
+                    if let Some(augment) = &self.augment {
+                        map.serialize_entry(key, augment)?;
+                    }
+                }
                 "range_weight" => map.serialize_entry(key, &self.range_weight)?,
                 "interval" => map.serialize_entry(key, &self.interval)?,
                 "clamp" => map.serialize_entry(key, &self.clamp)?,
@@ -132,6 +148,7 @@ pub(super) fn read(node: &Node, index: usize, mistakes: &mut Mistakes) -> Option
         "a number from 0 to 1, the share of the phase after which the clamp goes",
     );
     let ema = s.real_or_none("ema", |v| v > 0.0 && v < 1.0, "a number between 0 and 1, such as 0.999");
+    let augment = s.has("augment").then(|| augment(&mut s));
     Some(PhaseSettings {
         kind,
         epochs,
@@ -150,6 +167,7 @@ pub(super) fn read(node: &Node, index: usize, mistakes: &mut Mistakes) -> Option
         clamp,
         clamp_off,
         ema,
+        augment,
     })
 }
 

@@ -141,16 +141,21 @@ fn data(s: &mut Section<'_>) -> DataSettings {
     let validation = d.real("validation", 0.1, |v| v > 0.0 && v <= 0.5, share);
     let calibration = d.whole("calibration", 1024, 16, 1 << 24) as usize;
     let normalise = normalise(&mut d);
-    let mut a = d.group("augment", &["flip", "crop_padding", "rotate", "cutout", "zoom", "light"]);
-    let augment = Augment {
+    let augment = augment(&mut d);
+    DataSettings { source, batch, validation, calibration, normalise, augment }
+}
+
+/// The group `augment` of a section.
+pub(super) fn augment(s: &mut Section<'_>) -> Augment {
+    let mut a = s.group("augment", &["flip", "crop_padding", "rotate", "cutout", "zoom", "light"]);
+    Augment {
         flip: a.flag("flip", false),
         crop_padding: a.whole("crop_padding", 0, 0, 64) as usize,
         rotate: a.real("rotate", 0.0, |v| (0.0..=180.0).contains(&v), "degrees from 0 to 180") as f32,
         cutout: a.whole("cutout", 0, 0, 4096) as usize,
         zoom: a.real("zoom", 0.0, |v| (0.0..1.0).contains(&v), "a number from 0 to below 1") as f32,
         light: a.real("light", 0.0, |v| (0.0..1.0).contains(&v), "a number from 0 to below 1") as f32,
-    };
-    DataSettings { source, batch, validation, calibration, normalise, augment }
+    }
 }
 
 fn class_names(d: &mut Section<'_>) -> Option<Vec<String>> {

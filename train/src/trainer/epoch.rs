@@ -36,7 +36,7 @@ impl Trainer<'_> {
     ) -> Result<State, RunError> {
         let phase = r.phase;
         let kind = phase.kind().name();
-        let batcher = self.batcher()?;
+        let batcher = self.batcher(phase)?;
         let before = self.epochs_before(phase.index);
         let done = r.state.epoch * phase.steps_per_epoch + r.state.batch;
         let epochs = phase.settings.epochs;
@@ -98,9 +98,10 @@ impl Trainer<'_> {
     }
 
     /// The training images in their order, augmented.
-    fn batcher(&self) -> Result<Batcher<'_>, RunError> {
+    fn batcher(&self, phase: Phase<'_>) -> Result<Batcher<'_>, RunError> {
         let (data, normalise) = (&self.config.data, &self.data.normalise);
-        let augment = Some(data.augment.clone()).filter(|a| *a != hetrain_datasets::Augment::default());
+        let augment = phase.settings.augment.as_ref().unwrap_or(&data.augment).clone();
+        let augment = Some(augment).filter(|a| *a != hetrain_datasets::Augment::default());
         Ok(Batcher::new(&self.data.train, data.batch, self.config.seed, normalise, augment)?)
     }
 
@@ -118,7 +119,7 @@ impl Trainer<'_> {
         phase.apply(&model, (epoch + 1) * phase.steps_per_epoch);
         model.set_training_clamp(phase.settings.clamp.map(|c| c as f32));
         model.set_penalty(None);
-        let (batcher, epoch) = (self.batcher()?, (self.epochs_before(phase.index) + epoch) as u64);
+        let (batcher, epoch) = (self.batcher(phase)?, (self.epochs_before(phase.index) + epoch) as u64);
         for index in 0..RECALIBRATION.min(self.steps_per_epoch()) {
             model.forward(Tensor::from_inner(pixels(batcher.batch(epoch, index), self.device)));
         }
