@@ -19,9 +19,12 @@ pub struct Best {
     pub accuracy: f64,
     /// Mean cross-entropy on the validation images.
     pub loss: f64,
-    /// Whether no validation image gave an infinite value.
+    /// Whether few enough validation images escaped ([`crate::evaluate::Evaluation::tame`]).
     #[serde(default = "yes")]
     pub finite: bool,
+    /// Validation images that escaped.
+    #[serde(default)]
+    pub escaped: usize,
     /// Blends and intervals of the activations.
     pub runtime: Vec<ActivationState>,
 }

@@ -91,7 +91,11 @@ impl Trainer<'_> {
         } else {
             String::new()
         };
-        progress.finish(&format!("validation {:.2} %{limit}", 100.0 * best.accuracy));
+        let escaped = match best.escaped {
+            0 => String::new(),
+            n => format!("  {n} of {} validation images ESCAPE", self.data.validation.len()),
+        };
+        progress.finish(&format!("validation {:.2} %{limit}{escaped}", 100.0 * best.accuracy));
         let state = State { phase: phase.index + 1, metrics_bytes: metrics.bytes(), ..State::default() };
         store.save(&state, None)?;
         Ok(state)
@@ -180,7 +184,8 @@ impl Trainer<'_> {
             epoch: r.state.epoch,
             accuracy: seen.accuracy,
             loss: if seen.loss.is_finite() { seen.loss } else { f64::MAX },
-            finite: seen.finite(),
+            finite: seen.tame(),
+            escaped: seen.escaped,
             runtime: r.model.runtime(),
         };
         let keep = phase.may_keep(steps) && r.state.best.as_ref().is_none_or(|before| best.beats(before));
@@ -214,7 +219,7 @@ impl Trainer<'_> {
         let phase = r.phase;
         let kind = phase.kind();
         let last = phase.index + 1 == self.config.phases.len();
-        // A later phase may still tame a network that is infinite on some image; nobody wants it in the end.
+        // A later phase may still tame a network from which many images escape; nobody wants it in the end.
         let Some(mut best) = r.state.best.clone().filter(|b| b.finite || !last) else {
             return Err(RunError::NothingToKeep { phase: phase.index, kind: kind.name() });
         };

@@ -21,9 +21,16 @@ pub(super) fn difference(a: &Record, b: &Record) -> (f64, bool) {
     (worst, a.argmax().is_some() && a.argmax() == b.argmax())
 }
 
-/// Largest minus smallest logit of a rung.
-pub(super) fn spread<'a>(records: impl Iterator<Item = &'a Record>) -> f64 {
-    let (lo, hi) = records
+/// Whether a value of the image left its interval in the clear, after which whatever comes out of a square is worthless.
+fn left(ladder: &Ladder, record: &Record) -> bool {
+    ladder.get(Rung::Graph, record.sample).is_some_and(|g| g.excursions > 0)
+}
+
+/// Largest minus smallest logit of a rung, over the first `samples` images, those that left an interval apart.
+pub(super) fn spread(ladder: &Ladder, rung: Rung, samples: usize) -> f64 {
+    let (lo, hi) = ladder
+        .rung(rung, samples)
+        .filter(|r| !left(ladder, r))
         .flat_map(|r| r.logits.iter().flatten())
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), &v| (lo.min(v), hi.max(v)));
     (hi - lo).max(f64::MIN_POSITIVE)
@@ -51,15 +58,16 @@ fn rung_summary(ladder: &Ladder, rung: Rung, before: Option<Rung>) -> Option<Run
             records.iter().filter_map(|r| Some(difference(r, ladder.get(before, r.sample)?))).collect();
         let correct = |r: &&&Record| ladder.get(before, r.sample).is_some_and(Record::correct);
         summary.correct_before = Some(records.iter().filter(correct).count());
-        let worst = pairs.iter().map(|p| p.0).fold(0.0, f64::max);
-        // An excursion makes whatever comes out worthless, so such an image counts as a disagreement.
-        let left = |r: &Record| ladder.get(Rung::Graph, r.sample).is_some_and(|g| g.excursions > 0);
-        let agree =
-            records.iter().zip(&pairs).filter(|(r, p)| p.1 && !(rung == Rung::Encrypted && left(r))).count();
+        // Differences are those of the other images; the warning below the table counts what left.
+        let stayed = records.iter().zip(&pairs).filter(|(r, _)| !left(ladder, r));
+        let worst = stayed.map(|(_, p)| p.0).fold(0.0, f64::max);
+        // Worthless results count as disagreements.
+        let is_wild = |r: &Record| rung == Rung::Encrypted && left(ladder, r);
+        let agree = records.iter().zip(&pairs).filter(|(r, p)| p.1 && !is_wild(r)).count();
         summary.agree = Some(agree);
         if before != Rung::Original {
             summary.max_logit_error = Some(worst);
-            summary.bits = Some(-(worst / spread(ladder.rung(before, usize::MAX))).log2());
+            summary.bits = Some(-(worst / spread(ladder, before, usize::MAX)).log2());
         }
     }
     Some(summary)

@@ -76,7 +76,7 @@ fn outside(job: &Job<'_>, ladder: &Ladder) -> anyhow::Result<Option<String>> {
 
 /// The first image on which two rungs choose another class or differ by more than `allowed` of the logits' range.
 fn parted(job: &Job<'_>, ladder: &Ladder, before: Rung, rung: Rung, allowed: f64) -> Option<usize> {
-    let range = spread(ladder.rung(before, job.samples));
+    let range = spread(ladder, before, job.samples);
     ladder.rung(rung, job.samples).find_map(|r| {
         let (worst, agree) = difference(r, ladder.get(before, r.sample)?);
         (!agree || worst > allowed * range).then_some(r.sample)
