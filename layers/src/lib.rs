@@ -31,7 +31,6 @@ mod norm;
 mod pointwise;
 mod pool;
 mod probe;
-mod projection;
 mod residual;
 mod weights;
 
@@ -46,5 +45,4 @@ pub use models::{ActivationKind, Forward, HeModel, ModelConfig, ModelName};
 pub use norm::BN_EPSILON;
 pub use pool::AvgPool;
 pub use probe::{ActivationStats, ChannelStats, RangePenalty, RangeProbe};
-pub use projection::{ProjectedBlock, Projection};
 pub use residual::{BasicBlock, ConvNorm, Shortcut};

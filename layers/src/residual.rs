@@ -1,8 +1,8 @@
-//! Residual block of CIFAR ResNets (He et al. 2015, arXiv:1512.03385), activation on the sum.
+//! Residual block of ResNets (He et al. 2015, arXiv:1512.03385), activation on the sum.
 //!
 //! ```text
 //! x ──► conv1 ─ bn ─ act ──► conv2 ─ bn ──► + ──► act
-//! └───────────── shortcut ───────────────────┘
+//! └───── shortcut, or 1x1 conv ─ bn ─────────┘
 //! ```
 //! Four levels: two convolutions and two squares. The affine part of the quadratic on the sum is taken over by the second
 //! convolution and, as a product with a constant per channel, by the shortcut, which waits for its branch anyway.
@@ -26,6 +26,35 @@ pub struct ConvNorm {
     pub conv: Conv,
     /// Normalisation.
     pub bn: BatchNorm,
+}
+
+impl ConvNorm {
+    /// A `kernel`-wide convolution from `channels[0]` to `channels[1]` channels.
+    pub fn new(channels: [usize; 2], kernel: usize, stride: usize, init: &mut WeightInit) -> Self {
+        Self {
+            conv: Conv::new(channels, kernel, stride, kernel / 2, init),
+            bn: batch_norm(channels[1], init),
+        }
+    }
+
+    /// Apply the two.
+    ///
+    /// # Shapes
+    /// - input `[batch, in, height, width]`, output `[batch, out, ⌈height/stride⌉, ⌈width/stride⌉]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        pointwise::batch_norm(&self.bn, self.conv.forward(x))
+    }
+}
+
+impl Lower for ConvNorm {
+    fn lower(&self, graph: &mut GraphBuilder, name: &str, x: NodeId) -> Result<NodeId, LayerError> {
+        let x = self.conv.lower(graph, name, x)?;
+        self.bn.lower(graph, &format!("{name}.bn"), x)
+    }
+
+    fn depth(&self) -> usize {
+        self.conv.depth()
+    }
 }
 
 /// Option-A shortcut: every `stride`-th pixel, new channels zero, half of them on either side. No parameters.
@@ -89,22 +118,34 @@ pub struct BasicBlock {
     pub conv1: ConvBlock,
     /// Second convolution with norm.
     pub conv2: ConvNorm,
-    /// The way around.
+    /// The way around without parameters.
     pub shortcut: Shortcut,
+    /// The way around that is trained (option B), in place of the other; named as in torchvision's weights.
+    pub downsample: Option<ConvNorm>,
     /// Activation of the sum.
     pub act: Activation,
 }
 
 impl BasicBlock {
-    /// A block from `channels[0]` to `channels[1]` channels.
+    /// A block from `channels[0]` to `channels[1]` channels, its way around without parameters.
     pub fn new(channels: [usize; 2], stride: usize, init: &mut WeightInit) -> Self {
         let [ci, co] = channels;
         Self {
             conv1: ConvBlock::new([ci, co], 3, stride, 1, init),
-            conv2: ConvNorm { conv: Conv::new([co, co], 3, 1, 1, init), bn: batch_norm(co, init) },
+            conv2: ConvNorm::new([co, co], 3, 1, init),
             shortcut: Shortcut { channels_in: ci, channels_out: co, stride },
+            downsample: None,
             act: Activation::of_block(co, init),
         }
+    }
+
+    /// The same with a trained way around where the shape changes.
+    pub fn projected(channels: [usize; 2], stride: usize, init: &mut WeightInit) -> Self {
+        let mut block = Self::new(channels, stride, init);
+        if !block.shortcut.is_identity() {
+            block.downsample = Some(ConvNorm::new(channels, 1, stride, init));
+        }
+        block
     }
 
     /// Apply; see [`Activation::forward`] for `penalties`.
@@ -112,23 +153,28 @@ impl BasicBlock {
     /// # Shapes
     /// - input `[batch, in, height, width]`, output `[batch, out, height/stride, width/stride]`
     pub fn forward(&self, x: Tensor<4>, penalties: &mut Vec<Tensor<1>>) -> Tensor<4> {
-        let y = self.conv1.forward(x.clone(), penalties);
-        let y = pointwise::batch_norm(&self.conv2.bn, self.conv2.conv.forward(y));
-        self.act.join(y, self.shortcut.forward(x), penalties)
+        let y = self.conv2.forward(self.conv1.forward(x.clone(), penalties));
+        let x = match &self.downsample {
+            Some(projection) => projection.forward(x),
+            None => self.shortcut.forward(x),
+        };
+        self.act.join(y, x, penalties)
     }
 }
 
 impl Lower for BasicBlock {
     fn lower(&self, graph: &mut GraphBuilder, name: &str, x: NodeId) -> Result<NodeId, LayerError> {
         let y = self.conv1.lower(graph, &format!("{name}.conv1"), x)?;
-        let y = self.conv2.conv.lower(graph, &format!("{name}.conv2"), y)?;
-        let y = self.conv2.bn.lower(graph, &format!("{name}.conv2.bn"), y)?;
-        let x = self.shortcut.lower(graph, &format!("{name}.shortcut"), x)?;
+        let y = self.conv2.lower(graph, &format!("{name}.conv2"), y)?;
+        let x = match &self.downsample {
+            Some(projection) => projection.lower(graph, &format!("{name}.downsample"), x)?,
+            None => self.shortcut.lower(graph, &format!("{name}.shortcut"), x)?,
+        };
         self.act.lower_join(graph, name, [y, x])
     }
 
     fn depth(&self) -> usize {
-        self.conv1.depth() + self.conv2.conv.depth() + self.act.depth()
+        self.conv1.depth() + self.conv2.depth() + self.act.depth()
     }
 }
 
@@ -144,5 +190,35 @@ impl Stage for BasicBlock {
 
     fn activations_mut(&mut self) -> Vec<&mut Activation> {
         vec![&mut self.conv1.act, &mut self.act]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn only_a_block_that_changes_shape_projects() {
+        let init = &mut WeightInit::new(&Device::flex(), 0);
+        for (channels, stride, projects) in [([4, 4], 1, false), ([4, 4], 2, true), ([4, 8], 1, true)] {
+            let block = BasicBlock::projected(channels, stride, init);
+            assert_eq!(block.downsample.is_some(), projects, "{channels:?} by {stride}");
+            // An odd side: branch and projection must round alike.
+            let x = Tensor::ones([2, 4, 5, 5], &Device::flex());
+            let side = 5_usize.div_ceil(stride);
+            assert_eq!(block.forward(x, &mut Vec::new()).dims(), [2, channels[1], side, side]);
+        }
+    }
+
+    #[test]
+    fn a_branch_of_zeros_leaves_the_activation_of_the_way_around() {
+        let device = Device::flex();
+        let mut block = BasicBlock::projected([2, 2], 1, &mut WeightInit::new(&device, 0));
+        block.conv2.bn.gamma = block.conv2.bn.gamma.map(|g| g.zeros_like());
+        let x = Tensor::from_data([[[[1.0, -2.0]], [[-3.0, 4.0]]]], &device);
+        let y = block.forward(x, &mut Vec::new()).into_data().try_to_vec::<f32>().unwrap();
+        assert_eq!(y, [1.0, 0.0, 0.0, 4.0]);
     }
 }

@@ -6,17 +6,17 @@
 use burn::module::Module;
 
 use super::{ModelConfig, Network, Part, Stage};
-use crate::{AvgPool, ConvBlock, Dense, ProjectedBlock, WeightInit};
+use crate::{AvgPool, BasicBlock, ConvBlock, Dense, WeightInit};
 
 /// First convolution, four groups of two residual blocks with 64, 128, 256 and 512 channels, mean over what is left of
 /// the image, dense layer.
 #[derive(Module, Debug)]
 pub struct Resnet18 {
     conv1: ConvBlock,
-    layer1: Vec<ProjectedBlock>,
-    layer2: Vec<ProjectedBlock>,
-    layer3: Vec<ProjectedBlock>,
-    layer4: Vec<ProjectedBlock>,
+    layer1: Vec<BasicBlock>,
+    layer2: Vec<BasicBlock>,
+    layer3: Vec<BasicBlock>,
+    layer4: Vec<BasicBlock>,
     pool: AvgPool,
     fc: Dense,
 }
@@ -25,7 +25,7 @@ impl Resnet18 {
     pub(crate) fn new(config: &ModelConfig, init: &mut WeightInit) -> Self {
         let [channels, side, _] = config.input;
         let group = |ci: usize, co: usize, stride: usize, init: &mut WeightInit| {
-            vec![ProjectedBlock::new([ci, co], stride, init), ProjectedBlock::new([co, co], 1, init)]
+            vec![BasicBlock::projected([ci, co], stride, init), BasicBlock::projected([co, co], 1, init)]
         };
         Self {
             conv1: ConvBlock::new([channels, 64], 3, 1, 1, init),

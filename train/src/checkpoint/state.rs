@@ -20,8 +20,8 @@ pub struct Best {
     /// Mean cross-entropy on the validation images.
     pub loss: f64,
     /// Whether few enough validation images escaped ([`crate::evaluate::Evaluation::tame`]).
-    #[serde(default = "yes")]
-    pub finite: bool,
+    #[serde(default = "yes", alias = "finite")]
+    pub tame: bool,
     /// Validation images that escaped.
     #[serde(default)]
     pub escaped: usize,
@@ -36,7 +36,7 @@ fn yes() -> bool {
 impl Best {
     /// Whether this network is to be kept instead of `other`.
     pub fn beats(&self, other: &Self) -> bool {
-        let rank = |b: &Self| (b.finite, b.accuracy, -b.loss);
+        let rank = |b: &Self| (b.tame, b.accuracy, -b.loss);
         rank(self) > rank(other)
     }
 }

@@ -184,7 +184,7 @@ impl Trainer<'_> {
             epoch: r.state.epoch,
             accuracy: seen.accuracy,
             loss: if seen.loss.is_finite() { seen.loss } else { f64::MAX },
-            finite: seen.tame(),
+            tame: seen.tame(),
             escaped: seen.escaped,
             runtime: r.model.runtime(),
         };
@@ -220,7 +220,7 @@ impl Trainer<'_> {
         let kind = phase.kind();
         let last = phase.index + 1 == self.config.phases.len();
         // A later phase may still tame a network from which many images escape; nobody wants it in the end.
-        let Some(mut best) = r.state.best.clone().filter(|b| b.finite || !last) else {
+        let Some(mut best) = r.state.best.clone().filter(|b| b.tame || !last) else {
             return Err(RunError::NothingToKeep { phase: phase.index, kind: kind.name() });
         };
         let model = self.best(store, phase.index)?;
