@@ -97,6 +97,9 @@ impl<'g> Interpreter<'g> {
                     .collect()
             }
             Op::Affine { .. } => per_channel(&|c, x| weights[0][c] * x + weights[1][c]),
+            Op::Bias { .. } if weights[0].len() == size => {
+                arg(0).iter().zip(&weights[0]).map(|(x, b)| x + b).collect()
+            }
             Op::Bias { .. } => per_channel(&|c, x| x + weights[0][c]),
             Op::AvgPool { kernel, stride } => {
                 pool(arg(0), in_shape(0), *kernel, *stride, &node.shape, 0.0, |a, x| {
@@ -106,7 +109,37 @@ impl<'g> Interpreter<'g> {
             Op::MaxPool { kernel, stride } => {
                 pool(arg(0), in_shape(0), *kernel, *stride, &node.shape, f64::NEG_INFINITY, f64::max)
             }
-            Op::Flatten => arg(0).to_vec(),
+            Op::Flatten | Op::Reshape { .. } => arg(0).to_vec(),
+            Op::Transpose { axes } => {
+                sources(in_shape(0), *axes).into_iter().map(|source| arg(0)[source]).collect()
+            }
+            Op::Causal => {
+                let n = node.shape[2];
+                let kept = |(i, &x): (usize, &f64)| if i % n <= i / n % n { x } else { 0.0 };
+                arg(0).iter().enumerate().map(kept).collect()
+            }
+            Op::RowSum { .. } => {
+                let rows = arg(0).chunks_exact(in_shape(0)[2]);
+                rows.zip(weights[0].chunks_exact(in_shape(0)[2]).cycle()).map(|(x, w)| dot(x, w)).collect()
+            }
+            Op::Mul => {
+                let other = |i: usize| arg(1)[repeated(&node.shape, in_shape(1), i)];
+                arg(0).iter().enumerate().map(|(i, x)| x * other(i)).collect()
+            }
+            Op::MatMul { causal } => {
+                let (k, n) = (in_shape(1)[1], in_shape(1)[2]);
+                let b = |i: usize| &arg(1)[i * k * n..][..k * n];
+                let rows = arg(0).chunks_exact(k).enumerate();
+                rows.flat_map(|(r, row)| {
+                    let mut out = vec![0.0; n];
+                    let kept = if *causal { r % node.shape[1] + 1 } else { n };
+                    for (x, other) in row.iter().zip(b(r / node.shape[1]).chunks_exact(n)) {
+                        out.iter_mut().zip(other).take(kept).for_each(|(o, y)| *o += x * y);
+                    }
+                    out
+                })
+                .collect()
+            }
             Op::Add => arg(0).iter().zip(arg(1)).map(|(a, b)| a + b).collect(),
             Op::Quadratic { .. } => per_channel(&|c, x| {
                 let k = &weights[0][3 * c..3 * c + 3];
@@ -123,6 +156,25 @@ impl<'g> Interpreter<'g> {
         let s = self.graph.tensor(node, name)?.shape();
         Ok([s[0], s[1], s[2], s[3]])
     }
+}
+
+/// Which element of a tensor of shape `small` belongs to element `index` of one of shape `large`: extents of 1 repeat.
+pub fn repeated(large: &[usize], small: &[usize], index: usize) -> usize {
+    let (mut rest, mut at, mut step) = (index, 0, 1);
+    for (&n, &m) in large.iter().zip(small).rev() {
+        at += if m == 1 { 0 } else { rest % n * step };
+        step *= m;
+        rest /= n;
+    }
+    at
+}
+
+/// Where each element of a transposed tensor comes from: `shape` and result are row-major.
+pub fn sources(shape: &[usize], axes: [usize; 3]) -> Vec<usize> {
+    let strides = [shape[1] * shape[2], shape[2], 1];
+    let [n, m, l] = axes.map(|a| shape[a]);
+    let [s, t, u] = axes.map(|a| strides[a]);
+    (0..n * m * l).map(|i| i / (m * l) * s + i / l % m * t + i % l * u).collect()
 }
 
 /// Eight running sums, so that the compiler may use vector registers.
@@ -320,6 +372,51 @@ mod tests {
             }
         }
         r
+    }
+
+    /// Two heads of causal attention with squared weights, against sums written out.
+    #[test]
+    fn attention_from_products_and_transposes_equals_its_definition() {
+        let (heads, width, length) = (2, 3, 4);
+        let d = heads * width;
+        let mut b = GraphBuilder::default();
+        let x = b.input("x", &[d, length, 1]).unwrap();
+        let positions: Vec<f32> = (0..d * length).map(|i| (i % 5) as f32).collect();
+        b.add_tensor("positions", Tensor::new([d, length, 1], positions.clone()).unwrap()).unwrap();
+        let y = b.push("embedded", Op::Bias { shift: "positions".into() }, &[x]).unwrap();
+        // [d, L, 1] → [heads, width, L]
+        let split = b.push("split", Op::Reshape { shape: vec![heads, width, length] }, &[y]).unwrap();
+        let turned = b.push("turned", Op::Transpose { axes: [0, 2, 1] }, &[split]).unwrap();
+        let scores = b.push("scores", Op::MatMul { causal: false }, &[turned, split]).unwrap();
+        let squares =
+            b.push("squares", Op::Square { intervals: vec![Interval::new(-1e9, 1e9).unwrap()] }, &[scores]);
+        let masked = b.push("masked", Op::Causal, &[squares.unwrap()]).unwrap();
+        let weights = (0..length * length).map(|i| 1.0 + i as f32).collect();
+        b.add_tensor("w", Tensor::new([length, length], weights).unwrap()).unwrap();
+        let sums = b.push("sums", Op::RowSum { weight: "w".into() }, &[masked]).unwrap();
+        let mixed = b.push("mixed", Op::MatMul { causal: false }, &[masked, turned]).unwrap();
+        b.push("scaled", Op::Mul, &[mixed, sums]).unwrap();
+        let graph = b.finish().unwrap();
+        let sample: Vec<f64> = (0..d * length).map(|i| ((i * 7 % 11) as f64) - 5.0).collect();
+        let got = evaluate(&graph, &sample).unwrap().pop().unwrap();
+        let at = |h: usize, k: usize, t: usize| {
+            let i = (h * width + k) * length + t;
+            sample[i] + f64::from(positions[i])
+        };
+        let mut want = Vec::new();
+        for h in 0..heads {
+            for t in 0..length {
+                let weight = |s: usize| (0..width).map(|k| at(h, k, t) * at(h, k, s)).sum::<f64>().powi(2);
+                let total: f64 = (0..=t).map(|s| weight(s) * (1 + t * length + s) as f64).sum();
+                for k in 0..width {
+                    want.push((0..=t).map(|s| weight(s) * at(h, k, s)).sum::<f64>() * total);
+                }
+            }
+        }
+        assert_eq!(got, want);
+        assert_eq!((graph.output_shape(), graph.depth()), (&[heads, length, width][..], Some(4)));
+        let stored = Graph::from_parts(graph.nodes().to_vec(), graph.tensors().clone()).unwrap();
+        assert_eq!(stored, graph);
     }
 
     #[test]

@@ -78,6 +78,30 @@ fn networks_in_image_layout() {
 }
 
 #[test]
+fn attention_of_every_shape() {
+    // Copies and none, lengths that are no powers of two, features that are none, one head and several vectors of heads.
+    for (shape, causal) in [
+        ([2, 4, 16], false),
+        ([2, 4, 16], true),
+        ([3, 5, 12], false),
+        ([3, 5, 12], true),
+        ([1, 8, 7], true),
+        ([12, 32, 32], false),
+        ([12, 32, 32], true),
+    ] {
+        let (graph, images) = common::attention(shape, causal, 11);
+        let program = climb(&graph, &images[..2], Packing::Image);
+        eprintln!(
+            "{shape:?} causal {causal}: {} rotations, log n {}, {} vectors of scores",
+            program.rotations.len(),
+            program.chain.params.literal().log_n,
+            program.nodes.iter().find(|n| n.name.starts_with("scores")).unwrap().layout.vectors()
+        );
+        climb_together(&graph, &images[..2], Packing::Image, 2);
+    }
+}
+
+#[test]
 fn depth_that_no_ring_holds_is_cut_by_bootstraps() {
     let (graph, images) = common::deep(20);
     assert_eq!(graph.depth(), Some(83));

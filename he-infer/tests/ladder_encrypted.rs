@@ -111,6 +111,15 @@ fn convolutional_network() {
 }
 
 #[test]
+fn attention() {
+    for (shape, causal) in [([2, 8, 16], false), ([3, 5, 12], true)] {
+        let (graph, images) = common::attention(shape, causal, 11);
+        climb(&graph, &images[..2], Packing::Image, 12);
+        climb_within(2.0, &graph, &images[..2], options(Packing::Image, 2, 12));
+    }
+}
+
+#[test]
 fn where_weights_are_kept_changes_no_result() {
     let (graph, images) = common::lenet5();
     let mut program = plan(graph, options(Packing::Image, 1, 12)).unwrap();

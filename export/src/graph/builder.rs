@@ -291,8 +291,35 @@ impl GraphBuilder {
                 Ok(x)
             }
             Op::Bias { shift } => {
-                per_channel(shift)?;
+                if tensor_shape(shift)? != x {
+                    per_channel(shift)?;
+                }
                 Ok(x)
+            }
+            Op::Transpose { axes } => {
+                let (c, [h, w]) = spatial()?;
+                let mut sorted = *axes;
+                sorted.sort_unstable();
+                if sorted != [0, 1, 2] {
+                    return Err(bad("a permutation of 0, 1, 2".into(), axes));
+                }
+                Ok(axes.iter().filter_map(|&a| [c, h, w].get(a).copied()).collect())
+            }
+            Op::Reshape { shape } => {
+                let elements = |s: &[usize]| s.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+                if shape.is_empty() || elements(shape) != elements(&x) {
+                    return Err(bad(format!("an input of as many values as {shape:?}"), &x));
+                }
+                Ok(shape.clone())
+            }
+            Op::Causal => {
+                let (c, [h, w]) = spatial()?;
+                if h == w { Ok(vec![c, h, w]) } else { Err(bad("square matrices".into(), &x)) }
+            }
+            Op::RowSum { weight } => {
+                let (c, [h, w]) = spatial()?;
+                let s = tensor_shape(weight)?;
+                if s == [h, w] { Ok(vec![c, h, 1]) } else { Err(bad(format!("weights [{h}, {w}]"), &s)) }
             }
             Op::AvgPool { kernel, stride } | Op::MaxPool { kernel, stride } => {
                 let (c, hw) = spatial()?;
@@ -307,6 +334,18 @@ impl GraphBuilder {
                     return Err(bad(format!("two inputs of one shape, the first is {x:?}"), other));
                 }
                 Ok(x)
+            }
+            Op::Mul => {
+                let b = shapes.get(1).cloned().unwrap_or_default();
+                let fits = x.len() == b.len() && x.iter().zip(&b).all(|(x, b)| x == b || *b == 1);
+                if fits { Ok(x) } else { Err(bad(format!("{x:?}, or extents of 1 in it"), &b)) }
+            }
+            Op::MatMul { causal } => {
+                let (c, [m, k]) = spatial()?;
+                match shapes.get(1).map(Vec::as_slice) {
+                    Some(&[cb, kb, n]) if cb == c && kb == k && (n == m || !causal) => Ok(vec![c, m, n]),
+                    other => Err(bad(format!("a second input [{c}, {k}, n]"), other.unwrap_or_default())),
+                }
             }
             Op::Quadratic { coeffs, intervals } => {
                 let s = tensor_shape(coeffs)?;

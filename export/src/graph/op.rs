@@ -54,9 +54,9 @@ pub enum Op {
         /// Name of the per-channel summand.
         shift: String,
     },
-    /// Adds a constant per channel; free under encryption.
+    /// Adds a constant per channel, or per element (`[c, h, w]`: embeddings of positions); free under encryption.
     Bias {
-        /// Name of the per-channel summand.
+        /// Name of the summand.
         shift: String,
     },
     /// Mean over windows.
@@ -68,8 +68,33 @@ pub enum Op {
     },
     /// `[c, h, w]` to `[c·h·w]`, channel-major; free under encryption.
     Flatten,
+    /// `[c, h, w]` with other axes first: axis `i` of the result is axis `axes[i]` of the input; free under encryption.
+    Transpose {
+        /// A permutation of 0, 1, 2.
+        axes: [usize; 3],
+    },
+    /// The same values in the same order under another shape; free under encryption.
+    Reshape {
+        /// The shape.
+        shape: Vec<usize>,
+    },
+    /// Keeps the elements `(y, x)` with `x ≤ y` of every channel and puts zero for the others: what a position may look
+    /// at. Free under encryption, where products with the others are never taken.
+    Causal,
+    /// `[c, h, w]` to `[c, h, 1]`: the sum along each row, weighted by `weight [h, w]`.
+    RowSum {
+        /// Name of the weights.
+        weight: String,
+    },
     /// Sum of two inputs of one shape.
     Add,
+    /// Product of two inputs, element by element; where the second has extent 1, its value serves the whole axis.
+    Mul,
+    /// Product of two matrices in every channel: `[c, m, k]` times `[c, k, n]` is `[c, m, n]`.
+    MatMul {
+        /// Whether only elements `(y, x)` with `x ≤ y` are computed, and zero stands for the others.
+        causal: bool,
+    },
     /// `c₀ + c₁x + c₂x²` with coefficients `[channels, 3]`, valid per channel on `intervals` (one, or one per channel).
     Quadratic {
         /// Name of the coefficient tensor.
@@ -100,7 +125,7 @@ pub enum Op {
 
 impl Op {
     /// Every operation's name in files and messages.
-    pub const NAMES: [&'static str; 13] = [
+    pub const NAMES: [&'static str; 19] = [
         "input",
         "conv2d",
         "linear",
@@ -108,7 +133,13 @@ impl Op {
         "bias",
         "avg_pool",
         "flatten",
+        "transpose",
+        "reshape",
+        "causal",
+        "row_sum",
         "add",
+        "mul",
+        "mat_mul",
         "quadratic",
         "square",
         "polynomial",
@@ -126,7 +157,13 @@ impl Op {
             Op::Bias { .. } => "bias",
             Op::AvgPool { .. } => "avg_pool",
             Op::Flatten => "flatten",
+            Op::Transpose { .. } => "transpose",
+            Op::Reshape { .. } => "reshape",
+            Op::Causal => "causal",
+            Op::RowSum { .. } => "row_sum",
             Op::Add => "add",
+            Op::Mul => "mul",
+            Op::MatMul { .. } => "mat_mul",
             Op::Quadratic { .. } => "quadratic",
             Op::Square { .. } => "square",
             Op::Polynomial { .. } => "polynomial",
@@ -139,7 +176,7 @@ impl Op {
     pub fn arity(&self) -> usize {
         match self {
             Op::Input => 0,
-            Op::Add => 2,
+            Op::Add | Op::Mul | Op::MatMul { .. } => 2,
             _ => 1,
         }
     }
@@ -147,16 +184,30 @@ impl Op {
     /// Levels an encrypted evaluation consumes; `None` where there is none.
     pub fn depth(&self) -> Option<usize> {
         match self {
-            Op::Input | Op::Bias { .. } | Op::Flatten | Op::Add => Some(0),
+            Op::Input
+            | Op::Bias { .. }
+            | Op::Flatten
+            | Op::Transpose { .. }
+            | Op::Reshape { .. }
+            | Op::Causal
+            | Op::Add => Some(0),
             Op::Conv2d { .. }
             | Op::Linear { .. }
             | Op::Affine { .. }
             | Op::AvgPool { .. }
+            | Op::RowSum { .. }
+            | Op::Mul
+            | Op::MatMul { .. }
             | Op::Square { .. } => Some(1),
             Op::Quadratic { .. } => Some(2),
             Op::Polynomial { poly } => Some(poly.depth()),
             Op::Relu | Op::MaxPool { .. } => None,
         }
+    }
+
+    /// Whether the operation only says where values are, and computes nothing.
+    pub fn only_names(&self) -> bool {
+        matches!(self, Op::Flatten | Op::Transpose { .. } | Op::Reshape { .. } | Op::Causal)
     }
 
     /// Whether the operation is linear (or affine) in its input.
@@ -167,9 +218,9 @@ impl Op {
                 | Op::Linear { .. }
                 | Op::Affine { .. }
                 | Op::AvgPool { .. }
+                | Op::RowSum { .. }
                 | Op::Bias { .. }
-                | Op::Flatten
-        )
+        ) || self.only_names()
     }
 
     /// Names of the tensors the operation reads.
@@ -180,6 +231,7 @@ impl Op {
             }
             Op::Affine { scale, shift } => vec![scale, shift],
             Op::Bias { shift } => vec![shift],
+            Op::RowSum { weight } => vec![weight],
             Op::Quadratic { coeffs, .. } => vec![coeffs],
             _ => Vec::new(),
         }

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use hetrain_export::{Graph, Node, Op};
+use hetrain_export::{Graph, Node, Op, interp};
 use serde::{Deserialize, Serialize};
 
 use super::facts::{Facts, facts};
-use super::layout::Layout;
+use super::layout::{Layout, NOWHERE};
 use super::levels::{self, Levels};
 use super::linear::{LinearMap, bias_values, for_each_weight, interleaved};
 use super::noise::{self, Nominal, Predicted};
 use super::params::{self, Chain, sure_bits};
 use super::program::{Keep, Packing, PlannedNode, Program, Step};
 use super::refresh::{self, Refreshing};
+use super::tokens::{Demands, demands};
 use crate::HeError;
 use crate::bootstrap::BootstrapParams;
 use crate::run::{self, Prepared};
@@ -129,9 +130,7 @@ impl Frame {
     fn facts(&self, graph: &Graph) -> Result<Vec<Facts>, HeError> {
         let mut facts = facts(graph, &self.levels)?;
         for ((_, step), facts) in self.steps.iter().zip(&mut facts) {
-            if let Step::Linear(map) = step {
-                facts.packed(map);
-            }
+            facts.packed(step);
         }
         Ok(facts)
     }
@@ -216,8 +215,12 @@ pub(super) fn steps(
     }
     // As for one image in fewer slots; then each slot becomes one for every image.
     let mut steps: Vec<(Layout, Step)> = Vec::with_capacity(graph.nodes().len());
-    for node in graph.nodes() {
-        let step = step_of(graph, node, slots / images, packing, &steps)?;
+    let demands = match packing {
+        Packing::Image => demands(graph, slots / images)?,
+        Packing::Batch => Demands::default(),
+    };
+    for (id, node) in graph.iter() {
+        let step = step_of(graph, (id.0, node), slots / images, packing, &demands, &steps)?;
         steps.push(step);
     }
     if images == 1 {
@@ -227,6 +230,8 @@ pub(super) fn steps(
         let step = match step {
             Step::Linear(map) => Step::Linear(map.interleaved(images)),
             Step::Bias(values) => Step::Bias(interleaved(&values, images)),
+            Step::Scores(tokens) => Step::Scores(tokens.interleaved(images)),
+            Step::Mixed(tokens) => Step::Mixed(tokens.interleaved(images)),
             Step::Quadratic { coeffs } => Step::Quadratic { coeffs: coeffs.map(|c| interleaved(&c, images)) },
             other => other,
         };
@@ -237,19 +242,30 @@ pub(super) fn steps(
 
 fn step_of(
     graph: &Graph,
-    node: &Node,
+    (id, node): (usize, &Node),
     slots: usize,
     packing: Packing,
+    demands: &Demands,
     before: &[(Layout, Step)],
 ) -> Result<(Layout, Step), HeError> {
+    let unfriendly = || HeError::Unfriendly { node: node.name.clone(), op: node.op.name() };
     let arg = |i: usize| node.inputs.get(i).and_then(|id| before.get(id.0)).map(|(layout, _)| layout);
     let from = arg(0).cloned().unwrap_or_else(|| Layout::raster(0, slots));
     let image = |shape: &[usize]| <[usize; 3]>::try_from(shape).ok();
+    let shape = || node.inputs.first().and_then(|i| graph.node(*i)).map_or(&[][..], |n| n.shape.as_slice());
     let layout = match (&node.op, image(&node.shape)) {
+        _ if demands.layouts.contains_key(&id) => demands.layouts.get(&id).cloned().ok_or_else(unfriendly)?,
         (Op::Input, _) => Layout::input(&node.shape, slots),
         (Op::Conv2d { geometry, .. }, Some(shape)) => from.strided(shape, geometry.stride),
         (Op::AvgPool { stride, .. }, Some(shape)) => from.strided(shape, *stride),
         (Op::Linear { .. }, _) => Layout::raster(node.shape.iter().product(), slots),
+        (Op::RowSum { .. }, _) => Layout::input(&node.shape, slots),
+        (Op::Transpose { axes }, _) => from.renamed(interp::sources(shape(), *axes).into_iter()),
+        (Op::Reshape { .. }, _) => from.renamed(0..from.elements()),
+        (Op::Causal, Some([_, _, n])) => {
+            let source = |e: usize| if e % n <= e / n % n { e } else { NOWHERE };
+            from.renamed((0..from.elements()).map(source))
+        }
         _ => from.clone(),
     };
     if node.op == Op::Add && arg(1).is_some_and(|b| *b != layout) && packing == Packing::Image {
@@ -276,13 +292,23 @@ fn step_of(
     };
     let step = match &node.op {
         Op::Input => Step::Input,
-        Op::Conv2d { .. } | Op::Linear { .. } | Op::Affine { .. } | Op::AvgPool { .. } => linear(graph)?,
+        Op::Conv2d { .. }
+        | Op::Linear { .. }
+        | Op::Affine { .. }
+        | Op::AvgPool { .. }
+        | Op::RowSum { .. } => linear(graph)?,
         Op::Bias { .. } => match packing {
             Packing::Image => Step::Bias(spread(bias()?)),
             Packing::Batch => Step::BiasConst(bias()?),
         },
-        Op::Flatten => Step::Alias,
+        Op::Flatten | Op::Reshape { .. } => Step::Alias,
+        Op::Transpose { .. } | Op::Causal if packing == Packing::Image => Step::Alias,
         Op::Add => Step::Add,
+        Op::Mul if arg(1).is_some_and(|b| multiplies(graph, node, &layout, b)) => Step::Mul,
+        Op::MatMul { .. } => {
+            let tokens = demands.tokens.get(&id).copied().ok_or_else(unfriendly)?;
+            if demands.scores.contains(&id) { Step::Scores(tokens) } else { Step::Mixed(tokens) }
+        }
         Op::Square { .. } => Step::Square,
         Op::Quadratic { coeffs, .. } if packing == Packing::Image => {
             let c = graph.tensor(node, coeffs)?.to_f64();
@@ -294,7 +320,19 @@ fn step_of(
             Step::Quadratic { coeffs: [of(0), of(1), of(2)] }
         }
         Op::Polynomial { poly } => Step::Polynomial(poly.clone()),
-        op => return Err(HeError::Unfriendly { node: node.name.clone(), op: op.name() }),
+        _ => return Err(unfriendly()),
     };
     Ok((layout, step))
+}
+
+/// Whether the slots of `b` lie where those of `a` are to be multiplied with them.
+fn multiplies(graph: &Graph, node: &Node, a: &Layout, b: &Layout) -> bool {
+    let Some(shape) = node.inputs.get(1).and_then(|i| graph.node(*i)).map(|n| &n.shape) else { return false };
+    let each = a.vectors() / b.vectors().max(1);
+    let met = |e: usize, place: usize| {
+        let mut other = b.places(interp::repeated(&node.shape, shape, e));
+        let (vector, slot) = (place / a.slots(), place % a.slots());
+        other.any(|p| p / b.slots() == vector / each.max(1) && (p % b.slots()) == slot % b.period())
+    };
+    a.vectors() == each * b.vectors() && (0..a.elements()).all(|e| a.places(e).all(|place| met(e, place)))
 }

@@ -4,7 +4,7 @@ use hetrain_export::{Basis, Graph, Node, Op, Polynomial, RangeStats};
 
 use super::deviation::grouped;
 use super::levels::Levels;
-use super::linear::LinearMap;
+use super::program::Step;
 use crate::HeError;
 use crate::kernels::polynomial::{Noise, scheme_of};
 
@@ -22,7 +22,7 @@ pub(crate) struct Facts {
     pub(crate) gains: Vec<(f64, f64)>,
     /// Products in a row of a linear layer; mean squared curvature of a quadratic.
     pub(crate) terms: f64,
-    /// Variance of a linear layer's own roundings, in those of one rescaling.
+    /// Variance of the own roundings of a linear layer or a product of matrices, in those of one rescaling.
     pub(crate) folds: f64,
     /// How a polynomial passes noise on.
     pub(crate) polynomial: Option<Noise>,
@@ -65,7 +65,12 @@ pub(crate) fn facts(graph: &Graph, levels: &[Levels]) -> Result<Vec<Facts>, HeEr
                     facts.gains = slopes(c, &input);
                     facts.terms = c.iter().map(|c| c[2] * c[2]).sum::<f64>() / c.len().max(1) as f64;
                 }
-                (Op::Bias { .. } | Op::Flatten, _) => {}
+                (op, _) if op.only_names() => {}
+                (Op::Bias { .. }, _) => {}
+                (Op::MatMul { .. }, _) => {
+                    let second = node.inputs.get(1).and_then(|i| graph.node(*i));
+                    facts.terms = second.and_then(|n| n.shape.get(1)).map_or(1.0, |k| *k as f64);
+                }
                 (op, _) if op.is_linear() => rows(graph, node, &mut facts)?,
                 _ => {}
             }
@@ -75,10 +80,16 @@ pub(crate) fn facts(graph: &Graph, levels: &[Levels]) -> Result<Vec<Facts>, HeEr
 }
 
 impl Facts {
-    /// What the layout adds to the knowledge of a linear layer.
-    pub(crate) fn packed(&mut self, map: &LinearMap) {
+    /// What the layout adds to the knowledge of a layer.
+    pub(crate) fn packed(&mut self, step: &Step) {
+        let sums = match step {
+            Step::Linear(map) => map.folds.len(),
+            Step::Scores(tokens) => tokens.feature_folds().count(),
+            Step::Mixed(tokens) => tokens.copy_folds().count(),
+            _ => return,
+        };
         // A fold doubles the variance and rotates once more.
-        self.folds = (1.0 + map.folds.len() as f64).exp2() - 1.0;
+        self.folds = (1.0 + sums as f64).exp2() - 1.0;
     }
 }
 

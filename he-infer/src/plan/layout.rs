@@ -36,14 +36,43 @@ pub struct Layout {
     images: usize,
     grid: Option<Grid>,
     positions: Arc<[usize]>,
+    more: Arc<[Vec<usize>]>,
 }
+
+/// Position of an element that is known to be zero and lies nowhere.
+pub(super) const NOWHERE: usize = usize::MAX;
 
 impl Layout {
     /// Elements one after the other, `slots` to a vector.
     pub fn raster(elements: usize, slots: usize) -> Self {
         let period = elements.next_power_of_two().min(slots);
         let positions = (0..elements).collect();
-        Self { slots, period, vectors: elements.div_ceil(slots).max(1), images: 1, grid: None, positions }
+        let vectors = elements.div_ceil(slots).max(1);
+        Self { slots, period, vectors, images: 1, grid: None, positions, more: Arc::default() }
+    }
+
+    /// Elements at `places`, each at one or more of them, as `vector·slots + slot`; an element without a place is zero.
+    pub(super) fn scattered(places: &[Vec<usize>], period: usize, vectors: usize, slots: usize) -> Self {
+        let first = |p: &Vec<usize>| p.first().copied().unwrap_or(NOWHERE);
+        let positions = places.iter().map(first).collect();
+        let more = match places.iter().any(|p| p.len() > 1) {
+            true => places.iter().map(|p| p.iter().skip(1).copied().collect()).collect(),
+            false => Arc::default(),
+        };
+        Self { slots, period, vectors, images: 1, grid: None, positions, more }
+    }
+
+    /// The layout of a tensor whose element `e` is element `sources[e]` of this one; [`NOWHERE`] for one that is zero.
+    pub(super) fn renamed(&self, sources: impl Iterator<Item = usize>) -> Self {
+        let places = |e: usize| if e == NOWHERE { Vec::new() } else { self.places(e).collect() };
+        let places: Vec<Vec<usize>> = sources.map(places).collect();
+        Self { images: self.images, ..Self::scattered(&places, self.period, self.vectors, self.slots) }
+    }
+
+    /// Every place of an element within a period, as [`Layout::positions`] gives the first.
+    pub(super) fn places(&self, element: usize) -> impl Iterator<Item = usize> {
+        let first = self.positions.get(element).copied().filter(|p| *p != NOWHERE);
+        first.into_iter().chain(self.more.get(element).into_iter().flatten().copied())
     }
 
     /// The multiplexed layout of a `[channels, height, width]` tensor; a raster where one block does not fit a vector.
@@ -63,7 +92,7 @@ impl Layout {
             .collect();
         let period = (pitch * blocks.next_power_of_two()).min(slots);
         let vectors = (pitch * blocks).div_ceil(slots);
-        Self { slots, period, vectors, images: 1, grid: Some(grid), positions }
+        Self { slots, period, vectors, images: 1, grid: Some(grid), positions, more: Arc::default() }
     }
 
     /// The layout of a fresh input of `shape`.
@@ -89,7 +118,8 @@ impl Layout {
             slots: self.slots * images,
             period: self.period * images,
             images: self.images * images,
-            positions: self.positions.iter().map(|p| p * images).collect(),
+            positions: self.positions.iter().map(|p| p.saturating_mul(images)).collect(),
+            more: self.more.iter().map(|m| m.iter().map(|p| p * images).collect()).collect(),
             ..self.clone()
         }
     }
@@ -114,7 +144,7 @@ impl Layout {
         self.positions.len()
     }
 
-    /// Vector and first slot of each element, as `vector·slots + slot`.
+    /// Vector and first slot of each element, as `vector·slots + slot`; `usize::MAX` for an element that is zero and lies nowhere.
     pub fn positions(&self) -> &[usize] {
         &self.positions
     }
@@ -129,10 +159,12 @@ impl Layout {
     pub fn pack(&self, images: &[Vec<f64>]) -> Vec<Vec<f64>> {
         let mut out = vec![vec![0.0; self.slots]; self.vectors];
         for (image, values) in images.iter().cycle().take(self.images).enumerate() {
-            for (&p, &v) in self.positions.iter().zip(values) {
-                if let Some(vector) = out.get_mut(p / self.slots) {
-                    let first = p % self.slots + image;
-                    vector.iter_mut().skip(first).step_by(self.period).for_each(|s| *s = v);
+            for (element, &v) in values.iter().enumerate() {
+                for p in self.places(element) {
+                    if let Some(vector) = out.get_mut(p / self.slots) {
+                        let first = p % self.slots + image;
+                        vector.iter_mut().skip(first).step_by(self.period).for_each(|s| *s = v);
+                    }
                 }
             }
         }
@@ -142,7 +174,8 @@ impl Layout {
     /// Read element values of image number `image` back from the first copy.
     pub fn unpack(&self, vectors: &[Vec<f64>], image: usize) -> Vec<f64> {
         let at = |p: usize| vectors.get(p / self.slots).and_then(|v| v.get(p % self.slots)).copied();
-        self.positions.iter().map(|&p| at(p + image).unwrap_or(f64::NAN)).collect()
+        let read = |&p: &usize| if p == NOWHERE { 0.0 } else { at(p + image).unwrap_or(f64::NAN) };
+        self.positions.iter().map(read).collect()
     }
 }
 

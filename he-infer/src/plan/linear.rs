@@ -119,6 +119,15 @@ pub(crate) fn for_each_weight(
                 f(e, e, s[e / plane]);
             }
         }
+        Op::RowSum { weight } => {
+            let (t, size) = (graph.tensor(node, weight)?, input[1] * input[2]);
+            for i in 0..input.iter().product() {
+                let v = f64::from(t.data()[i % size]);
+                if v != 0.0 {
+                    f(i / input[2], i, v);
+                }
+            }
+        }
         Op::AvgPool { kernel, stride } => {
             let (h, w, ho, wo) = (input[1], input[2], node.shape[1], node.shape[2]);
             let share = 1.0 / (kernel[0] * kernel[1]) as f64;
@@ -228,21 +237,25 @@ impl LinearMap {
         let (modulus, period) = (p_in.min(p_out) as i64, p_in.max(p_out));
         let mut seen = vec![false; modulus as usize];
         let mut norms = vec![0.0f64; to.elements()];
-        let offset = |o: usize, i: usize| {
-            let d = (from.positions()[i] % slots) as i64 - (to.positions()[o] % slots) as i64;
-            d.rem_euclid(modulus)
+        let offset = |r: usize, c: usize| ((c % slots) as i64 - (r % slots) as i64).rem_euclid(modulus);
+        // Elements that lie nowhere are zero; some lie in several places.
+        let each = |f: &mut dyn FnMut(usize, usize, usize, f64)| {
+            for_each_weight(graph, node, &mut |o, i, w| {
+                if let Some(c) = from.places(i).next() {
+                    to.places(o).for_each(|r| f(o, r, c, w));
+                }
+            })
         };
-        for_each_weight(graph, node, &mut |o, i, w| {
-            seen[offset(o, i) as usize] = true;
+        each(&mut |o, r, c, w| {
+            seen[offset(r, c) as usize] = true;
             norms[o] += w * w;
         })?;
         let offsets: Vec<i64> = (0..modulus).filter(|&d| seen[d as usize]).collect();
         let split = Split::best(&offsets, modulus);
         let mut build = Build::new(from.vectors(), to.vectors());
-        for_each_weight(graph, node, &mut |o, i, w| {
-            let (r, c) = (to.positions()[o] % slots, from.positions()[i] % slots);
-            let (vo, vi) = (to.positions()[o] / slots, from.positions()[i] / slots);
-            let (baby, giant) = split.of(offset(o, i));
+        each(&mut |_, r, c, w| {
+            let (baby, giant) = split.of(offset(r, c));
+            let ((vo, r), (vi, c)) = ((r / slots, r % slots), (c / slots, c % slots));
             // Row blocks m with  c − r − m·p_out ≡ baby + giant (mod p_in): one class of them when the input has more
             // period than the output (the folds add the classes), all of them otherwise (the output repeats by itself).
             let rest =

@@ -17,6 +17,7 @@ mod noise;
 mod params;
 mod program;
 mod refresh;
+mod tokens;
 
 pub use crate::slots::{CostTable, UnitCosts};
 pub use build::{Bootstrapping, PlanOptions, parameters, plan};
@@ -26,3 +27,4 @@ pub use linear::{Giant, LinearMap, Term};
 pub use params::Chain;
 pub use program::{Keep, Packing, PlannedNode, Program, Step};
 pub use refresh::Refreshing;
+pub use tokens::Tokens;

@@ -119,7 +119,11 @@ pub(crate) fn predict(
                 let normal = square(slot * ERROR_STD / scale);
                 (scale, Deviations::even(Variance { normal, rounded: 0.0 }))
             }
-            Op::Conv2d { .. } | Op::Linear { .. } | Op::Affine { .. } | Op::AvgPool { .. } => {
+            Op::Conv2d { .. }
+            | Op::Linear { .. }
+            | Op::Affine { .. }
+            | Op::AvgPool { .. }
+            | Op::RowSum { .. } => {
                 let (from, noise, fx) = arg(0);
                 let scale = partner_scale(graph, id.0, &out).unwrap_or_else(|| free(limit));
                 let factor = scale * q(level.operands)? / from;
@@ -179,7 +183,21 @@ pub(crate) fn predict(
                 let (normal, rounded) = (a.normal + b.normal, a.rounded + b.rounded);
                 (scale, Deviations::even(Variance { normal, rounded }))
             }
-            Op::Bias { .. } | Op::Flatten => {
+            Op::Mul | Op::MatMul { .. } => {
+                let ((from, a, fa), (other, mut b, fb)) = (arg(0), arg(1));
+                let scale = from * other / q(level.operands)?;
+                let (mut terms, mut own) = (1.0, square(rounding / scale));
+                if node.op != Op::Mul {
+                    // The second operand is rotated to every offset, the products are summed by rotations.
+                    b.normal += square(switch(level.operands) / other);
+                    terms = f.terms;
+                    own *= f.folds;
+                }
+                let both = |a: f64, b: f64| terms * (square(fb.rms) * a + square(fa.rms) * b);
+                let (normal, rounded) = (both(a.normal, b.normal), both(a.rounded, b.rounded) + own);
+                (scale, Deviations::even(Variance { normal, rounded }))
+            }
+            Op::Bias { .. } | Op::Flatten | Op::Transpose { .. } | Op::Reshape { .. } | Op::Causal => {
                 let x = &out[node.inputs[0].0];
                 (x.scale, x.read.clone())
             }
@@ -237,15 +255,15 @@ fn polynomial_reach(graph: &Graph, id: usize) -> Option<f64> {
 
 /// Nodes that only rename or shift.
 fn passes(op: &Op) -> bool {
-    matches!(op, Op::Bias { .. } | Op::Flatten)
+    op.only_names() || matches!(op, Op::Bias { .. })
 }
 
-/// The square that reads `id`, directly or through nodes that only rename or shift.
+/// The square or product that reads `id`, directly or through nodes that only rename or shift.
 fn next_square(graph: &Graph, id: usize) -> Option<usize> {
     let (reader, node) =
         graph.nodes().iter().enumerate().find(|(_, n)| n.inputs.iter().any(|i| i.0 == id))?;
     match &node.op {
-        Op::Square { .. } => Some(reader),
+        Op::Square { .. } | Op::Mul | Op::MatMul { .. } => Some(reader),
         op if passes(op) => next_square(graph, reader),
         _ => None,
     }

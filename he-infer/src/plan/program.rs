@@ -11,6 +11,7 @@ use super::linear::LinearMap;
 use super::noise::HEADROOM;
 use super::params::Chain;
 use super::refresh::Refreshing;
+use super::tokens::Tokens;
 use crate::HeError;
 use crate::ckks::Held;
 use crate::math::poly::limb_stride;
@@ -71,6 +72,12 @@ pub enum Step {
     Square,
     /// Add two nodes.
     Add,
+    /// Multiply two nodes; a vector of the second serves several of the first.
+    Mul,
+    /// Products of queries and keys.
+    Scores(Tokens),
+    /// Sums of values, weighted by scores.
+    Mixed(Tokens),
     /// `c₂x² + c₁x + c₀` with known slots for each coefficient.
     Quadratic {
         /// Slots of `c₀, c₁, c₂` for each vector.

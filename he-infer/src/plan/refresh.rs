@@ -49,7 +49,7 @@ fn can_refresh(graph: &Graph, id: usize) -> bool {
         graph
             .nodes()
             .get(id)
-            .is_some_and(|n| n.op.is_linear() && !matches!(n.op, Op::Bias { .. } | Op::Flatten))
+            .is_some_and(|n| n.op.is_linear() && !n.op.only_names() && !matches!(n.op, Op::Bias { .. }))
     };
     let Some(node) = graph.nodes().get(id) else { return false };
     free(id) || (node.op == Op::Add && node.inputs.iter().all(|i| free(i.0)))
@@ -290,6 +290,18 @@ impl<'a> Prices<'a> {
             })?,
             Step::Polynomial(p) => {
                 each(&|| kernels::polynomial(&e, &x, p, &self.chain.q, self.chain.default_scale).map(drop))?
+            }
+            Step::Mul => each(&|| e.mul(&x, &x).map(drop))?,
+            Step::Scores(tokens) => {
+                let x = vec![x; tokens.groups()];
+                drop(kernels::scores(&e, &x, &x, tokens)?);
+            }
+            Step::Mixed(tokens) => {
+                // Any scale does for counting, as long as it is that of the products.
+                let q = self.chain.q.get(level).map_or(1.0, |q| *q as f64);
+                let (scores, values) =
+                    (vec![x; tokens.groups() * tokens.turns().len()], vec![x; tokens.groups()]);
+                drop(kernels::mixed(&e, &scores, &values, tokens, x.scale * x.scale / q)?);
             }
             Step::Add | Step::Bias(_) => each(&|| e.add(&x, &x).map(drop))?,
             Step::Input | Step::Alias | Step::Sums { .. } | Step::BiasConst(_) => {}

@@ -98,6 +98,9 @@ fn prepare<E: SlotEvaluator>(e: &E, program: &Program, node: &PlannedNode) -> Re
         | Step::BiasConst(_)
         | Step::Square
         | Step::Add
+        | Step::Mul
+        | Step::Scores(_)
+        | Step::Mixed(_)
         | Step::Polynomial(_)
         | Step::Alias => Weights::None,
     })
@@ -165,6 +168,9 @@ pub fn execute<E: SlotEvaluator>(
             }
             (Step::Square, _, [x]) => x.par_iter().map(|v| e.square(v)).collect::<Result<_, _>>()?,
             (Step::Add, _, [a, b]) => a.iter().zip(b).map(|(a, b)| e.add(a, b)).collect::<Result<_, _>>()?,
+            (Step::Mul, _, [a, b]) => kernels::products(e, a, b)?,
+            (Step::Scores(tokens), _, [q, k]) => kernels::scores(e, q, k, tokens)?,
+            (Step::Mixed(tokens), _, [s, v]) => kernels::mixed(e, s, v, tokens, node.scale)?,
             (Step::Quadratic { .. }, Weights::Quadratic(w), [x]) => kernels::quadratic(e, x, w)?,
             (Step::Polynomial(p), _, [x]) => x
                 .par_iter()

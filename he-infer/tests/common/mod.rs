@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use hetrain_export::{Conv2dGeometry, Graph, GraphBuilder, Interval, NodeId, Op, Tensor, fold, interp};
+use hetrain_export::{
+    Basis, Conv2dGeometry, Graph, GraphBuilder, Interval, NodeId, Op, Polynomial, Tensor, fold, interp,
+};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -176,5 +178,59 @@ pub fn resnet(blocks: usize) -> (Arc<Graph>, Vec<Vec<f64>>) {
     }
     let x = n.x;
     n.op("pool", Op::AvgPool { kernel: [8, 8], stride: [8, 8] }, &[x]).dense(10);
+    n.finish()
+}
+
+/// A block of attention with squared scores, divided by a cubic stand-in of their sums, around which the input passes; then a mean
+/// over positions and a dense layer.
+pub fn attention([heads, width, length]: [usize; 3], causal: bool, seed: u64) -> (Arc<Graph>, Vec<Vec<f64>>) {
+    let d = heads * width;
+    let mut n = Net::new(&[d, length, 1], seed);
+    let positions = n.s.tensor(&[d, length, 1], 0.5);
+    n.b.add_tensor("positions", positions).unwrap();
+    let around = n.x;
+    n.op("embedded", Op::Bias { shift: "positions".into() }, &[around]);
+    let (around, split) = (n.x, vec![heads, width, length]);
+    let project = |n: &mut Net, turned: bool| {
+        n.x = around;
+        n.conv(d, 1, Conv2dGeometry::new(1, 0));
+        let x = n.x;
+        n.op("split", Op::Reshape { shape: split.clone() }, &[x]);
+        let x = n.x;
+        if turned {
+            n.op("turned", Op::Transpose { axes: [0, 2, 1] }, &[x]);
+        }
+        n.x
+    };
+    let (query, key, value) = (project(&mut n, true), project(&mut n, false), project(&mut n, true));
+    n.op("scores", Op::MatMul { causal }, &[query, key]);
+    let scores = n.x;
+    n.op("squares", Op::Square { intervals: vec![Interval::new(-40.0, 40.0).unwrap()] }, &[scores]);
+    let mut weights = n.x;
+    let mask = |i: usize| if causal && i % length > i / length { 0.0 } else { 0.1 / length as f32 };
+    let mask = (0..length * length).map(mask).collect();
+    n.b.add_tensor("mask", Tensor::new([length, length], mask).unwrap()).unwrap();
+    n.op("sums", Op::RowSum { weight: "mask".into() }, &[weights]);
+    let sums = n.x;
+    let poly =
+        Polynomial::new(Basis::Chebyshev, vec![0.6, -0.4, 0.1, -0.05], Interval::new(0.0, 3.0).unwrap());
+    n.op("inverse", Op::Polynomial { poly: poly.unwrap() }, &[sums]);
+    let inverse = n.x;
+    if causal {
+        n.op("causal", Op::Causal, &[weights]);
+        weights = n.x;
+    }
+    n.op("mixed", Op::MatMul { causal: false }, &[weights, value]);
+    let mixed = n.x;
+    n.op("divided", Op::Mul, &[mixed, inverse]);
+    let x = n.x;
+    n.op("turned", Op::Transpose { axes: [0, 2, 1] }, &[x]);
+    let x = n.x;
+    n.op("joined", Op::Reshape { shape: vec![d, length, 1] }, &[x]);
+    n.conv(d, 1, Conv2dGeometry::new(1, 0));
+    let branch = n.x;
+    n.op("add", Op::Add, &[branch, around]);
+    let x = n.x;
+    n.op("mean", Op::AvgPool { kernel: [length, 1], stride: [1, 1] }, &[x]).dense(5);
     n.finish()
 }

@@ -1,0 +1,60 @@
+//! The two products of attention by offsets; see [`Tokens`].
+
+use rayon::prelude::*;
+
+use crate::HeError;
+use crate::ckks::Combination;
+use crate::plan::Tokens;
+use crate::slots::SlotEvaluator;
+
+/// Scores of all queries with all keys: for every offset a rotation, a product, and rotations that sum over features.
+pub(crate) fn scores<E: SlotEvaluator>(
+    e: &E,
+    queries: &[E::Vec],
+    keys: &[E::Vec],
+    tokens: &Tokens,
+) -> Result<Vec<E::Vec>, HeError> {
+    let folds: Vec<i32> = tokens.feature_folds().collect();
+    let mut out = Vec::new();
+    for (query, key) in queries.iter().zip(keys) {
+        let turned = e.rotate_many(key, &tokens.turns())?;
+        let one = |key: &E::Vec| {
+            let product = e.mul(query, key)?;
+            folded(e, product, &folds)
+        };
+        out.extend(turned.par_iter().map(one).collect::<Result<Vec<_>, HeError>>()?);
+    }
+    Ok(out)
+}
+
+/// Sums of values weighted by scores: products with rotated values, relinearised and rescaled once, at exactly `scale`.
+pub(crate) fn mixed<E: SlotEvaluator>(
+    e: &E,
+    scores: &[E::Vec],
+    values: &[E::Vec],
+    tokens: &Tokens,
+    scale: f64,
+) -> Result<Vec<E::Vec>, HeError> {
+    let folds: Vec<i32> = tokens.copy_folds().collect();
+    let turns = tokens.turns();
+    let one = |(scores, value): (&[E::Vec], &E::Vec)| {
+        let turned = e.rotate_many(value, &turns)?;
+        let products = scores.iter().zip(&turned).collect();
+        let sum = Combination { times: 1, products, terms: Vec::new(), constant: 0.0 };
+        folded(e, e.combine(&sum, e.level(value), scale)?, &folds)
+    };
+    scores.chunks(turns.len()).zip(values).map(one).collect()
+}
+
+fn folded<E: SlotEvaluator>(e: &E, mut sum: E::Vec, folds: &[i32]) -> Result<E::Vec, HeError> {
+    for &step in folds {
+        sum = e.add(&sum, &e.rotate(&sum, step)?)?;
+    }
+    Ok(sum)
+}
+
+/// Products vector by vector; each of `b` serves as many of `a` as there are for it.
+pub(crate) fn products<E: SlotEvaluator>(e: &E, a: &[E::Vec], b: &[E::Vec]) -> Result<Vec<E::Vec>, HeError> {
+    let each = (a.len() / b.len().max(1)).max(1);
+    a.par_chunks(each).zip(b).flat_map_iter(|(a, b)| a.iter().map(move |a| e.mul(a, b))).collect()
+}

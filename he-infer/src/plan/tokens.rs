@@ -1,0 +1,312 @@
+//! Attention in the image layout: every position meets every other by the offset between them.
+//!
+//! A product `[c, L, k]·[c, k, L]` of queries and keys and the product `[c, L, L]·[c, L, k]` of its (processed) result with values
+//! are computed together. Features lie slowest and positions fastest, in blocks of `P ≥ 2L` slots:
+//!
+//! ```text
+//! slot(k, i, h, t) = P·((k·C + i)·H + h) + t          feature k, copy i of C, head h of H, position t
+//! ```
+//!
+//! Query `t` lies in slot `t` of its block, key `t` in slots `t` and `t + L`, so that a rotation by `r` brings key `t + r mod L`
+//! to query `t`; the product, summed over features by rotations that go once around the vector, is the score of `(t, t + r)`
+//! in the place of every feature, which is where the values need it: no masks, no further levels. Copy `i` of the keys is
+//! shifted by `i`, so that one vector has the scores of `C` offsets.
+//!
+//! With a causal mask keys lie in slots `t + L` only, and offsets are `1..=L`: what is later than the query meets zeros.
+//! The idea of rotating keys against queries is that of column packing (MOAI 2026); here it is for one sample.
+
+use std::collections::BTreeMap;
+
+use hetrain_export::{Graph, Node, Op, interp};
+
+use super::layout::{Layout, NOWHERE};
+use crate::HeError;
+
+/// Sizes of one attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    length: usize,
+    pitch: usize,
+    /// Heads of a vector, and vectors that share all heads.
+    heads: usize,
+    groups: usize,
+    /// Features of a head, up to a power of two.
+    width: usize,
+    copies: usize,
+    causal: bool,
+    images: usize,
+    slots: usize,
+}
+
+impl Tokens {
+    /// For `heads` heads of `width` features and `length` positions.
+    fn new(
+        [heads, length, width]: [usize; 3],
+        causal: bool,
+        slots: usize,
+        node: &Node,
+    ) -> Result<Self, HeError> {
+        let (pitch, width) = ((2 * length).next_power_of_two(), width.next_power_of_two());
+        let room = slots / (pitch * width);
+        if room == 0 {
+            return Err(HeError::Unfriendly {
+                node: node.name.clone(),
+                op: "attention over so many positions",
+            });
+        }
+        let together = heads.next_power_of_two().min(room);
+        // Copies of the keys are shifted against each other: as many as leave no offset over.
+        let copies = (room / together).min(1 << length.trailing_zeros());
+        let groups = heads.div_ceil(together);
+        Ok(Self { length, pitch, heads: together, groups, width, copies, causal, images: 1, slots })
+    }
+
+    /// Offsets of the first copy, in positions.
+    fn offsets(&self) -> impl Iterator<Item = usize> {
+        (0..self.length).step_by(self.copies).map(|r| r + usize::from(self.causal))
+    }
+
+    /// Vectors of queries.
+    pub(crate) fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// Rotations of the keys, one for each vector of scores (of a group).
+    pub(crate) fn turns(&self) -> Vec<i32> {
+        self.offsets().map(|r| (r * self.images) as i32).collect()
+    }
+
+    /// Rotations that add up features.
+    pub(crate) fn feature_folds(&self) -> impl Iterator<Item = i32> {
+        self.doubling(self.pitch * self.heads * self.copies, self.width)
+    }
+
+    /// Rotations that add up the copies.
+    pub(crate) fn copy_folds(&self) -> impl Iterator<Item = i32> {
+        self.doubling(self.pitch * self.heads, self.copies)
+    }
+
+    fn doubling(&self, step: usize, count: usize) -> impl Iterator<Item = i32> {
+        (0..count.trailing_zeros()).map(move |i| ((step * self.images) << i) as i32)
+    }
+
+    /// The same for interleaved images.
+    #[must_use]
+    pub(super) fn interleaved(self, images: usize) -> Self {
+        Self { images: self.images * images, ..self }
+    }
+
+    /// Vector and slot of feature `k`, copy `i`, head `h`, position 0.
+    fn block(&self, k: usize, i: usize, h: usize) -> usize {
+        let slot = self.pitch * ((k * self.copies + i) * self.heads + h % self.heads);
+        h / self.heads * self.slots + slot
+    }
+
+    fn period(&self) -> usize {
+        self.pitch * self.heads * self.copies * self.width
+    }
+
+    fn query(&self, [h, t, k]: [usize; 3]) -> Vec<usize> {
+        (0..self.copies).map(|i| self.block(k, i, h) + t).collect()
+    }
+
+    fn key(&self, [h, t, k]: [usize; 3]) -> Vec<usize> {
+        let places = |i: usize| {
+            let block = self.block(k, i, h);
+            let first = (t + usize::from(self.causal) * self.length).checked_sub(i);
+            let second = (!self.causal).then(|| t + self.length - i);
+            first.into_iter().chain(second).map(move |slot| block + slot)
+        };
+        (0..self.copies).flat_map(places).collect()
+    }
+
+    /// Layout of a tensor of which element `order[e]`, counted as `[heads, length, features]`, is element `e`.
+    fn scattered(
+        &self,
+        place: impl Fn([usize; 3]) -> Vec<usize>,
+        features: usize,
+        order: &[usize],
+    ) -> Layout {
+        let at = |&e: &usize| place([e / (self.length * features), e / features % self.length, e % features]);
+        let places: Vec<Vec<usize>> = order.iter().map(at).collect();
+        Layout::scattered(&places, self.period(), self.groups, self.slots)
+    }
+
+    /// Layout of scores, `[heads, length, length]`; vectors of one group follow each other.
+    fn scores(&self, heads: usize) -> Layout {
+        let first = usize::from(self.causal);
+        let vectors = self.length / self.copies;
+        let place = |e: usize| {
+            let (h, y, x) = (e / self.length / self.length, e / self.length % self.length, e % self.length);
+            let r = (x + 2 * self.length - y - first) % self.length;
+            let (vector, i) = (r / self.copies, r % self.copies);
+            let slot = self.pitch * (i * self.heads + h % self.heads) + y;
+            vec![(h / self.heads * vectors + vector) * self.slots + slot]
+        };
+        let places: Vec<Vec<usize>> = (0..heads * self.length * self.length).map(place).collect();
+        let period = self.pitch * self.heads * self.copies;
+        Layout::scattered(&places, period, self.groups * vectors, self.slots)
+    }
+
+    /// Layout of one value for each query, `[heads, length, 1]`: what scores and results can be multiplied with.
+    fn rows(&self, heads: usize) -> Layout {
+        let place = |e: usize| {
+            let (h, y) = (e / self.length, e % self.length);
+            vec![h / self.heads * self.slots + self.pitch * (h % self.heads) + y]
+        };
+        let places: Vec<Vec<usize>> = (0..heads * self.length).map(place).collect();
+        Layout::scattered(&places, self.pitch * self.heads, self.groups, self.slots)
+    }
+}
+
+/// What attention asks of a graph's nodes.
+#[derive(Default)]
+pub(super) struct Demands {
+    /// Layouts of results.
+    pub(super) layouts: BTreeMap<usize, Layout>,
+    /// Sizes, for both products.
+    pub(super) tokens: BTreeMap<usize, Tokens>,
+    /// The first products of their attentions.
+    pub(super) scores: Vec<usize>,
+}
+
+/// The layouts that products of matrices want.
+pub(super) fn demands(graph: &Graph, slots: usize) -> Result<Demands, HeError> {
+    let mut found = Demands::default();
+    for (id, node) in graph.iter() {
+        if matches!(node.op, Op::MatMul { .. })
+            && let Some(first) = scores_of(graph, node)
+        {
+            found.attention(graph, slots, first, id.0)?;
+        }
+    }
+    let lonely =
+        graph.iter().find(|(id, n)| matches!(n.op, Op::MatMul { .. }) && !found.tokens.contains_key(&id.0));
+    match lonely {
+        Some((_, node)) => {
+            Err(refused(node, "a product of matrices outside attention (queries, keys, values)"))
+        }
+        None => Ok(found),
+    }
+}
+
+fn refused(node: &Node, op: &'static str) -> HeError {
+    HeError::Unfriendly { node: node.name.clone(), op }
+}
+
+/// The product whose elements the first operand of `node` is made of, one by one.
+fn scores_of(graph: &Graph, node: &Node) -> Option<usize> {
+    let mut id = node.inputs.first()?.0;
+    loop {
+        let node = graph.nodes().get(id)?;
+        match node.op {
+            Op::MatMul { .. } => return Some(id),
+            Op::Square { .. }
+            | Op::Quadratic { .. }
+            | Op::Polynomial { .. }
+            | Op::Bias { .. }
+            | Op::Affine { .. }
+            | Op::Causal
+            | Op::Mul => id = node.inputs.first()?.0,
+            _ => return None,
+        }
+    }
+}
+
+/// The linear layer that `id` only renames or shifts, and which of its elements each element of `id` is.
+fn producer(graph: &Graph, id: usize) -> Option<(usize, Vec<usize>)> {
+    let node = graph.nodes().get(id)?;
+    let input = node.inputs.first().map(|i| i.0);
+    match node.op {
+        Op::Bias { .. } | Op::Reshape { .. } | Op::Flatten => producer(graph, input?),
+        Op::Transpose { axes } => {
+            let (layer, order) = producer(graph, input?)?;
+            let sources = interp::sources(&graph.nodes().get(input?)?.shape, axes);
+            Some((layer, sources.into_iter().filter_map(|s| order.get(s).copied()).collect()))
+        }
+        Op::Causal => None,
+        _ => node.op.is_linear().then(|| (id, (0..node.shape.iter().product()).collect())),
+    }
+}
+
+impl Demands {
+    fn attention(&mut self, graph: &Graph, slots: usize, first: usize, second: usize) -> Result<(), HeError> {
+        let nodes = graph.nodes();
+        let (Some(scores), Some(mixed)) = (nodes.get(first), nodes.get(second)) else { return Ok(()) };
+        let Op::MatMul { causal } = scores.op else { return Ok(()) };
+        let operand = |node: &Node, i: usize| node.inputs.get(i).map_or(0, |i| i.0);
+        let shape = |id: usize| nodes.get(id).map(|n| n.shape.clone()).unwrap_or_default();
+        let (&[heads, length, width], &[_, _, columns]) =
+            (shape(operand(scores, 0)).as_slice(), scores.shape.as_slice())
+        else {
+            return Ok(());
+        };
+        let features = mixed.shape.get(2).copied().unwrap_or(0);
+        if columns != length || features.next_power_of_two() != width.next_power_of_two() {
+            return Err(refused(mixed, "attention whose queries, keys and values differ in number or width"));
+        }
+        // What the mask leaves out is not multiplied, so it must be zero on the way to the second product too.
+        let masked = self.is_masked(graph, second, first);
+        if causal != masked {
+            return Err(refused(mixed, "attention that is causal in one of its products only"));
+        }
+        let tokens = Tokens::new([heads, length, width], causal, slots, scores)?;
+        // The first operand counts [head, position, feature]; keys count [head, feature, position].
+        let turned = |features: usize, e: usize| {
+            let (h, k, t) = (e / (features * length), e / length % features, e % length);
+            (h * length + t) * features + k
+        };
+        let plain: Vec<usize> = (0..heads * length * width).collect();
+        let keys: Vec<usize> = plain.iter().map(|&e| turned(width, e)).collect();
+        let values: Vec<usize> = (0..heads * length * features).collect();
+        let query = |e| tokens.query(e);
+        let key = |e| tokens.key(e);
+        self.want(graph, operand(scores, 0), tokens.scattered(query, width, &plain))?;
+        self.want(graph, operand(scores, 1), tokens.scattered(key, width, &keys))?;
+        self.want(graph, operand(mixed, 1), tokens.scattered(key, features, &values))?;
+        self.layouts.insert(first, tokens.scores(heads));
+        let result = |[h, t, k]: [usize; 3]| vec![tokens.block(k, 0, h) + t];
+        self.layouts.insert(second, tokens.scattered(result, features, &values));
+        for (id, node) in graph.iter() {
+            if matches!(node.op, Op::RowSum { .. }) && scores_of(graph, node) == Some(first) {
+                self.layouts.insert(id.0, tokens.rows(heads));
+            }
+        }
+        self.tokens.insert(first, tokens);
+        self.tokens.insert(second, tokens);
+        self.scores.push(first);
+        Ok(())
+    }
+
+    fn is_masked(&self, graph: &Graph, second: usize, first: usize) -> bool {
+        let mut id = second;
+        while let Some(input) = graph.nodes().get(id).and_then(|n| n.inputs.first()) {
+            id = input.0;
+            if id == first {
+                break;
+            }
+            if graph.nodes().get(id).is_some_and(|n| n.op == Op::Causal) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Let operand `id` have a layout: that of the layer it comes from, in that layer's order.
+    fn want(&mut self, graph: &Graph, id: usize, layout: Layout) -> Result<(), HeError> {
+        let Some(node) = graph.nodes().get(id) else { return Ok(()) };
+        let (layer, order) = producer(graph, id)
+            .ok_or_else(|| refused(node, "attention that does not read its operands from linear layers"))?;
+        let mut inverse = vec![NOWHERE; order.len()];
+        for (e, &source) in order.iter().enumerate() {
+            if let Some(place) = inverse.get_mut(source) {
+                *place = e;
+            }
+        }
+        let layout = layout.renamed(inverse.into_iter());
+        match self.layouts.insert(layer, layout.clone()) {
+            Some(other) if other != layout => Err(refused(node, "attention that uses a tensor in two roles")),
+            _ => Ok(()),
+        }
+    }
+}
