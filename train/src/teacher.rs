@@ -1,13 +1,13 @@
 //! Networks from outside the run: another run, or a file of weights.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use hetrain_datasets::weights;
-use hetrain_layers::{HeModel, ModelConfig};
+use hetrain_layers::{HeModel, ModelConfig, ModelName};
 
 use crate::{
-    checkpoint::Store,
+    checkpoint::{Best, Store},
     config::{PhaseKind, PhaseSettings, RunConfig, TeacherSettings},
     data::TrainingData,
     error::RunError,
@@ -29,13 +29,40 @@ pub fn outside(
         TeacherSettings::None | TeacherSettings::Previous => Ok(None),
         TeacherSettings::File(path) => {
             let mut model = config.init(device, 0)?;
-            let path = Path::new(path);
-            let found = weights(path, data.data_dir.as_deref());
-            model.load_pretrained(&found.ok_or_else(|| RunError::NoWeights { path: path.into() })?)?;
+            model.load_pretrained(&file(path, data.data_dir.as_deref())?)?;
             Ok(Some(model))
         }
-        TeacherSettings::Run(name) => from_run(runs, name, config, device).map(Some),
+        TeacherSettings::Run(name) => {
+            let relu = of_run(runs, name)?;
+            let mut model = ModelConfig { name: relu.model, ..config.clone() }.init(device, 0)?;
+            model.load(&relu.weights)?;
+            model.set_runtime(&relu.best.runtime);
+            Ok(Some(model))
+        }
     }
+}
+
+/// Give `model` the features of the network named by `settings`: all its layers but the last.
+///
+/// # Errors
+/// A run or file that does not exist, or is of another architecture.
+pub fn features(
+    settings: &TeacherSettings,
+    runs: &Path,
+    data: &TrainingData,
+    model: &mut HeModel,
+) -> Result<(), RunError> {
+    let path = match settings {
+        TeacherSettings::None | TeacherSettings::Previous => return Ok(()),
+        TeacherSettings::File(path) => file(path, data.data_dir.as_deref())?,
+        TeacherSettings::Run(name) => of_run(runs, name)?.weights,
+    };
+    Ok(model.load_features(&path)?)
+}
+
+fn file(path: &str, data_dir: Option<&Path>) -> Result<PathBuf, RunError> {
+    let path = Path::new(path);
+    weights(path, data_dir).ok_or_else(|| RunError::NoWeights { path: path.into() })
 }
 
 /// Whether the first phase of `config` has a network to start from, its own fresh one or a teacher from outside, and every
@@ -45,10 +72,10 @@ pub fn outside(
 /// [`RunError::NoStart`], [`RunError::NoWeights`].
 pub fn start(config: &RunConfig, data_dir: Option<&Path>) -> Result<(), RunError> {
     for phase in &config.phases {
-        if let TeacherSettings::File(path) = &phase.teacher
-            && weights(Path::new(path), data_dir).is_none()
-        {
-            return Err(RunError::NoWeights { path: path.into() });
+        for source in [&phase.teacher, &phase.start] {
+            if let TeacherSettings::File(path) = source {
+                file(path, data_dir)?;
+            }
         }
     }
     match config.phases.first() {
@@ -62,7 +89,13 @@ pub fn start(config: &RunConfig, data_dir: Option<&Path>) -> Result<(), RunError
 }
 
 /// The best ReLU network of a run.
-fn from_run(runs: &Path, name: &str, config: &ModelConfig, device: &Device) -> Result<HeModel, RunError> {
+struct Relu {
+    model: ModelName,
+    weights: PathBuf,
+    best: Best,
+}
+
+fn of_run(runs: &Path, name: &str) -> Result<Relu, RunError> {
     let folder = RunDir::find(runs, Path::new(name))?;
     let run = RunConfig::load(&folder.join("config.yaml"), &[])?;
     let store = Store::new(folder.join("checkpoints"));
@@ -71,16 +104,13 @@ fn from_run(runs: &Path, name: &str, config: &ModelConfig, device: &Device) -> R
             continue;
         }
         if let Some(best) = store.best(index, phase.kind, name)? {
-            let own = ModelConfig { name: run.model.name, ..config.clone() };
-            let mut model = own.init(device, 0)?;
-            model.load(&store.best_weights(index, phase.kind))?;
-            model.set_runtime(&best.runtime);
-            return Ok(model);
+            let weights = store.best_weights(index, phase.kind);
+            return Ok(Relu { model: run.model.name, weights, best });
         }
     }
     Err(RunError::Unfinished {
         run: name.into(),
-        what: "ReLU network to teach with".into(),
+        what: "ReLU network".into(),
         help: format!("finish its `pretrain` phase: `hetrain train --resume {name}`"),
     })
 }

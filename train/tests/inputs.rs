@@ -140,4 +140,23 @@ fn a_run_teaches_another() {
     // What is written back can be read again, the teacher included.
     assert!(dir.read("runs/student/config.yaml").contains("run:small"));
     dir.succeeds(&["export", "student"]);
+    // Another begins with its features: after a first step nearly without a rate, its first layer is still the same, its last is not.
+    let weights = |file: &str, layer: &str| {
+        let bytes = fs::read(dir.join(&format!("runs/{file}.safetensors"))).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let values = file.tensor(layer).unwrap().data().as_chunks::<4>().0.to_vec();
+        values.into_iter().map(f32::from_le_bytes).collect::<Vec<_>>()
+    };
+    let near = |layer: &str| {
+        let last_with_relu = weights("small/checkpoints/2-range_aware", layer);
+        let pairs = std::iter::zip(last_with_relu, weights("heir/checkpoints/1-pretrain", layer));
+        pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-5)
+    };
+    let heir = ["name=heir", "seed=9", "phases.0.start=run:small", "phases.0.optimizer.lr=1e-9"];
+    let set = heir.iter().flat_map(|s| ["--set", s]);
+    dir.succeeds(&["train", "--config", "run.yaml"].into_iter().chain(set).collect::<Vec<_>>());
+    assert!(near("conv1.conv.weight") && !near("fc.weight"));
+    let nobody =
+        ["train", "--config", "run.yaml", "--set", "name=other", "--set", "phases.0.start=run:nobody"];
+    dir.fails(&nobody, &["nobody", "help:"]);
 }

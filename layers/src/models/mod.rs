@@ -122,6 +122,11 @@ impl HeModel {
         self.list().into_iter().nth(index).map(|(_, a)| a)
     }
 
+    /// Path of the layer that gives the logits.
+    pub(crate) fn last_layer(&self) -> Option<String> {
+        self.net.network().parts().pop().map(|part| part.name)
+    }
+
     /// Names of the activations in forward order: `conv1.act`, `layer1.0.conv1.act`, `layer1.0.act`.
     pub fn activation_names(&self) -> Vec<String> {
         self.list().into_iter().map(|(name, _)| name).collect()

@@ -50,11 +50,12 @@ impl Naming {
     }
 }
 
-/// Tensors for the paths in `model`, or everything that does not fit.
+/// Tensors for the paths in `model`, or everything that does not fit; the layer `apart` is neither taken nor looked at.
 pub(super) fn fit(
     model: BTreeMap<String, Array>,
     mut found: Found,
     naming: Naming,
+    apart: Option<&str>,
 ) -> Result<BTreeMap<String, Array>, Vec<WeightProblem>> {
     let (mut table, mut problems) = (BTreeMap::new(), Vec::new());
     if naming == Naming::Pytorch {
@@ -65,6 +66,11 @@ pub(super) fn fit(
     }
     for (own, needed) in model {
         let name = naming.name(&own);
+        if apart.is_some_and(|layer| own.split('.').next() == Some(layer)) {
+            found.tensors.remove(&name);
+            found.foreign.remove(&name);
+            continue;
+        }
         let matrix = naming == Naming::Pytorch && needed.shape.len() == 2;
         let needs: Vec<usize> =
             if matrix { needed.shape.iter().rev().copied().collect() } else { needed.shape.clone() };

@@ -68,7 +68,7 @@ impl HeModel {
     /// As [`HeModel::load`].
     pub fn load_bytes(&mut self, bytes: &[u8], path: &Path) -> Result<(), LayerError> {
         let found = safetensors::read(bytes, path)?;
-        self.take_in(found, Naming::Own, path)
+        self.take_in(found, Naming::Own, None, path)
     }
 
     /// Load foreign weights: safetensors or a PyTorch file (`.pt`, `.pth`, `.th`) with PyTorch's names, `module.` and
@@ -78,22 +78,33 @@ impl HeModel {
     /// # Errors
     /// As [`HeModel::load`].
     pub fn load_pretrained(&mut self, path: &Path) -> Result<(), LayerError> {
-        let bytes = read(path)?;
-        let named = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
-        if !named && !safetensors::looks_like(&bytes) {
-            drop(bytes);
-            return self.take_in(pth::read(path)?, Naming::Pytorch, path);
-        }
-        let found = safetensors::read(&bytes, path)?;
-        let naming = if found.meta.is_some() { Naming::Own } else { Naming::Pytorch };
-        self.take_in(found, naming, path)
+        let (found, naming) = open(path)?;
+        self.take_in(found, naming, None, path)
     }
 
-    fn take_in(&mut self, found: Found, naming: Naming, path: &Path) -> Result<(), LayerError> {
+    /// Start from another network's features: load a file as [`HeModel::load_pretrained`] does, but leave the last layer,
+    /// which knows the other network's classes, as it is.
+    ///
+    /// # Errors
+    /// As [`HeModel::load`].
+    pub fn load_features(&mut self, path: &Path) -> Result<(), LayerError> {
+        let head = self.last_layer();
+        let (found, naming) = open(path)?;
+        self.take_in(found, naming, head.as_deref(), path)
+    }
+
+    /// `apart`: the layer that keeps what it has.
+    fn take_in(
+        &mut self,
+        found: Found,
+        naming: Naming,
+        apart: Option<&str>,
+        path: &Path,
+    ) -> Result<(), LayerError> {
         let model = self.config().name.as_str();
         let fresh = self.own_statistics();
         let activations = found.meta.as_ref().map(|m| m.activations.clone());
-        let table = fit(collect(&fresh)?, found, naming).map_err(|problems| LayerError::Weights {
+        let table = fit(collect(&fresh)?, found, naming, apart).map_err(|problems| LayerError::Weights {
             path: path.into(),
             model,
             problems,
@@ -125,6 +136,19 @@ impl ModelConfig {
     pub fn read_from(path: &Path) -> Result<Option<Self>, LayerError> {
         Ok(safetensors::read(&read(path)?, path)?.meta.map(|m| m.model))
     }
+}
+
+/// A file of weights of any kind, and whose names it has.
+fn open(path: &Path) -> Result<(Found, Naming), LayerError> {
+    let bytes = read(path)?;
+    let named = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
+    if !named && !safetensors::looks_like(&bytes) {
+        drop(bytes);
+        return Ok((pth::read(path)?, Naming::Pytorch));
+    }
+    let found = safetensors::read(&bytes, path)?;
+    let naming = if found.meta.is_some() { Naming::Own } else { Naming::Pytorch };
+    Ok((found, naming))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, LayerError> {

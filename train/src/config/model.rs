@@ -139,6 +139,8 @@ pub struct PhaseSettings {
     pub order: Order,
     /// Learning rate of the quadratics' coefficients, as a factor.
     pub coef_lr: f64,
+    /// Whose features `pretrain` begins with: weights of the same architecture, of which all but the last layer is taken.
+    pub start: TeacherSettings,
     /// Who teaches.
     pub teacher: TeacherSettings,
     /// How.
@@ -213,7 +215,7 @@ pub struct ScheduleSettings {
     pub warmup: f64,
 }
 
-/// Whose outputs the network imitates.
+/// Another network: whose outputs are imitated, or whose features are the start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(into = "String")]
 pub enum TeacherSettings {

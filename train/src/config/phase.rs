@@ -22,6 +22,8 @@ const COMMON: &[&str] = &[
     "ema",
     "augment",
 ];
+/// Settings of `pretrain` only.
+const PRETRAIN: &[&str] = &["start"];
 /// Settings of phases that watch ranges.
 const RANGE: &[&str] = &["range_weight", "interval", "clamp", "clamp_off"];
 /// Settings of phases that train quadratics.
@@ -31,7 +33,7 @@ const REPLACE: &[&str] = &["ramp", "order"];
 
 fn keys(kind: PhaseKind) -> Vec<&'static str> {
     let parts: &[&[&str]] = match kind {
-        PhaseKind::Pretrain => &[COMMON],
+        PhaseKind::Pretrain => &[COMMON, PRETRAIN],
         PhaseKind::RangeAware => &[COMMON, RANGE],
         PhaseKind::Polish => &[COMMON, RANGE, QUADRATIC],
         PhaseKind::Replace => &[COMMON, RANGE, QUADRATIC, REPLACE],
@@ -51,6 +53,7 @@ impl Serialize for PhaseSettings {
                 "schedule" => map.serialize_entry(key, &self.schedule)?,
                 "clip" => map.serialize_entry(key, &self.clip)?,
                 "label_smoothing" => map.serialize_entry(key, &self.label_smoothing)?,
+                "start" => map.serialize_entry(key, &self.start)?,
                 "teacher" => map.serialize_entry(key, &self.teacher)?,
                 "distill" => map.serialize_entry(key, &self.distill)?,
                 "ema" => map.serialize_entry(key, &self.ema)?,
@@ -138,6 +141,7 @@ pub(super) fn read(node: &Node, index: usize, mistakes: &mut Mistakes) -> Option
         )
         .unwrap_or(Order::Together);
     let coef_lr = s.real("coef_lr", 0.1, positive, "a number above 0, the factor on the learning rate");
+    let start = start(&mut s, kind);
     let teacher = teacher(&mut s, kind);
     let distill = distill(&mut s);
     let clamp = s.real_or_none("clamp", positive, "a number above 0");
@@ -162,6 +166,7 @@ pub(super) fn read(node: &Node, index: usize, mistakes: &mut Mistakes) -> Option
         ramp: if kind == PhaseKind::Replace { ramp } else { 0.0 },
         order,
         coef_lr: if polynomial { coef_lr } else { 1.0 },
+        start,
         teacher,
         distill,
         clamp,
@@ -232,15 +237,40 @@ fn interval(s: &mut Section<'_>, kind: PhaseKind) -> Option<[f64; 2]> {
     }
 }
 
+/// `run:NAME` or `file:PATH`.
+fn outside(text: &str) -> Option<TeacherSettings> {
+    match text.split_once(':') {
+        Some(("run", name)) if !name.trim().is_empty() => Some(TeacherSettings::Run(name.trim().into())),
+        Some(("file", path)) if !path.trim().is_empty() => Some(TeacherSettings::File(path.trim().into())),
+        _ => None,
+    }
+}
+
+fn start(s: &mut Section<'_>, kind: PhaseKind) -> TeacherSettings {
+    let need = "`none`, `run:NAME` or `file:PATH`";
+    let text = if kind == PhaseKind::Pretrain { s.text_or_none("start", need) } else { None };
+    match text {
+        None => TeacherSettings::None,
+        Some(text) if text == "none" => TeacherSettings::None,
+        Some(text) => outside(&text).unwrap_or_else(|| {
+            let help =
+                "name a run or a file of weights of the same architecture; its last layer is not taken";
+            s.reject("start", format!("needs {need}, found `{text}`"), help);
+            TeacherSettings::None
+        }),
+    }
+}
+
 fn teacher(s: &mut Section<'_>, kind: PhaseKind) -> TeacherSettings {
     let default = if kind == PhaseKind::Pretrain { TeacherSettings::None } else { TeacherSettings::Previous };
     let need = "`none`, `previous`, `run:NAME` or `file:PATH`";
     let Some(text) = s.text_or_none("teacher", need) else { return default };
-    match text.split_once(':') {
-        Some(("run", name)) if !name.trim().is_empty() => TeacherSettings::Run(name.trim().into()),
-        Some(("file", path)) if !path.trim().is_empty() => TeacherSettings::File(path.trim().into()),
-        None if text == "none" => TeacherSettings::None,
-        None if text == "previous" && kind == PhaseKind::Pretrain => {
+    if let Some(outside) = outside(&text) {
+        return outside;
+    }
+    match text.as_str() {
+        "none" => TeacherSettings::None,
+        "previous" if kind == PhaseKind::Pretrain => {
             s.reject(
                 "teacher",
                 "there is no phase before pretraining".into(),
@@ -248,7 +278,7 @@ fn teacher(s: &mut Section<'_>, kind: PhaseKind) -> TeacherSettings {
             );
             default
         }
-        None if text == "previous" => TeacherSettings::Previous,
+        "previous" => TeacherSettings::Previous,
         _ => {
             s.reject(
                 "teacher",

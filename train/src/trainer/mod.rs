@@ -164,7 +164,8 @@ impl Trainer<'_> {
         Ok(model)
     }
 
-    /// What phase `index` starts from: the phase before, the outside teacher, or fresh weights.
+    /// What phase `index` starts from: the phase before, the outside teacher, or fresh weights, with another network's
+    /// features if it asks for them.
     fn previous(&self, store: &Store, index: usize) -> Result<HeModel, RunError> {
         if let Some(before) = index.checked_sub(1) {
             return self.best(store, before);
@@ -181,7 +182,12 @@ impl Trainer<'_> {
                 )?
                 .ok_or_else(|| RunError::NoStart { run: self.run.name(), kind: p.kind.name() })
             }
-            _ => self.fresh(),
+            Some(p) => {
+                let mut model = self.fresh()?;
+                teacher::features(&p.start, self.runs, self.data, &mut model)?;
+                Ok(model)
+            }
+            None => self.fresh(),
         }
     }
 
