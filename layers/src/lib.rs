@@ -16,10 +16,12 @@
 //! | batch norm | `(x − μ)/√(v + ε)·γ + β` | 0, folds into the layer before |
 //! | [`Activation`] | quadratic per channel | 1, folds into a pure square |
 //! | [`AvgPool`] | mean over windows | 0 before a dense layer, which takes it over; 1 elsewhere |
+//! | [`SelfAttention`] | products of all positions, weighed by an activation | 5 |
 //! | residual sum with activation | `f(x + branch(x))` | those of the branch, and 2: no single layer before the sum can take `√a` |
 #![forbid(unsafe_code)]
 
 mod activation;
+mod attention;
 mod block;
 mod conv;
 mod error;
@@ -35,6 +37,7 @@ mod residual;
 mod weights;
 
 pub use activation::{A_MIN, Activation, ActivationState, Curve, Gated, Hermite, Quadratic, fit_relu};
+pub use attention::SelfAttention;
 pub use block::{ConvBlock, DenseBlock};
 pub use conv::Conv;
 pub use error::{LayerError, WeightProblem};

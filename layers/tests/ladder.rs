@@ -16,6 +16,8 @@ fn config(name: ModelName) -> ModelConfig {
         ModelName::Cnn64 => [1, 16, 16],
         ModelName::Resnet18 => [3, 8, 8],
         ModelName::Vgg11 => [3, 32, 32],
+        // Patches that hang over the border.
+        ModelName::Vit => [3, 12, 12],
         // Smaller than CIFAR's 32, for speed.
         _ => [3, 16, 16],
     };
@@ -147,10 +149,11 @@ fn depths_are_those_the_planner_counts_on() {
             ModelName::Cnn64,
             ModelName::Resnet20,
             ModelName::Resnet18,
-            ModelName::Vgg11
+            ModelName::Vgg11,
+            ModelName::Vit
         ]
         .map(depth),
-        [5, 5, 5, 7, 9, 39, 35, 21]
+        [5, 5, 5, 7, 9, 39, 35, 21, 34]
     );
 }
 

@@ -40,7 +40,7 @@ pub(super) fn into_preceding(graph: &Graph) -> Result<Graph, ExportError> {
 }
 
 /// `affine → (flatten →) conv/dense` becomes one layer, where all readers of the affine are such layers and nothing before
-/// it could take it (the sample itself, a pool): `W' = W diag(s)`, `b' = b + W t`. Under zero padding the border sees fewer
+/// it could take it (the sample itself, a pool, a sum): `W' = W diag(s)`, `b' = b + W t`. Under zero padding the border sees fewer
 /// taps, so the bias becomes one value per position.
 pub(super) fn into_following(graph: &Graph) -> Result<Graph, ExportError> {
     let readers =
@@ -51,7 +51,10 @@ pub(super) fn into_following(graph: &Graph) -> Result<Graph, ExportError> {
         let node = &graph.nodes[id];
         let before = node.inputs.first().map(|i| &graph.nodes[i.0].op);
         matches!(node.op, Op::Affine { .. })
-            && matches!(before, Some(Op::Input | Op::AvgPool { .. } | Op::Flatten))
+            && matches!(
+                before,
+                Some(Op::Input | Op::AvgPool { .. } | Op::Flatten | Op::Add | Op::Bias { .. })
+            )
             && id != graph.output().0
             && readers(id).all(|(r, n)| match n.op {
                 Op::Conv2d { .. } | Op::Linear { .. } => true,
@@ -95,7 +98,7 @@ pub(super) fn into_following(graph: &Graph) -> Result<Graph, ExportError> {
     rewriter.finish()
 }
 
-fn affine_of(graph: &Graph, node: &Node) -> Result<(Vec<f64>, Vec<f64>), ExportError> {
+pub(super) fn affine_of(graph: &Graph, node: &Node) -> Result<(Vec<f64>, Vec<f64>), ExportError> {
     match &node.op {
         Op::Affine { scale, shift } => {
             Ok((graph.tensor(node, scale)?.to_f64(), graph.tensor(node, shift)?.to_f64()))

@@ -2,13 +2,15 @@
 //!
 //! 1. [`affine`]: batch norm and input normalisation move into a neighbouring convolution or dense layer.
 //! 2. [`pool`]: average pooling followed by a dense layer becomes one dense layer.
-//! 3. [`quadratic`]: `a x² + b x + c` with `a > 0` becomes `(√a·x + b/(2√a))² + (c − b²/4a)`: the inner affine map moves into the
+//! 3. [`products`]: batch norm and quadratics after a product of matrices move into the layer its first operand comes from.
+//! 4. [`quadratic`]: `a x² + b x + c` with `a > 0` becomes `(√a·x + b/(2√a))² + (c − b²/4a)`: the inner affine map moves into the
 //!    layer before, the constant is a free addition, and one pure squaring (1 level) remains.
 //!
 //! The function computed does not change, up to the rounding of weights to f32.
 
 mod affine;
 mod pool;
+mod products;
 mod quadratic;
 
 use crate::{ExportError, Graph, GraphBuilder, NodeId, Op, Tensor};
@@ -21,6 +23,7 @@ pub fn fold(graph: &Graph) -> Result<Graph, ExportError> {
     let graph = affine::into_following(graph)?;
     let graph = affine::into_preceding(&graph)?;
     let graph = pool::into_linear(&graph)?;
+    let graph = products::into_operands(&graph)?;
     quadratic::into_square(&graph)
 }
 
@@ -73,6 +76,13 @@ impl<'g> Rewriter<'g> {
             Op::Conv2d { geometry, .. } => self.builder.conv2d(&node.name, x, weight, bias, *geometry),
             _ => self.builder.linear(&node.name, x, weight, bias),
         }
+    }
+
+    /// Emit the addition of one constant per channel.
+    fn bias(&mut self, name: &str, x: NodeId, values: &[f64]) -> Result<NodeId, ExportError> {
+        let shift = format!("{name}.shift");
+        self.builder.add_tensor(&shift, Tensor::from_f64([values.len()], values)?)?;
+        self.builder.push(name, Op::Bias { shift }, &[x])
     }
 
     fn finish(self) -> Result<Graph, ExportError> {

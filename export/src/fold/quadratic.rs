@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{Rewriter, bias_tensor, scale_rows, weights_of};
-use crate::{ExportError, Graph, Interval, Op, Tensor};
+use crate::{ExportError, Graph, Interval, Node, NodeId, Op, Tensor};
 
 /// Where the inner affine maps of quadratics go.
 #[derive(Default)]
@@ -76,29 +76,11 @@ pub(super) fn into_square(graph: &Graph) -> Result<Graph, ExportError> {
             }
             let new = rewriter.builder.push(&node.name, Op::Add, &sides)?;
             rewriter.map.push(new);
-        } else if let Op::Quadratic { intervals, .. } = &node.op
+        } else if matches!(node.op, Op::Quadratic { .. })
             && let Some(c) = found.squares.get(&id.0)
         {
-            let channels = c.len() / 3;
-            let mapped: Vec<Interval> = c
-                .chunks_exact(3)
-                .enumerate()
-                .map(|(i, k)| {
-                    let (s, t) = inner(k);
-                    let from = if intervals.len() == 1 { intervals[0] } else { intervals[i] };
-                    // f32 rounding of weights must not push an end point out.
-                    Interval { lo: s * from.lo + t, hi: s * from.hi + t }.widened(1.0 + 1e-6)
-                })
-                .collect();
-            let rest: Vec<f64> = c.chunks_exact(3).map(|k| k[0] - k[1] * k[1] / (4.0 * k[2])).collect();
-            let square = rewriter.builder.push(
-                &node.name,
-                Op::Square { intervals: mapped },
-                &rewriter.inputs(node),
-            )?;
-            let shift = format!("{}.shift", node.name);
-            rewriter.builder.add_tensor(&shift, Tensor::from_f64([channels], &rest)?)?;
-            let new = rewriter.builder.push(&format!("{}.bias", node.name), Op::Bias { shift }, &[square])?;
+            let x = rewriter.inputs(node)[0];
+            let new = squared(&mut rewriter, node, c, x)?;
             rewriter.map.push(new);
         } else {
             rewriter.copy(node)?;
@@ -107,8 +89,28 @@ pub(super) fn into_square(graph: &Graph) -> Result<Graph, ExportError> {
     rewriter.finish()
 }
 
+/// Emit the quadratic `node` with coefficients `c` as a square of `x`, in which its inner maps are, and a free addition.
+pub(super) fn squared(
+    rewriter: &mut Rewriter<'_>,
+    node: &Node,
+    c: &[f64],
+    x: NodeId,
+) -> Result<NodeId, ExportError> {
+    let intervals = node.op.intervals();
+    let mapped = |(i, k): (usize, &[f64])| {
+        let (s, t) = inner(k);
+        let from = if intervals.len() == 1 { intervals[0] } else { intervals[i] };
+        // f32 rounding of weights must not push an end point out.
+        Interval { lo: s * from.lo + t, hi: s * from.hi + t }.widened(1.0 + 1e-6)
+    };
+    let intervals = c.chunks_exact(3).enumerate().map(mapped).collect();
+    let rest: Vec<f64> = c.chunks_exact(3).map(|k| k[0] - k[1] * k[1] / (4.0 * k[2])).collect();
+    let square = rewriter.builder.push(&node.name, Op::Square { intervals }, &[x])?;
+    rewriter.bias(&format!("{}.bias", node.name), square, &rest)
+}
+
 /// `(√a, b/(2√a))` of `c + b x + a x²`: the affine map inside the square.
-fn inner(k: &[f64]) -> (f64, f64) {
+pub(super) fn inner(k: &[f64]) -> (f64, f64) {
     (k[2].sqrt(), k[1] / (2.0 * k[2].sqrt()))
 }
 

@@ -255,6 +255,7 @@ fn step_of(
     let shape = || node.inputs.first().and_then(|i| graph.node(*i)).map_or(&[][..], |n| n.shape.as_slice());
     let layout = match (&node.op, image(&node.shape)) {
         _ if demands.layouts.contains_key(&id) => demands.layouts.get(&id).cloned().ok_or_else(unfriendly)?,
+        (Op::Input, Some(shape)) => patches(graph, id, shape, slots),
         (Op::Input, _) => Layout::input(&node.shape, slots),
         (Op::Conv2d { geometry, .. }, Some(shape)) => from.strided(shape, geometry.stride),
         (Op::AvgPool { stride, .. }, Some(shape)) => from.strided(shape, *stride),
@@ -323,6 +324,24 @@ fn step_of(
         _ => return Err(unfriendly()),
     };
     Ok((layout, step))
+}
+
+/// The layout of an input image: by patches, if that is how its only reader takes it.
+fn patches(graph: &Graph, id: usize, shape: [usize; 3], slots: usize) -> Layout {
+    let mut readers = graph.nodes().iter().filter(|n| n.inputs.iter().any(|i| i.0 == id));
+    let patch = match (readers.next(), readers.next()) {
+        (Some(reader), None) => match &reader.op {
+            Op::Conv2d { weight, geometry: g, .. } if g.dilation == [1; 2] && g.groups == 1 => {
+                let kernel = graph.tensors().get(weight).map(|t| t.shape().to_vec()).unwrap_or_default();
+                let square = g.stride[0] == g.stride[1] && g.padding[0] == g.padding[1] && g.stride[0] > 1;
+                (square && kernel.get(2..) == Some(&g.stride)).then_some((g.stride[0], g.padding[0]))
+            }
+            _ => None,
+        },
+        _ => None,
+    };
+    let by_patches = patch.and_then(|(patch, padding)| Layout::patches(shape, patch, padding, slots));
+    by_patches.unwrap_or_else(|| Layout::input(&shape, slots))
 }
 
 /// Whether the slots of `b` lie where those of `a` are to be multiplied with them.

@@ -103,6 +103,25 @@ impl Layout {
         }
     }
 
+    /// The layout of an image `[channels, height, width]` that is read in `patch` by `patch` pixels which touch and do not overlap,
+    /// with `padding` zeros around it: patches fastest, the pixels of a patch as their channels, so that what reads them is a dense
+    /// layer per patch. `None` if patches do not cover the image exactly, or do not fit a vector.
+    pub(super) fn patches([c, h, w]: [usize; 3], patch: usize, padding: usize, slots: usize) -> Option<Self> {
+        let [rows, columns] = [h, w].map(|side| (side + 2 * padding) / patch);
+        if [rows, columns].map(|n| n * patch) != [h + 2 * padding, w + 2 * padding] {
+            return None;
+        }
+        let pitch = (rows * columns).next_power_of_two();
+        let place = |e: usize| {
+            let (ch, y, x) = (e / (h * w), e / w % h + padding, e % w + padding);
+            let feature = (ch * patch + y % patch) * patch + x % patch;
+            vec![pitch * feature + y / patch * columns + x / patch]
+        };
+        let places: Vec<Vec<usize>> = (0..c * h * w).map(place).collect();
+        let period = (pitch * c * patch * patch).next_power_of_two();
+        (period <= slots).then(|| Self::scattered(&places, period, 1, slots))
+    }
+
     /// The layout of an image `shape` made by a window operation with `stride` from this layout.
     pub fn strided(&self, shape: [usize; 3], stride: [usize; 2]) -> Self {
         let Some(grid) = self.grid else { return Self::input(&shape, self.slots) };

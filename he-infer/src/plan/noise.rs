@@ -5,7 +5,9 @@
 //! slots, the real part has `√(N/2)` times the coefficients' deviation. These are expectations, as a run shows them; the
 //! planner's margin over them is in [`super::params`].
 
-use hetrain_export::{Basis, Graph, Op};
+use std::collections::BTreeSet;
+
+use hetrain_export::{Basis, Graph, Node, Op};
 
 use super::deviation::{Deviations, Variance};
 use super::facts::Facts;
@@ -207,7 +209,7 @@ pub(crate) fn predict(
         };
         let read = match chain.refresh.filter(|_| level.refreshed) {
             Some(refresh) => {
-                let divisor = Refresh::divisor(f.bound);
+                let divisor = refresh.scale / scale;
                 let (deviation, systematic) = refresh.error;
                 let own = square(divisor * deviation) + square(divisor * systematic) / 3.0;
                 errors.clone().map(|v| Variance { normal: v.normal, rounded: v.rounded + own })
@@ -230,16 +232,28 @@ fn amplified(gains: &[(f64, f64)], input: Variance, own: Variance) -> Deviations
     Deviations::new(gains.iter().map(|(share, gain)| (*share, of(*gain))))
 }
 
-/// The bound of the bootstrapped node that `id` is, or is a summand of.
+/// The largest bound of the bootstrapped nodes that must have the same scale as `id`.
 fn refreshed_bound(graph: &Graph, facts: &[Facts], levels: &[Levels], id: usize) -> Option<f64> {
-    let refreshed = |id: usize| levels.get(id).is_some_and(|l| l.refreshed);
-    if refreshed(id) {
-        return facts.get(id).map(|f| f.bound);
+    let refreshed = |id: &usize| levels.get(*id).is_some_and(|l| l.refreshed);
+    let bounds = same_scales(graph, id).into_iter().filter(refreshed).filter_map(|id| facts.get(id));
+    bounds.map(|f| f.bound).reduce(f64::max)
+}
+
+/// The nodes whose scale is that of `id`, because they are added to it or are it under another name: around residual blocks, the
+/// whole way through a network.
+pub(super) fn same_scales(graph: &Graph, id: usize) -> BTreeSet<usize> {
+    let (mut found, mut open) = (BTreeSet::from([id]), vec![id]);
+    let follows = |node: &Node| node.op == Op::Add || passes(&node.op);
+    while let Some(id) = open.pop() {
+        let inputs = graph.nodes().get(id).filter(|n| follows(n)).into_iter().flat_map(|n| &n.inputs);
+        let readers = graph.iter().filter(|(_, n)| follows(n) && n.inputs.iter().any(|i| i.0 == id));
+        for next in inputs.map(|i| i.0).chain(readers.map(|(reader, _)| reader.0)) {
+            if found.insert(next) {
+                open.push(next);
+            }
+        }
     }
-    let sum = graph.iter().find(|(sum, node)| {
-        node.op == Op::Add && refreshed(sum.0) && node.inputs.iter().any(|i| i.0 == id)
-    })?;
-    facts.get(sum.0.0).map(|f| f.bound)
+    found
 }
 
 /// The reach of the polynomial that reads `id`, directly or through nodes that only rename or shift.
@@ -254,7 +268,7 @@ fn polynomial_reach(graph: &Graph, id: usize) -> Option<f64> {
 }
 
 /// Nodes that only rename or shift.
-fn passes(op: &Op) -> bool {
+pub(super) fn passes(op: &Op) -> bool {
     op.only_names() || matches!(op, Op::Bias { .. })
 }
 

@@ -8,10 +8,11 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use hetrain_export::{Graph, Op};
+use hetrain_export::{Graph, Node, Op};
 
 use super::layout::Layout;
 use super::levels::{self, Levels};
+use super::noise;
 use super::program::Step;
 use crate::HeError;
 use crate::bootstrap::{BootstrapCost, BootstrapParams};
@@ -43,16 +44,12 @@ impl Refreshing {
     }
 }
 
-/// Whether the scale of a node's result can be chosen: it must be that of the bootstrap.
+/// Whether the scale of a node's result can be chosen, for it must be that of the bootstrap: it comes from linear layers, as a sum
+/// of them at most.
 fn can_refresh(graph: &Graph, id: usize) -> bool {
-    let free = |id: usize| {
-        graph
-            .nodes()
-            .get(id)
-            .is_some_and(|n| n.op.is_linear() && !n.op.only_names() && !matches!(n.op, Op::Bias { .. }))
-    };
-    let Some(node) = graph.nodes().get(id) else { return false };
-    free(id) || (node.op == Op::Add && node.inputs.iter().all(|i| free(i.0)))
+    let fits = |n: &Node| n.op.is_linear() || n.op == Op::Add;
+    let here = graph.nodes().get(id).is_some_and(|n| fits(n) && !noise::passes(&n.op));
+    here && noise::same_scales(graph, id).into_iter().filter_map(|id| graph.nodes().get(id)).all(fits)
 }
 
 /// Nodes that every path crosses: no edge leads over them.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     HeModel, Net, cnn_s::CnnS, cnn64::Cnn64, cryptonets::Cryptonets, lenet5::Lenet5, mlp::Mlp,
-    resnet::Resnet, resnet18::Resnet18, vgg::Vgg11,
+    resnet::Resnet, resnet18::Resnet18, vgg::Vgg11, vit,
 };
 use crate::{LayerError, WeightInit};
 
@@ -38,11 +38,13 @@ pub enum ModelName {
     Resnet18,
     /// VGG of 11 layers with batch norm and average pools (Simonyan and Zisserman 2014).
     Vgg11,
+    /// Vision transformer of four blocks on 8x8 patches, 64 wide, with sigma-attention.
+    Vit,
 }
 
 impl ModelName {
     /// Every network.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Mlp,
         Self::CnnS,
         Self::Cnn64,
@@ -54,6 +56,7 @@ impl ModelName {
         Self::Resnet56,
         Self::Resnet18,
         Self::Vgg11,
+        Self::Vit,
     ];
 
     /// The name in configurations and messages.
@@ -70,6 +73,7 @@ impl ModelName {
             Self::Resnet56 => "resnet56",
             Self::Resnet18 => "resnet18",
             Self::Vgg11 => "vgg11",
+            Self::Vit => "vit",
         }
     }
 
@@ -88,7 +92,7 @@ impl ModelName {
     /// height and width are free.
     const fn side_step(self) -> Option<usize> {
         match self {
-            Self::Mlp | Self::CnnS | Self::Cryptonets | Self::Lenet5 => None,
+            Self::Mlp | Self::CnnS | Self::Cryptonets | Self::Lenet5 | Self::Vit => None,
             Self::Resnet20 | Self::Resnet32 | Self::Resnet44 | Self::Resnet56 => Some(4),
             Self::Resnet18 | Self::Cnn64 => Some(8),
             Self::Vgg11 => Some(32),
@@ -166,10 +170,17 @@ impl ModelConfig {
         }
         let fits = match self.name {
             ModelName::Cryptonets => after(self.input, 5, 2, 1).is_some(),
+            // Patches that hang over the border do so by the same on both sides.
+            ModelName::Vit => h == w && h.div_ceil(vit::SIDE) * vit::SIDE % 2 == h % 2,
             _ => true,
         };
         if !fits {
-            return fail("input", "height and width of at least 3".into(), format!("{:?}", self.input));
+            let needs = if self.name == ModelName::Vit {
+                "a square image of an even side"
+            } else {
+                "height and width of at least 3"
+            };
+            return fail("input", needs.into(), format!("{:?}", self.input));
         }
         if let Some(step) = self.name.side_step()
             && (h != w || h % step != 0)
@@ -199,6 +210,7 @@ impl ModelConfig {
             }
             ModelName::Resnet18 => Net::Resnet18(Resnet18::new(self, init)),
             ModelName::Vgg11 => Net::Vgg11(Vgg11::new(self, init)),
+            ModelName::Vit => Net::Vit(vit::Vit::new(self, init)),
         };
         Ok(HeModel { net, config: self.clone() })
     }
@@ -234,6 +246,7 @@ mod tests {
             (ModelName::Resnet18, [3, 28, 28]),
             (ModelName::Cnn64, [1, 64, 56]),
             (ModelName::Vgg11, [3, 48, 48]),
+            (ModelName::Vit, [3, 27, 27]),
             (ModelName::Lenet5, [usize::MAX, 28, 28]),
         ] {
             let err = config(name, input).init(&Device::flex(), 0).map(drop).unwrap_err().to_string();

@@ -10,6 +10,7 @@ mod resnet;
 mod resnet18;
 mod stage;
 mod vgg;
+mod vit;
 
 use std::collections::BTreeMap;
 
@@ -34,6 +35,7 @@ enum Net {
     Resnet(resnet::Resnet),
     Resnet18(resnet18::Resnet18),
     Vgg11(vgg::Vgg11),
+    Vit(vit::Vit),
 }
 
 impl Net {
@@ -47,6 +49,7 @@ impl Net {
             Self::Resnet(n) => n,
             Self::Resnet18(n) => n,
             Self::Vgg11(n) => n,
+            Self::Vit(n) => n,
         }
     }
 
@@ -60,6 +63,7 @@ impl Net {
             Self::Resnet(n) => n,
             Self::Resnet18(n) => n,
             Self::Vgg11(n) => n,
+            Self::Vit(n) => n,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Networks that exist as a configuration only, for whoever wants to know what one would cost before training it.
 
 use burn::module::Module;
-use hetrain_export::{Graph, Interval, Op, RangeStats, fold};
+use hetrain_export::{Graph, Interval, NodeId, Op, RangeStats, fold};
 use hetrain_layers::{HeModel, RangeProbe};
 
 use crate::data::TrainingData;
@@ -35,6 +35,29 @@ fn assumed(graph: &Graph) -> Vec<RangeStats> {
             let std = moved.half_width() / RangeProbe::INTERVAL.half_width();
             *range = RangeStats { min: moved.lo, max: moved.hi, mean: moved.centre(), std, ..usual.clone() };
         }
+        if let (Op::MatMul { .. }, [a, b]) = (&node.op, node.inputs.as_slice()) {
+            // A sum of products is as large as its terms if one side is smaller by the root of their number: the layer that the
+            // factor of an attention went into.
+            let terms = graph.node(*b).and_then(|n| n.shape.get(1)).copied().unwrap_or(1);
+            let small = from_layer(graph, *a).or_else(|| from_layer(graph, *b)).unwrap_or_default();
+            for id in small {
+                if let Some(range) = ranges.get_mut(id.0) {
+                    let by = 1.0 / (terms as f64).sqrt();
+                    let (min, max, std) = (by * usual.min, by * usual.max, by * usual.std);
+                    *range = RangeStats { min, max, std, ..usual.clone() };
+                }
+            }
+        }
     }
     ranges
+}
+
+/// `id` and what it is another name of, back to a linear layer; `None` if it comes from no such layer.
+fn from_layer(graph: &Graph, mut id: NodeId) -> Option<Vec<NodeId>> {
+    let mut names = vec![id];
+    while graph.node(id)?.op.only_names() {
+        id = *graph.node(id)?.inputs.first()?;
+        names.push(id);
+    }
+    graph.node(id)?.op.is_linear().then_some(names)
 }
