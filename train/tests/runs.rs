@@ -189,6 +189,22 @@ fn a_phase_that_is_added_goes_on_from_the_others() {
 }
 
 #[test]
+fn the_last_epoch_is_kept_where_that_is_asked_for() {
+    let dir = Dir::new();
+    dir.write("run.yaml", SMALL);
+    // Nothing is learnt, so one of the four epochs does not validate better than all before it.
+    let still = ["--set", "phases.0.optimizer.lr=1e-12"];
+    for (keep, all) in [("best", false), ("last", true)] {
+        let (name, keep) = (format!("name={keep}"), format!("phases.0.keep={keep}"));
+        let args = ["train", "--config", "run.yaml", "--set", &name, "--set", &keep];
+        dir.succeeds(&args.into_iter().chain(still).collect::<Vec<_>>());
+        let metrics = dir.read(&format!("runs/{}/metrics.jsonl", &name[5..]));
+        let epochs = metrics.lines().filter(|l| l.contains("\"pretrain\"") && l.contains("\"best\":true"));
+        assert_eq!(epochs.count() == 4, all, "{keep}");
+    }
+}
+
+#[test]
 fn a_lost_result_is_recovered_as_the_message_says() {
     let dir = reference();
     let before = results(&dir);

@@ -2,6 +2,7 @@
 
 mod builder;
 mod check;
+mod infer;
 mod op;
 
 use std::collections::BTreeMap;

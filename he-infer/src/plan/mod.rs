@@ -17,6 +17,7 @@ mod noise;
 mod params;
 mod program;
 mod refresh;
+mod steps;
 mod tokens;
 
 pub use crate::slots::{CostTable, UnitCosts};

@@ -311,8 +311,9 @@ impl<'a> Prices<'a> {
 mod tests {
     use hetrain_export::{Conv2dGeometry, GraphBuilder, Interval, RangeStats, Tensor};
 
-    use super::super::build::{Bootstrapping, PlanOptions, steps};
+    use super::super::build::{Bootstrapping, PlanOptions};
     use super::super::program::Packing;
+    use super::super::steps::steps;
     use super::*;
     use crate::ckks::d16;
 

@@ -153,6 +153,19 @@ pub struct PhaseSettings {
     pub ema: Option<f64>,
     /// Augmentation in this phase; that of the data when absent.
     pub augment: Option<Augment>,
+    /// Which epoch's network is kept.
+    pub keep: KeepSetting,
+}
+
+/// Which epoch's network a phase keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeepSetting {
+    /// The one that validates best.
+    Best,
+    /// The last from which hardly an image escapes. Where the network that a phase starts from has seen the validation images,
+    /// those that were trained least remember them best.
+    Last,
 }
 
 /// Order in which activations are replaced.

@@ -21,6 +21,7 @@ const COMMON: &[&str] = &[
     "distill",
     "ema",
     "augment",
+    "keep",
 ];
 /// Settings of `pretrain` only.
 const PRETRAIN: &[&str] = &["start"];
@@ -62,6 +63,7 @@ impl Serialize for PhaseSettings {
                         map.serialize_entry(key, augment)?;
                     }
                 }
+                "keep" => map.serialize_entry(key, &self.keep)?,
                 "range_weight" => map.serialize_entry(key, &self.range_weight)?,
                 "interval" => map.serialize_entry(key, &self.interval)?,
                 "clamp" => map.serialize_entry(key, &self.clamp)?,
@@ -153,6 +155,7 @@ pub(super) fn read(node: &Node, index: usize, mistakes: &mut Mistakes) -> Option
     );
     let ema = s.real_or_none("ema", |v| v > 0.0 && v < 1.0, "a number between 0 and 1, such as 0.999");
     let augment = s.has("augment").then(|| augment(&mut s));
+    let keep = s.choice_or_none("keep", &[("best", KeepSetting::Best), ("last", KeepSetting::Last)]);
     Some(PhaseSettings {
         kind,
         epochs,
@@ -173,6 +176,7 @@ pub(super) fn read(node: &Node, index: usize, mistakes: &mut Mistakes) -> Option
         clamp_off,
         ema,
         augment,
+        keep: keep.unwrap_or(KeepSetting::Best),
     })
 }
 

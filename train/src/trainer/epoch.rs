@@ -14,6 +14,7 @@ use serde_json::json;
 use super::{Running, Trainer};
 use crate::{
     checkpoint::{Best, State, Store},
+    config::KeepSetting,
     data::pixels,
     error::RunError,
     evaluate::{Evaluation, evaluate},
@@ -188,7 +189,11 @@ impl Trainer<'_> {
             escaped: seen.escaped,
             runtime: r.model.runtime(),
         };
-        let keep = phase.may_keep(steps) && r.state.best.as_ref().is_none_or(|before| best.beats(before));
+        let better = |before: &Best| match phase.settings.keep {
+            KeepSetting::Best => best.beats(before),
+            KeepSetting::Last => best.tame || !before.tame,
+        };
+        let keep = phase.may_keep(steps) && r.state.best.as_ref().is_none_or(better);
         if keep {
             store.keep(phase.index, phase.kind(), &candidate, &best)?;
             r.state.best = Some(best);

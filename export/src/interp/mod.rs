@@ -3,7 +3,12 @@
 //! Plain loops over the definition of each operation. Cost: one multiply-add per weight and output position.
 #![expect(clippy::indexing_slicing, reason = "indices follow shapes the builder has checked")]
 
-use crate::{Conv2dGeometry, ExportError, Graph, Interval, Node, NodeId, Op, RangeStats};
+mod windows;
+
+pub(crate) use windows::valid;
+use windows::{conv2d, pool};
+
+use crate::{ExportError, Graph, Interval, Node, NodeId, Op, RangeStats};
 
 /// A graph with its weights widened to f64, ready to evaluate samples.
 pub struct Interpreter<'g> {
@@ -190,88 +195,6 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     acc.iter().sum::<f64>() + tail
 }
 
-/// Output positions whose tap `k` falls inside `0..input`, and where the first one reads.
-pub(crate) fn valid(
-    out: usize,
-    input: usize,
-    k: usize,
-    stride: usize,
-    pad: usize,
-    dilation: usize,
-) -> std::ops::Range<usize> {
-    let reach = k * dilation;
-    let lo = pad.saturating_sub(reach).div_ceil(stride);
-    let hi = if input + pad > reach { (input + pad - reach - 1) / stride + 1 } else { 0 };
-    lo..hi.min(out).max(lo)
-}
-
-fn conv2d(
-    x: &[f64],
-    [_, h, w]: [usize; 3],
-    weight: &[f64],
-    [co, ci, kh, kw]: [usize; 4],
-    bias: Option<&[f64]>,
-    g: &Conv2dGeometry,
-    out_shape: &[usize],
-) -> Vec<f64> {
-    let (ho, wo) = (out_shape[1], out_shape[2]);
-    let mut out = vec![0.0; co * ho * wo];
-    let per_group = co / g.groups;
-    for (o, plane) in out.chunks_exact_mut(ho * wo).enumerate() {
-        if let Some(b) = bias {
-            if b.len() == co {
-                plane.fill(b[o]);
-            } else {
-                plane.copy_from_slice(&b[o * ho * wo..(o + 1) * ho * wo]);
-            }
-        }
-        for c in 0..ci {
-            let channel = &x[(o / per_group * ci + c) * h * w..][..h * w];
-            for ky in 0..kh {
-                let ys = valid(ho, h, ky, g.stride[0], g.padding[0], g.dilation[0]);
-                for kx in 0..kw {
-                    let v = weight[((o * ci + c) * kh + ky) * kw + kx];
-                    if v == 0.0 {
-                        continue;
-                    }
-                    let xs = valid(wo, w, kx, g.stride[1], g.padding[1], g.dilation[1]);
-                    for y in ys.clone() {
-                        let row = (y * g.stride[0] + ky * g.dilation[0] - g.padding[0]) * w;
-                        let first = row + xs.start * g.stride[1] + kx * g.dilation[1] - g.padding[1];
-                        let target = &mut plane[y * wo..][xs.clone()];
-                        for (t, s) in target.iter_mut().zip(channel[first..].iter().step_by(g.stride[1])) {
-                            *t += v * s;
-                        }
-                    }
-                }
-            }
-        }
-    }
-    out
-}
-
-fn pool(
-    x: &[f64],
-    in_shape: &[usize],
-    kernel: [usize; 2],
-    stride: [usize; 2],
-    out_shape: &[usize],
-    start: f64,
-    take: impl Fn(f64, f64) -> f64,
-) -> Vec<f64> {
-    let (h, w, ho, wo) = (in_shape[1], in_shape[2], out_shape[1], out_shape[2]);
-    let mut out = vec![start; out_shape.iter().product()];
-    for (i, o) in out.iter_mut().enumerate() {
-        let (c, y, xx) = (i / (ho * wo), i / wo % ho, i % wo);
-        for ky in 0..kernel[0] {
-            for kx in 0..kernel[1] {
-                *o = take(*o, x[c * h * w + (y * stride[0] + ky) * w + xx * stride[1] + kx]);
-            }
-        }
-    }
-    out
-}
-
 /// How many inputs of `node` lie outside its intervals, given the values of all nodes.
 pub fn excursions(graph: &Graph, id: NodeId, values: &[Vec<f64>]) -> u64 {
     let Some(node) = graph.node(id) else { return 0 };
@@ -335,7 +258,7 @@ pub fn accept(graph: &Graph) -> Result<(), ExportError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{GraphBuilder, Tensor};
+    use crate::{Conv2dGeometry, GraphBuilder, Tensor};
 
     /// The definition of a convolution, written without any cleverness.
     fn direct(
