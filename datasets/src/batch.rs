@@ -12,7 +12,8 @@ use crate::{
 ///
 /// # Shapes
 /// - `pixels`: `shape`, that is `[batch, channels, height, width]`, row-major
-/// - `labels`, `indices`: `[batch]`
+/// - `labels`: `[batch]`, or `[batch, height]` where every position has one
+/// - `indices`: `[batch]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImageBatch {
     /// Batch, channels, height, width.
@@ -28,12 +29,12 @@ pub struct ImageBatch {
 impl ImageBatch {
     /// Number of images.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.indices.len()
     }
 
     /// Whether there are no images.
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.indices.is_empty()
     }
 }
 
@@ -136,7 +137,7 @@ impl<'a> Batcher<'a> {
                     }
                 }
             }
-            labels.extend(self.set.label(i).map(i64::from));
+            labels.extend(self.set.labels_of(i).into_iter().flatten().copied().map(i64::from));
         }
         ImageBatch {
             shape: [indices.len(), channels, height, width],

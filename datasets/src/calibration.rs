@@ -16,7 +16,7 @@ use crate::{
 pub fn validation_split(set: &ImageSet, fraction: f64, seed: u64) -> (ImageSet, ImageSet) {
     assert!((0.0..=1.0).contains(&fraction), "validation fraction {fraction}, need 0 to 1");
     let take = (fraction * set.len() as f64).round() as usize;
-    let (chosen, rest) = stratified(&set.labels, take, stream(Purpose::Validation, seed, 0, 0));
+    let (chosen, rest) = stratified(&set.last_labels(), take, stream(Purpose::Validation, seed, 0, 0));
     (set.subset(&rest), set.subset(&chosen))
 }
 

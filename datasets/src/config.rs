@@ -28,6 +28,9 @@ pub struct DatasetConfig {
     /// of the lists, alphabetically.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_names: Option<Vec<String>>,
+    /// Texts only: positions of a sample. Otherwise 64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<usize>,
     /// Keep this many training samples, chosen by seed, each class in proportion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_limit: Option<usize>,
@@ -58,6 +61,15 @@ impl DatasetConfig {
         }
         if !idx && !folder && self.class_names.is_some() {
             return unused("class_names", "IDX files or image folders");
+        }
+        let text = matches!(self.name.as_str(), "text" | "tinyshakespeare");
+        if !text && self.length.is_some() {
+            return unused("length", "text");
+        }
+        if let Some(n) = self.length
+            && !(2..=4096).contains(&n)
+        {
+            return setting("length", "2 to 4096", n);
         }
         if let Some([h, w]) = self.size
             && !((1..=4096).contains(&h) && (1..=4096).contains(&w))

@@ -94,6 +94,20 @@ const KNOWN: &[Known] = &[
         address: "",
         download: false,
     },
+    Known {
+        name: "tinyshakespeare",
+        about: "1115394 characters of Shakespeare, by character, `input.txt`",
+        folders: &["text/tinyshakespeare", "tinyshakespeare"],
+        address: "https://github.com/karpathy/char-rnn",
+        download: false,
+    },
+    Known {
+        name: "text",
+        about: "any text in a file `input.txt`, by character; `dir` names its folder",
+        folders: &[],
+        address: "",
+        download: false,
+    },
 ];
 
 /// All data sets [`load`](crate::load) knows.

@@ -42,6 +42,7 @@ mod normalise;
 mod optdigits;
 mod seeded;
 mod set;
+mod text;
 
 pub use augment::Augment;
 pub use batch::{Batcher, ImageBatch};

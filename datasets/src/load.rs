@@ -8,6 +8,7 @@ use crate::{
     locate::roots,
     optdigits,
     seeded::{Purpose, stratified, stream},
+    text,
 };
 
 /// Read the data set a config names.
@@ -32,6 +33,7 @@ fn load_from(config: &DatasetConfig, roots: &[PathBuf], seed: u64) -> Result<Spl
         "cifar10" => cifar::load(set, roots)?,
         "cifar10-jpeg" => cifar_jpeg::load(set, roots)?,
         "cifar10-mixed" => cifar_jpeg::load_mixed(set, roots)?,
+        "text" | "tinyshakespeare" => text::load(set, config, roots)?,
         "covid-ct" | "covid-xray" | "image-folder" => image_folder::load(set, config, roots)?,
         _ => idx::load(set, config, roots)?,
     };
@@ -45,7 +47,7 @@ fn limit(set: &mut ImageSet, count: Option<usize>, seed: u64, part: u64) {
     if let Some(count) = count
         && count < set.len()
     {
-        *set = set.subset(&stratified(&set.labels, count, stream(Purpose::Limit, seed, 0, part)).0);
+        *set = set.subset(&stratified(&set.last_labels(), count, stream(Purpose::Limit, seed, 0, part)).0);
     }
 }
 

@@ -8,7 +8,7 @@ use crate::DataError;
 ///
 /// # Shapes
 /// - `pixels`: `[count, channels, height, width]`, row-major
-/// - `labels`: `[count]`
+/// - `labels`: `[count]`, or `[count, height]` where every position has one (text)
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImageSet {
     /// Channels, height, width.
@@ -19,7 +19,7 @@ pub struct ImageSet {
     pub white: f32,
     /// All pixels.
     pub pixels: Vec<u8>,
-    /// One class number per image.
+    /// Class numbers, one per image or one per position.
     pub labels: Vec<u8>,
 }
 
@@ -42,12 +42,17 @@ pub struct Splits {
 impl ImageSet {
     /// Number of images.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.pixels.len() / self.sample_len().max(1)
     }
 
     /// Whether there are no images.
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.len() == 0
+    }
+
+    /// Labels of an image: 1, or one for each position.
+    pub fn targets(&self) -> usize {
+        self.labels.len() / self.len().max(1)
     }
 
     /// Values of one image: channels × height × width.
@@ -62,9 +67,19 @@ impl ImageSet {
         self.pixels.get(start..start.checked_add(n)?)
     }
 
-    /// Class of image `i`, or `None` past the end.
+    /// Labels of image `i`, or `None` past the end.
+    pub fn labels_of(&self, i: usize) -> Option<&[u8]> {
+        self.labels.chunks_exact(self.targets().max(1)).nth(i)
+    }
+
+    /// Class of image `i`, or what follows its last position; `None` past the end.
     pub fn label(&self, i: usize) -> Option<u8> {
-        self.labels.get(i).copied()
+        self.labels_of(i)?.last().copied()
+    }
+
+    /// [`ImageSet::label`] of all images.
+    pub(crate) fn last_labels(&self) -> Vec<u8> {
+        (0..self.len()).filter_map(|i| self.label(i)).collect()
     }
 
     /// Number of images of each class.
@@ -86,11 +101,11 @@ impl ImageSet {
         let mut pixels = Vec::with_capacity(indices.len() * self.sample_len());
         let mut labels = Vec::with_capacity(indices.len());
         for &i in indices {
-            let sample = self.pixels_of(i).zip(self.label(i));
+            let sample = self.pixels_of(i).zip(self.labels_of(i));
             assert!(sample.is_some(), "sample {i} of {}", self.len());
-            if let Some((image, label)) = sample {
+            if let Some((image, own)) = sample {
                 pixels.extend_from_slice(image);
-                labels.push(label);
+                labels.extend_from_slice(own);
             }
         }
         ImageSet { pixels, labels, ..self.like() }
@@ -125,8 +140,11 @@ impl ImageSet {
     /// # Errors
     /// [`DataError::Inconsistent`] when counts differ, a label is no class or `white` is not positive.
     pub fn check(&self) -> Result<(), DataError> {
+        let images = self.pixels.len().checked_div(self.sample_len()).unwrap_or(0);
+        let counts = [1, self.shape[1]].map(|targets| images.checked_mul(targets));
         let whole = self.sample_len() > 0
-            && self.labels.len().checked_mul(self.sample_len()) == Some(self.pixels.len())
+            && images.checked_mul(self.sample_len()) == Some(self.pixels.len())
+            && counts.contains(&Some(self.labels.len()))
             && self.labels.iter().all(|&l| usize::from(l) < self.classes)
             && self.white > 0.0
             && self.white.is_finite();

@@ -101,6 +101,75 @@ fn attention_of_every_shape() {
     }
 }
 
+/// What would compute something else than the graph is refused.
+#[test]
+fn products_that_no_layout_holds_are_refused() {
+    let input = || common::Net::new(&[4, 4, 4], 3);
+    let point = Conv2dGeometry::new(1, 0);
+    let interval = |lo, hi| Interval::new(lo, hi).unwrap();
+    let turned = Op::Transpose { axes: [0, 2, 1] };
+    let refused = |what: &str, packing, build: &dyn Fn(&mut common::Net)| {
+        let mut n = input();
+        build(&mut n);
+        let (graph, _) = n.finish();
+        let options =
+            PlanOptions { packing, images: 1, precision_bits: 10, bootstrapping: Bootstrapping::Never };
+        let error = plan(graph, options).err().unwrap().to_string();
+        assert!(error.contains(what), "{what} is not in: {error}");
+    };
+    refused("mul cannot run", Packing::Batch, &|n| {
+        let x = n.x;
+        n.conv(4, 1, point);
+        let a = n.x;
+        n.x = x;
+        n.conv(1, 1, point);
+        let b = n.x;
+        n.op("mul", Op::Mul, &[a, b]).dense(2);
+    });
+    refused("outside attention", Packing::Image, &|n| {
+        let x = n.x;
+        n.op("product", Op::MatMul { causal: false }, &[x, x]).dense(2);
+    });
+    refused("a constant after a causal mask", Packing::Image, &|n| {
+        n.conv(4, 1, point);
+        let x = n.x;
+        n.op("causal", Op::Causal, &[x]);
+        let (x, shift) = (n.x, n.s.tensor(&[4], 0.5));
+        n.b.add_tensor("shift", shift).unwrap();
+        n.op("bias", Op::Bias { shift: "shift".into() }, &[x]).dense(2);
+    });
+    refused("leaves out zero", Packing::Image, &|n| {
+        n.conv(3, 1, point);
+        let poly = Polynomial::new(Basis::Chebyshev, vec![0.5, 0.1, 0.1], interval(3.0, 9.0)).unwrap();
+        let x = n.x;
+        n.op("poly", Op::Polynomial { poly }, &[x]).dense(2);
+    });
+    // Queries, keys and values of one attention whose mask is not the same in both products.
+    for (causal, masked, again) in [(true, false, false), (false, true, false), (true, true, true)] {
+        let what =
+            if again { "a causal product of weights and values" } else { "in one of its products only" };
+        refused(what, Packing::Image, &|n| {
+            let x = n.x;
+            let project = |n: &mut common::Net, turn: bool| {
+                n.x = x;
+                n.conv(4, 1, point);
+                let y = n.x;
+                if turn {
+                    n.op("turned", turned.clone(), &[y]);
+                }
+                n.x
+            };
+            let (query, key, value) = (project(n, true), project(n, false), project(n, true));
+            n.op("scores", Op::MatMul { causal }, &[query, key]);
+            let mut weights = n.x;
+            if masked {
+                weights = n.op("causal", Op::Causal, &[weights]).x;
+            }
+            n.op("mixed", Op::MatMul { causal: again }, &[weights, value]).dense(2);
+        });
+    }
+}
+
 #[test]
 fn depth_that_no_ring_holds_is_cut_by_bootstraps() {
     let (graph, images) = common::deep(20);
@@ -141,6 +210,9 @@ fn every_kind_of_convolution() {
         (8, 3, 1, 2, 2, 1),
         (6, 1, 2, 0, 1, 1),
         (6, 3, 1, 3, 1, 1),
+        // By patches, inside the image and over its border.
+        (8, 2, 2, 0, 1, 1),
+        (6, 4, 4, 1, 1, 1),
     ] {
         let mut n = common::Net::new(&[4, h, h], 3);
         n.conv(

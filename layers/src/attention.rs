@@ -37,14 +37,17 @@ pub struct SelfAttention {
     pub out: Conv,
     /// Heads.
     pub heads: usize,
+    /// Whether a position sees only itself and those before it.
+    pub causal: bool,
 }
 
 impl SelfAttention {
     /// `heads` heads that share `channels` channels.
-    pub fn new(channels: usize, heads: usize, init: &mut WeightInit) -> Self {
+    pub fn new(channels: usize, heads: usize, causal: bool, init: &mut WeightInit) -> Self {
         let mut project = || Conv::new([channels; 2], 1, 1, 0, init);
         let (query, key, value, out) = (project(), project(), project(), project());
-        Self { query, key, value, bn: batch_norm(heads, init), act: Activation::new(heads, init), out, heads }
+        let (bn, act) = (batch_norm(heads, init), Activation::new(heads, init));
+        Self { query, key, value, bn, act, out, heads, causal }
     }
 
     /// Apply; see [`Activation::forward`] for `penalties`.
@@ -60,6 +63,12 @@ impl SelfAttention {
         let value = split(self.value.forward(x)).swap_dims(2, 3);
         let scores = query.matmul(key).mul_scalar(by_root(features));
         let weights = self.act.forward(pointwise::batch_norm(&self.bn, scores), penalties);
+        let weights = if self.causal {
+            let mask = Tensor::<2>::ones([length, length], &weights.device()).tril(0);
+            weights * mask.unsqueeze()
+        } else {
+            weights
+        };
         let mixed = weights.matmul(value).mul_scalar(by_root(length));
         self.out.forward(mixed.swap_dims(2, 3).reshape([batch, channels, height, width]))
     }
@@ -100,9 +109,13 @@ impl Lower for SelfAttention {
         let key = split(graph, "key", &self.key, 1.0)?;
         let value = split(graph, "value", &self.value, by_root(length))?;
         let value = graph.push(&at("value.turned"), turned.clone(), &[value])?;
-        let scores = graph.push(&at("scores"), Op::MatMul { causal: false }, &[query, key])?;
+        let scores = graph.push(&at("scores"), Op::MatMul { causal: self.causal }, &[query, key])?;
         let scores = self.bn.lower(graph, &at("bn"), scores)?;
         let weights = self.act.lower(graph, &at("act"), scores)?;
+        let weights = match self.causal {
+            true => graph.push(&at("causal"), Op::Causal, &[weights])?,
+            false => weights,
+        };
         let mixed = graph.push(&at("mixed"), Op::MatMul { causal: false }, &[weights, value])?;
         let mixed = graph.push(&at("mixed.turned"), turned, &[mixed])?;
         let mixed = graph.push(&at("mixed.joined"), Op::Reshape { shape }, &[mixed])?;

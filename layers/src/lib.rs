@@ -34,6 +34,7 @@ mod pointwise;
 mod pool;
 mod probe;
 mod residual;
+mod transformer;
 mod weights;
 
 pub use activation::{A_MIN, Activation, ActivationState, Curve, Gated, Hermite, Quadratic, fit_relu};
@@ -49,3 +50,4 @@ pub use norm::BN_EPSILON;
 pub use pool::AvgPool;
 pub use probe::{ActivationStats, ChannelStats, RangePenalty, RangeProbe};
 pub use residual::{BasicBlock, ConvNorm, Shortcut};
+pub use transformer::{Block, Embedding};

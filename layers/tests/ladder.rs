@@ -18,6 +18,7 @@ fn config(name: ModelName) -> ModelConfig {
         ModelName::Vgg11 => [3, 32, 32],
         // Patches that hang over the border.
         ModelName::Vit => [3, 12, 12],
+        ModelName::Gpt => [10, 6, 1],
         // Smaller than CIFAR's 32, for speed.
         _ => [3, 16, 16],
     };
@@ -70,10 +71,13 @@ fn logits(model: &HeModel, pixels: &[f32]) -> Vec<f64> {
     let normalised: Vec<f32> = pixels
         .iter()
         .enumerate()
-        .map(|(i, p)| ((f64::from(*p) - MEAN[i / (h * w)]) / STD[i / (h * w)]) as f32)
+        .map(|(i, p)| (i / (h * w) % 3, p))
+        .map(|(c, p)| ((f64::from(*p) - MEAN[c]) / STD[c]) as f32)
         .collect();
     let x = Tensor::<4>::from_data(TensorData::new(normalised, [1, c, h, w]), &Device::flex());
-    model.forward(x).logits.into_data().try_to_vec::<f32>().unwrap().into_iter().map(f64::from).collect()
+    let logits = model.forward(x).logits.into_data().try_to_vec::<f32>().unwrap();
+    // A language model answers for every position, its graph for the last.
+    logits[logits.len() - model.config().classes..].iter().map(|v| f64::from(*v)).collect()
 }
 
 fn output(graph: &Graph, pixels: &[f32]) -> Vec<f64> {
@@ -82,8 +86,9 @@ fn output(graph: &Graph, pixels: &[f32]) -> Vec<f64> {
 }
 
 fn lower(model: &HeModel) -> Graph {
-    let channels = model.config().input[0];
-    model.lower(&MEAN[..channels], &STD[..channels]).unwrap()
+    let of =
+        |values: [f64; 3]| -> Vec<f64> { values.into_iter().cycle().take(model.config().input[0]).collect() };
+    model.lower(&of(MEAN), &of(STD)).unwrap()
 }
 
 fn assert_close(got: &[f64], want: &[f64], what: &str) {
@@ -150,10 +155,11 @@ fn depths_are_those_the_planner_counts_on() {
             ModelName::Resnet20,
             ModelName::Resnet18,
             ModelName::Vgg11,
-            ModelName::Vit
+            ModelName::Vit,
+            ModelName::Gpt
         ]
         .map(depth),
-        [5, 5, 5, 7, 9, 39, 35, 21, 34]
+        [5, 5, 5, 7, 9, 39, 35, 21, 34, 34]
     );
 }
 

@@ -48,6 +48,8 @@ impl TrainingData {
             });
         }
         let normalise = match &config.data.normalise {
+            // A text's zeros and ones are no brightness; a rare character would become a thousand.
+            NormaliseSetting::Measure if train.targets() > 1 => Normalise { mean: vec![0.0], std: vec![1.0] },
             NormaliseSetting::Measure => Normalise::measure(&train),
             NormaliseSetting::Given { mean, std } => Normalise { mean: mean.clone(), std: std.clone() },
         };
@@ -79,6 +81,14 @@ impl TrainingData {
     /// One line about the data: `digits 8x8, 10 classes, 1293 + 144 training and validation images`.
     pub fn describe(&self) -> String {
         let [c, h, w] = self.train.shape;
+        if self.train.targets() > 1 {
+            return format!(
+                "{}, {c} characters · windows of {h}: {} to train on, {} to choose by",
+                self.splits.name,
+                self.train.len(),
+                self.validation.len()
+            );
+        }
         let colour = if c == 1 { String::new() } else { format!("x{c}") };
         format!(
             "{} {h}x{w}{colour}, {} classes · {} to train on, {} to choose by",

@@ -25,13 +25,13 @@ const ESCAPES: usize = 1000;
 /// What a network does on a set.
 #[derive(Clone, Debug)]
 pub struct Evaluation {
-    /// Share of images whose largest logit is the label's.
+    /// Share of images (of a text, of positions) whose largest logit is the label's.
     pub accuracy: f64,
     /// Mean cross-entropy of the images that did not escape.
     pub loss: f64,
     /// Images whose values left the range of a square, and grew from square to square beyond all logits. They count as wrong.
     pub escaped: usize,
-    /// Images in all.
+    /// Images in all; of a text, positions.
     pub images: usize,
     /// Values seen at the activations' inputs, in forward order.
     pub ranges: Vec<ActivationStats>,
@@ -79,7 +79,7 @@ pub fn evaluate(
             loss += scalar(cross_entropy(logits.select(0, rows), target))? * count as f64;
         }
     }
-    let (images, ranges) = (set.len(), model.take_ranges());
+    let (images, ranges) = (set.labels.len(), model.take_ranges());
     let loss = if escaped < images { loss / (images - escaped) as f64 } else { f64::INFINITY };
     Ok(Evaluation { accuracy: hits as f64 / images.max(1) as f64, loss, escaped, images, ranges })
 }

@@ -160,3 +160,30 @@ fn a_run_teaches_another() {
         ["train", "--config", "run.yaml", "--set", "name=other", "--set", "phases.0.start=run:nobody"];
     dir.fails(&nobody, &["nobody", "help:"]);
 }
+
+#[test]
+fn a_text_trains_a_language_model() {
+    let dir = Dir::new();
+    let config = "\
+name: small
+seed: 1
+model: { name: gpt }
+data: { name: text, dir: ., length: 8, batch: 32, calibration: 64 }
+phases:
+  - { kind: pretrain, epochs: 1 }
+  - { kind: replace, epochs: 2, ramp: 0.4, clamp: 10, range_weight: 0.1 }
+";
+    dir.write("run.yaml", config);
+    dir.write("input.txt", "too short");
+    dir.fails(
+        &["train", "--config", "run.yaml"],
+        &["a text of at least 900 characters", "found: 9", "help:"],
+    );
+    let words = ["to be, ", "or not ", "that is ", "the question. "];
+    let text: String = (0..200).filter_map(|i| words.get(i * i % 7 % 4)).copied().collect();
+    dir.write("input.txt", &text);
+    let ran = dir.succeeds(&["train", "--config", "run.yaml"]);
+    assert!(ran.stdout.contains("nats a character") && ran.stdout.contains("34 levels"), "{}", ran.stdout);
+    fs::write(dir.join("input.txt"), [text.as_bytes(), b"\xff"].concat()).unwrap();
+    dir.fails(&["train", "--config", "run.yaml"], &["input.txt", "utf-8", "help:"]);
+}

@@ -51,10 +51,9 @@ pub(super) fn into_following(graph: &Graph) -> Result<Graph, ExportError> {
         let node = &graph.nodes[id];
         let before = node.inputs.first().map(|i| &graph.nodes[i.0].op);
         matches!(node.op, Op::Affine { .. })
-            && matches!(
-                before,
-                Some(Op::Input | Op::AvgPool { .. } | Op::Flatten | Op::Add | Op::Bias { .. })
-            )
+            && before.is_some_and(|op| {
+                op.only_names() || matches!(op, Op::Input | Op::AvgPool { .. } | Op::Add | Op::Bias { .. })
+            })
             && id != graph.output().0
             && readers(id).all(|(r, n)| match n.op {
                 Op::Conv2d { .. } | Op::Linear { .. } => true,

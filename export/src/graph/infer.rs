@@ -109,6 +109,10 @@ impl GraphBuilder {
                 let (c, [h, w]) = spatial()?;
                 if h == w { Ok(vec![c, h, w]) } else { Err(bad("square matrices".into(), &x)) }
             }
+            Op::Row { row } => {
+                let (c, [h, w]) = spatial()?;
+                if *row < h { Ok(vec![c, 1, w]) } else { Err(bad(format!("more than {row} rows"), &x)) }
+            }
             Op::RowSum { weight } => {
                 let (c, [h, w]) = spatial()?;
                 let s = tensor_shape(weight)?;

@@ -81,6 +81,11 @@ pub enum Op {
     /// Keeps the elements `(y, x)` with `x ≤ y` of every channel and puts zero for the others: what a position may look
     /// at. Free under encryption, where products with the others are never taken.
     Causal,
+    /// `[c, h, w]` to `[c, 1, w]`: one of the rows; free under encryption.
+    Row {
+        /// Which, from 0.
+        row: usize,
+    },
     /// `[c, h, w]` to `[c, h, 1]`: the sum along each row, weighted by `weight [h, w]`.
     RowSum {
         /// Name of the weights.
@@ -125,7 +130,7 @@ pub enum Op {
 
 impl Op {
     /// Every operation's name in files and messages.
-    pub const NAMES: [&'static str; 19] = [
+    pub const NAMES: [&'static str; 20] = [
         "input",
         "conv2d",
         "linear",
@@ -136,6 +141,7 @@ impl Op {
         "transpose",
         "reshape",
         "causal",
+        "row",
         "row_sum",
         "add",
         "mul",
@@ -160,6 +166,7 @@ impl Op {
             Op::Transpose { .. } => "transpose",
             Op::Reshape { .. } => "reshape",
             Op::Causal => "causal",
+            Op::Row { .. } => "row",
             Op::RowSum { .. } => "row_sum",
             Op::Add => "add",
             Op::Mul => "mul",
@@ -190,6 +197,7 @@ impl Op {
             | Op::Transpose { .. }
             | Op::Reshape { .. }
             | Op::Causal
+            | Op::Row { .. }
             | Op::Add => Some(0),
             Op::Conv2d { .. }
             | Op::Linear { .. }
@@ -207,7 +215,7 @@ impl Op {
 
     /// Whether the operation only says where values are, and computes nothing.
     pub fn only_names(&self) -> bool {
-        matches!(self, Op::Flatten | Op::Transpose { .. } | Op::Reshape { .. } | Op::Causal)
+        matches!(self, Op::Flatten | Op::Transpose { .. } | Op::Reshape { .. } | Op::Causal | Op::Row { .. })
     }
 
     /// Whether the operation is linear (or affine) in its input.

@@ -123,6 +123,10 @@ impl<'g> Interpreter<'g> {
                 let kept = |(i, &x): (usize, &f64)| if i % n <= i / n % n { x } else { 0.0 };
                 arg(0).iter().enumerate().map(kept).collect()
             }
+            Op::Row { row } => {
+                let [_, h, w] = in_shape(0) else { return Ok(Vec::new()) };
+                arg(0).chunks_exact(h * w).flat_map(|plane| &plane[row * w..][..*w]).copied().collect()
+            }
             Op::RowSum { .. } => {
                 let rows = arg(0).chunks_exact(in_shape(0)[2]);
                 rows.zip(weights[0].chunks_exact(in_shape(0)[2]).cycle()).map(|(x, w)| dot(x, w)).collect()

@@ -13,6 +13,7 @@ use super::params::{self, Chain, sure_bits};
 use super::program::{Keep, Packing, PlannedNode, Program, Step};
 use super::refresh::{self, Refreshing};
 use super::steps::steps;
+use super::tokens::least_slots;
 use crate::HeError;
 use crate::bootstrap::BootstrapParams;
 use crate::run::{self, Prepared};
@@ -93,7 +94,8 @@ fn leveled(graph: &Graph, options: PlanOptions) -> Result<Frame, HeError> {
     let levels = levels::assign(graph)?;
     let facts = facts(graph, &levels)?;
     let batch = options.packing == Packing::Batch;
-    let chain = params::search(graph, &facts, &levels, options.precision_bits, batch)?;
+    let least_slots = options.images * if batch { 1 } else { least_slots(graph) };
+    let chain = params::search(graph, &facts, &levels, options.precision_bits, batch, least_slots)?;
     let steps = steps(graph, chain.slots(), options)?.into();
     Ok(Frame { chain, levels, refreshing: None, steps })
 }

@@ -5,6 +5,7 @@ use hetrain_export::{Basis, Graph, Node, Op, Polynomial, RangeStats};
 use super::deviation::grouped;
 use super::levels::Levels;
 use super::program::Step;
+use super::tokens::scores_of;
 use crate::HeError;
 use crate::kernels::polynomial::{Noise, scheme_of};
 
@@ -69,7 +70,12 @@ pub(crate) fn facts(graph: &Graph, levels: &[Levels]) -> Result<Vec<Facts>, HeEr
                 (Op::Bias { .. }, _) => {}
                 (Op::MatMul { .. }, _) => {
                     let second = node.inputs.get(1).and_then(|i| graph.node(*i));
-                    facts.terms = second.and_then(|n| n.shape.get(1)).map_or(1.0, |k| *k as f64);
+                    let terms = second.and_then(|n| n.shape.get(1)).copied().unwrap_or(1);
+                    facts.terms = terms as f64;
+                    if scores_of(graph, node).is_none() {
+                        // The features are summed by rotations, which the layout does not change.
+                        facts.folds = (2 * terms.next_power_of_two() - 1) as f64;
+                    }
                 }
                 (op, _) if op.is_linear() => rows(graph, node, &mut facts)?,
                 _ => {}

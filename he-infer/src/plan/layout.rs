@@ -153,6 +153,12 @@ impl Layout {
         self.period
     }
 
+    /// Whether every slot holds an element.
+    pub(super) fn is_full(&self) -> bool {
+        let places = (0..self.elements()).map(|e| self.places(e).count()).sum::<usize>();
+        places * self.images >= self.period * self.vectors
+    }
+
     /// Vectors the tensor takes.
     pub fn vectors(&self) -> usize {
         self.vectors

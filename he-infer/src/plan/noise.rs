@@ -189,6 +189,10 @@ pub(crate) fn predict(
                 let ((from, a, fa), (other, mut b, fb)) = (arg(0), arg(1));
                 let scale = from * other / q(level.operands)?;
                 let (mut terms, mut own) = (1.0, square(rounding / scale));
+                if node.inputs[0] == node.inputs[1] {
+                    // The error of a square is twice, not √2 times, that of its side.
+                    terms = 2.0;
+                }
                 if node.op != Op::Mul {
                     // The second operand is rotated to every offset, the products are summed by rotations.
                     b.normal += square(switch(level.operands) / other);
@@ -199,7 +203,12 @@ pub(crate) fn predict(
                 let (normal, rounded) = (both(a.normal, b.normal), both(a.rounded, b.rounded) + own);
                 (scale, Deviations::even(Variance { normal, rounded }))
             }
-            Op::Bias { .. } | Op::Flatten | Op::Transpose { .. } | Op::Reshape { .. } | Op::Causal => {
+            Op::Bias { .. }
+            | Op::Flatten
+            | Op::Transpose { .. }
+            | Op::Reshape { .. }
+            | Op::Causal
+            | Op::Row { .. } => {
                 let x = &out[node.inputs[0].0];
                 (x.scale, x.read.clone())
             }

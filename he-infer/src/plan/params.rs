@@ -124,11 +124,15 @@ pub(crate) fn search(
     levels: &[Levels],
     bits: u32,
     batch: bool,
+    least_slots: usize,
 ) -> Result<Chain, HeError> {
     let depth = levels.iter().map(|l| l.operands.max(l.result)).max().unwrap_or(0);
     let mut best_found: Option<(f64, u32)> = None;
     for log_n in LOG_N {
         let Some(bound) = max_log_qp(log_n) else { continue };
+        if 1 << (log_n - 1) < least_slots {
+            continue;
+        }
         let mut alphas: Vec<usize> = (1..=depth + 1).collect();
         alphas.sort_by_key(|&a| switching_cost(graph, levels, a));
         for alpha in alphas {

@@ -70,6 +70,10 @@ fn step_of(
         (Op::RowSum { .. }, _) => Layout::input(&node.shape, slots),
         (Op::Transpose { axes }, _) => from.renamed(interp::sources(shape(), *axes).into_iter()),
         (Op::Reshape { .. }, _) => from.renamed(0..from.elements()),
+        (Op::Row { row }, Some([c, _, w])) => {
+            let h = shape().get(1).copied().unwrap_or(1);
+            from.renamed((0..c * w).map(|e| (e / w * h + row) * w + e % w))
+        }
         (Op::Causal, Some([_, _, n])) => {
             let source = |e: usize| if e % n <= e / n % n { e } else { NOWHERE };
             from.renamed((0..from.elements()).map(source))
@@ -81,6 +85,24 @@ fn step_of(
             node: node.name.clone(),
             op: "add of two differently packed inputs",
         });
+    }
+    if packing == Packing::Image {
+        let unfit = |op| Err(HeError::Unfriendly { node: node.name.clone(), op });
+        match &node.op {
+            // Zeros that are not computed would become the constant, and the run would not know.
+            Op::Bias { .. } | Op::Affine { .. } | Op::Quadratic { .. } | Op::Polynomial { .. }
+                if from.positions().contains(&NOWHERE) =>
+            {
+                return unfit("a constant after a causal mask");
+            }
+            // Slots of no element hold zero, and a polynomial far outside its interval overflows.
+            Op::Polynomial { poly } if !poly.interval().contains(0.0) && !from.is_full() => {
+                return unfit(
+                    "a polynomial whose interval leaves out zero, on ciphertexts with empty slots,",
+                );
+            }
+            _ => {}
+        }
     }
     let spread = |values: Vec<f64>| layout.pack(&[values]);
     let bias = || Ok::<_, HeError>(bias_values(graph, node)?.unwrap_or_default());
@@ -110,9 +132,9 @@ fn step_of(
             Packing::Batch => Step::BiasConst(bias()?),
         },
         Op::Flatten | Op::Reshape { .. } => Step::Alias,
-        Op::Transpose { .. } | Op::Causal if packing == Packing::Image => Step::Alias,
+        Op::Transpose { .. } | Op::Causal | Op::Row { .. } if packing == Packing::Image => Step::Alias,
         Op::Add => Step::Add,
-        Op::Mul if arg(1).is_some_and(|b| multiplies(graph, node, &layout, b)) => Step::Mul,
+        Op::Mul if arg(1).is_some_and(|b| multiplies(graph, node, packing, &layout, b)) => Step::Mul,
         Op::MatMul { .. } => {
             let tokens = demands.tokens.get(&id).copied().ok_or_else(unfriendly)?;
             if demands.scores.contains(&id) { Step::Scores(tokens) } else { Step::Mixed(tokens) }
@@ -152,8 +174,13 @@ fn patches(graph: &Graph, id: usize, shape: [usize; 3], slots: usize) -> Layout 
 }
 
 /// Whether the slots of `b` lie where those of `a` are to be multiplied with them.
-fn multiplies(graph: &Graph, node: &Node, a: &Layout, b: &Layout) -> bool {
+fn multiplies(graph: &Graph, node: &Node, packing: Packing, a: &Layout, b: &Layout) -> bool {
     let Some(shape) = node.inputs.get(1).and_then(|i| graph.node(*i)).map(|n| &n.shape) else { return false };
+    if packing == Packing::Batch {
+        // A vector is an element, and one of the second meets as many neighbours of the first.
+        let each = a.elements() / b.elements().max(1);
+        return (0..a.elements()).all(|e| interp::repeated(&node.shape, shape, e) == e / each.max(1));
+    }
     let each = a.vectors() / b.vectors().max(1);
     let met = |e: usize, place: usize| {
         let mut other = b.places(interp::repeated(&node.shape, shape, e));

@@ -9,8 +9,9 @@
 //!
 //! Query `t` lies in slot `t` of its block, key `t` in slots `t` and `t + L`, so that a rotation by `r` brings key `t + r mod L`
 //! to query `t`; the product, summed over features by rotations that go once around the vector, is the score of `(t, t + r)`
-//! in the place of every feature, which is where the values need it: no masks, no further levels. Copy `i` of the keys is
-//! shifted by `i`, so that one vector has the scores of `C` offsets.
+//! in the place of every feature, which is where the values need it: no masks, no further levels. Copy `i` of the queries is
+//! shifted by `i` and meets the keys `i` further on, so that one vector has the scores of `C` offsets; the sum over copies shifts
+//! back. (Shifted keys and values would do as well, and cost two layers `C` times the products instead of one.)
 //!
 //! With a causal mask keys lie in slots `t + L` only, and offsets are `1..=L`: what is later than the query meets zeros.
 //! The idea of rotating keys against queries is that of column packing (MOAI 2026); here it is for one sample.
@@ -55,7 +56,7 @@ impl Tokens {
             });
         }
         let together = heads.next_power_of_two().min(room);
-        // Copies of the keys are shifted against each other: as many as leave no offset over.
+        // Copies of the queries are shifted against each other: as many as leave no offset over.
         let copies = (room / together).min(1 << length.trailing_zeros());
         let groups = heads.div_ceil(together);
         Ok(Self { length, pitch, heads: together, groups, width, copies, causal, images: 1, slots })
@@ -83,7 +84,7 @@ impl Tokens {
 
     /// Rotations that add up the copies.
     pub(crate) fn copy_folds(&self) -> impl Iterator<Item = i32> {
-        self.doubling(self.pitch * self.heads, self.copies)
+        self.doubling(self.pitch * self.heads + 1, self.copies)
     }
 
     fn doubling(&self, step: usize, count: usize) -> impl Iterator<Item = i32> {
@@ -107,15 +108,14 @@ impl Tokens {
     }
 
     fn query(&self, [h, t, k]: [usize; 3]) -> Vec<usize> {
-        (0..self.copies).map(|i| self.block(k, i, h) + t).collect()
+        (0..self.copies).map(|i| self.block(k, i, h) + t + i).collect()
     }
 
     fn key(&self, [h, t, k]: [usize; 3]) -> Vec<usize> {
         let places = |i: usize| {
             let block = self.block(k, i, h);
-            let first = (t + usize::from(self.causal) * self.length).checked_sub(i);
-            let second = (!self.causal).then(|| t + self.length - i);
-            first.into_iter().chain(second).map(move |slot| block + slot)
+            let first = (!self.causal).then_some(block + t);
+            first.into_iter().chain([block + t + self.length])
         };
         (0..self.copies).flat_map(places).collect()
     }
@@ -140,7 +140,7 @@ impl Tokens {
             let (h, y, x) = (e / self.length / self.length, e / self.length % self.length, e % self.length);
             let r = (x + 2 * self.length - y - first) % self.length;
             let (vector, i) = (r / self.copies, r % self.copies);
-            let slot = self.pitch * (i * self.heads + h % self.heads) + y;
+            let slot = self.pitch * (i * self.heads + h % self.heads) + y + i;
             vec![(h / self.heads * vectors + vector) * self.slots + slot]
         };
         let places: Vec<Vec<usize>> = (0..heads * self.length * self.length).map(place).collect();
@@ -170,6 +170,18 @@ pub(super) struct Demands {
     pub(super) scores: Vec<usize>,
 }
 
+/// Slots that the largest block of a head's features takes: fewer hold no attention.
+pub(super) fn least_slots(graph: &Graph) -> usize {
+    let block = |node: &Node| match (&node.op, node.inputs.first().and_then(|i| graph.node(*i))) {
+        (Op::MatMul { .. }, Some(queries)) if scores_of(graph, node).is_none() => {
+            let at = |i: usize| queries.shape.get(i).copied().unwrap_or(1);
+            (2 * at(1)).next_power_of_two() * at(2).next_power_of_two()
+        }
+        _ => 1,
+    };
+    graph.nodes().iter().map(block).max().unwrap_or(1)
+}
+
 /// The layouts that products of matrices want.
 pub(super) fn demands(graph: &Graph, slots: usize) -> Result<Demands, HeError> {
     let mut found = Demands::default();
@@ -195,7 +207,7 @@ fn refused(node: &Node, op: &'static str) -> HeError {
 }
 
 /// The product whose elements the first operand of `node` is made of, one by one.
-fn scores_of(graph: &Graph, node: &Node) -> Option<usize> {
+pub(super) fn scores_of(graph: &Graph, node: &Node) -> Option<usize> {
     let mut id = node.inputs.first()?.0;
     loop {
         let node = graph.nodes().get(id)?;
@@ -224,7 +236,7 @@ fn producer(graph: &Graph, id: usize) -> Option<(usize, Vec<usize>)> {
             let sources = interp::sources(&graph.nodes().get(input?)?.shape, axes);
             Some((layer, sources.into_iter().filter_map(|s| order.get(s).copied()).collect()))
         }
-        Op::Causal => None,
+        Op::Causal | Op::Row { .. } => None,
         _ => node.op.is_linear().then(|| (id, (0..node.shape.iter().product()).collect())),
     }
 }
@@ -234,6 +246,9 @@ impl Demands {
         let nodes = graph.nodes();
         let (Some(scores), Some(mixed)) = (nodes.get(first), nodes.get(second)) else { return Ok(()) };
         let Op::MatMul { causal } = scores.op else { return Ok(()) };
+        if mixed.op == (Op::MatMul { causal: true }) {
+            return Err(refused(mixed, "a causal product of weights and values"));
+        }
         let operand = |node: &Node, i: usize| node.inputs.get(i).map_or(0, |i| i.0);
         let shape = |id: usize| nodes.get(id).map(|n| n.shape.clone()).unwrap_or_default();
         let (&[heads, length, width], &[_, _, columns]) =
@@ -269,7 +284,7 @@ impl Demands {
         self.layouts.insert(second, tokens.scattered(result, features, &values));
         for (id, node) in graph.iter() {
             if matches!(node.op, Op::RowSum { .. }) && scores_of(graph, node) == Some(first) {
-                self.layouts.insert(id.0, tokens.rows(heads));
+                self.put(node, id.0, tokens.rows(heads))?;
             }
         }
         self.tokens.insert(first, tokens);
@@ -303,9 +318,15 @@ impl Demands {
                 *place = e;
             }
         }
-        let layout = layout.renamed(inverse.into_iter());
-        match self.layouts.insert(layer, layout.clone()) {
-            Some(other) if other != layout => Err(refused(node, "attention that uses a tensor in two roles")),
+        self.put(node, layer, layout.renamed(inverse.into_iter()))
+    }
+
+    /// Let the result of `id` have a layout, once.
+    fn put(&mut self, reader: &Node, id: usize, layout: Layout) -> Result<(), HeError> {
+        match self.layouts.insert(id, layout.clone()) {
+            Some(other) if other != layout => {
+                Err(refused(reader, "attention that uses a tensor in two roles"))
+            }
             _ => Ok(()),
         }
     }

@@ -7,7 +7,7 @@ use hetrain_export::{Conv2dGeometry, conv_out_shape};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    HeModel, Net, cnn_s::CnnS, cnn64::Cnn64, cryptonets::Cryptonets, lenet5::Lenet5, mlp::Mlp,
+    HeModel, Net, cnn_s::CnnS, cnn64::Cnn64, cryptonets::Cryptonets, gpt, lenet5::Lenet5, mlp::Mlp,
     resnet::Resnet, resnet18::Resnet18, vgg::Vgg11, vit,
 };
 use crate::{LayerError, WeightInit};
@@ -40,11 +40,13 @@ pub enum ModelName {
     Vgg11,
     /// Vision transformer of four blocks on 8x8 patches, 64 wide, with sigma-attention.
     Vit,
+    /// Language model of four blocks, 128 wide, with sigma-attention.
+    Gpt,
 }
 
 impl ModelName {
     /// Every network.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Mlp,
         Self::CnnS,
         Self::Cnn64,
@@ -57,6 +59,7 @@ impl ModelName {
         Self::Resnet18,
         Self::Vgg11,
         Self::Vit,
+        Self::Gpt,
     ];
 
     /// The name in configurations and messages.
@@ -74,6 +77,7 @@ impl ModelName {
             Self::Resnet18 => "resnet18",
             Self::Vgg11 => "vgg11",
             Self::Vit => "vit",
+            Self::Gpt => "gpt",
         }
     }
 
@@ -92,7 +96,7 @@ impl ModelName {
     /// height and width are free.
     const fn side_step(self) -> Option<usize> {
         match self {
-            Self::Mlp | Self::CnnS | Self::Cryptonets | Self::Lenet5 | Self::Vit => None,
+            Self::Mlp | Self::CnnS | Self::Cryptonets | Self::Lenet5 | Self::Vit | Self::Gpt => None,
             Self::Resnet20 | Self::Resnet32 | Self::Resnet44 | Self::Resnet56 => Some(4),
             Self::Resnet18 | Self::Cnn64 => Some(8),
             Self::Vgg11 => Some(32),
@@ -170,15 +174,16 @@ impl ModelConfig {
         }
         let fits = match self.name {
             ModelName::Cryptonets => after(self.input, 5, 2, 1).is_some(),
+            ModelName::Gpt => w == 1 && c == self.classes,
             // Patches that hang over the border do so by the same on both sides.
             ModelName::Vit => h == w && h.div_ceil(vit::SIDE) * vit::SIDE % 2 == h % 2,
             _ => true,
         };
         if !fits {
-            let needs = if self.name == ModelName::Vit {
-                "a square image of an even side"
-            } else {
-                "height and width of at least 3"
+            let needs = match self.name {
+                ModelName::Vit => "a square image of an even side",
+                ModelName::Gpt => "text: a channel for each class, and one column",
+                _ => "height and width of at least 3",
             };
             return fail("input", needs.into(), format!("{:?}", self.input));
         }
@@ -211,6 +216,7 @@ impl ModelConfig {
             ModelName::Resnet18 => Net::Resnet18(Resnet18::new(self, init)),
             ModelName::Vgg11 => Net::Vgg11(Vgg11::new(self, init)),
             ModelName::Vit => Net::Vit(vit::Vit::new(self, init)),
+            ModelName::Gpt => Net::Gpt(gpt::Gpt::new(self, init)),
         };
         Ok(HeModel { net, config: self.clone() })
     }

@@ -4,6 +4,7 @@ mod cnn64;
 mod cnn_s;
 mod config;
 mod cryptonets;
+mod gpt;
 mod lenet5;
 mod mlp;
 mod resnet;
@@ -36,6 +37,7 @@ enum Net {
     Resnet18(resnet18::Resnet18),
     Vgg11(vgg::Vgg11),
     Vit(vit::Vit),
+    Gpt(gpt::Gpt),
 }
 
 impl Net {
@@ -50,6 +52,7 @@ impl Net {
             Self::Resnet18(n) => n,
             Self::Vgg11(n) => n,
             Self::Vit(n) => n,
+            Self::Gpt(n) => n,
         }
     }
 
@@ -64,6 +67,7 @@ impl Net {
             Self::Resnet18(n) => n,
             Self::Vgg11(n) => n,
             Self::Vit(n) => n,
+            Self::Gpt(n) => n,
         }
     }
 }
@@ -71,7 +75,7 @@ impl Net {
 /// What a forward pass gives.
 #[derive(Clone, Debug)]
 pub struct Forward {
-    /// `[batch, classes]`.
+    /// `[batch, classes]`; of a language model `[batch·positions, vocabulary]`.
     pub logits: Tensor<2>,
     /// Results of the hidden stages, `[batch, channels, positions]`, for hint losses.
     pub features: Vec<Tensor<3>>,

@@ -4,17 +4,15 @@
 //! Patches do not overlap, so the client can lay pixels out patch by patch, and the embedding costs what a dense layer per patch
 //! costs. Two levels and eight for each block: 34.
 
-use burn::module::{Module, Param};
+use burn::module::Module;
 use burn::nn::BatchNorm;
-use burn::tensor::Tensor;
-use hetrain_export::{GraphBuilder, NodeId, Op, Tensor as GraphTensor};
+use hetrain_export::{GraphBuilder, NodeId};
 
 use super::{Flow, ModelConfig, Network, Part, Stage, Tap};
-use crate::attention::SelfAttention;
-use crate::lower::to_host;
 use crate::norm::batch_norm;
 use crate::pointwise;
-use crate::{Activation, AvgPool, Conv, ConvBlock, Dense, LayerError, Lower, WeightInit};
+use crate::transformer::{Block, Embedding};
+use crate::{AvgPool, Conv, Dense, LayerError, Lower, WeightInit};
 
 /// Patches in a row and in a column.
 pub(crate) const SIDE: usize = 8;
@@ -22,103 +20,11 @@ const WIDTH: usize = 64;
 const HEADS: usize = 4;
 const BLOCKS: usize = 4;
 
-/// One patch of pixels to one feature vector, and a trained summand for where the patch is.
-#[derive(Module, Debug)]
-pub struct Patches {
-    /// Convolution whose step is its width.
-    pub conv: Conv,
-    /// `[channels, height, width]`.
-    pub positions: Param<Tensor<3>>,
-}
-
-impl Patches {
-    fn new(channels: usize, side: usize, init: &mut WeightInit) -> Self {
-        let patch = side.div_ceil(SIDE);
-        let conv = Conv::new([channels, WIDTH], patch, patch, (patch * SIDE - side) / 2, init);
-        Self { conv, positions: init.kaiming([WIDTH, SIDE, SIDE], 2500, 1.0) }
-    }
-}
-
-impl Lower for Patches {
-    fn lower(&self, graph: &mut GraphBuilder, name: &str, x: NodeId) -> Result<NodeId, LayerError> {
-        let x = self.conv.lower(graph, &format!("{name}.conv"), x)?;
-        let (name, shape) = (format!("{name}.positions"), self.positions.dims());
-        graph.add_tensor(&name, GraphTensor::new(shape, to_host(&name, self.positions.val())?)?)?;
-        Ok(graph.push(&name, Op::Bias { shift: name.clone() }, &[x])?)
-    }
-
-    fn depth(&self) -> usize {
-        1
-    }
-}
-
-impl Stage for Patches {
-    fn forward(&self, x: Flow, _tap: &mut Tap) -> Flow {
-        Flow::Map(self.conv.forward(x.map()) + self.positions.val().unsqueeze())
-    }
-}
-
-/// Attention and a hidden layer, each after a batch norm and beside a way around.
-#[derive(Module, Debug)]
-pub struct Block {
-    /// Before attention.
-    pub norm1: BatchNorm,
-    /// Attention.
-    pub attention: SelfAttention,
-    /// Before the hidden layer.
-    pub norm2: BatchNorm,
-    /// Hidden layer, twice as wide.
-    pub hidden: ConvBlock,
-    /// Back to the width of the block.
-    pub out: Conv,
-}
-
-impl Block {
-    fn new(init: &mut WeightInit) -> Self {
-        Self {
-            norm1: batch_norm(WIDTH, init),
-            attention: SelfAttention::new(WIDTH, HEADS, init),
-            norm2: batch_norm(WIDTH, init),
-            hidden: ConvBlock::new([WIDTH, 2 * WIDTH], 1, 1, 0, init),
-            out: Conv::new([2 * WIDTH, WIDTH], 1, 1, 0, init),
-        }
-    }
-}
-
-impl Lower for Block {
-    fn lower(&self, graph: &mut GraphBuilder, name: &str, x: NodeId) -> Result<NodeId, LayerError> {
-        let at = |part: &str| format!("{name}.{part}");
-        let y = self.norm1.lower(graph, &at("norm1"), x)?;
-        let y = self.attention.lower(graph, &at("attention"), y)?;
-        let x = graph.push(&at("add1"), Op::Add, &[y, x])?;
-        let y = self.norm2.lower(graph, &at("norm2"), x)?;
-        let y = self.hidden.lower(graph, &at("hidden"), y)?;
-        let y = self.out.lower(graph, &at("out"), y)?;
-        Ok(graph.push(&at("add2"), Op::Add, &[y, x])?)
-    }
-
-    fn depth(&self) -> usize {
-        self.attention.depth() + self.hidden.depth() + self.out.depth()
-    }
-}
-
-impl Stage for Block {
-    fn forward(&self, x: Flow, tap: &mut Tap) -> Flow {
-        let x = x.map();
-        let y = pointwise::batch_norm(&self.norm1, x.clone());
-        let x = self.attention.forward(y, &mut tap.penalties) + x;
-        let y = pointwise::batch_norm(&self.norm2, x.clone());
-        Flow::Map(self.out.forward(self.hidden.forward(y, &mut tap.penalties)) + x)
-    }
-
-    fn activations<'a>(&'a self, name: &str, out: &mut Vec<(String, &'a Activation)>) {
-        out.push((format!("{name}.attention.act"), &self.attention.act));
-        self.hidden.activations(&format!("{name}.hidden"), out);
-    }
-
-    fn activations_mut(&mut self) -> Vec<&mut Activation> {
-        vec![&mut self.attention.act, &mut self.hidden.act]
-    }
+/// One patch of pixels to one feature vector.
+fn patches(channels: usize, side: usize, init: &mut WeightInit) -> Embedding {
+    let patch = side.div_ceil(SIDE);
+    let conv = Conv::new([channels, WIDTH], patch, patch, (patch * SIDE - side) / 2, init);
+    Embedding::new(conv, [WIDTH, SIDE, SIDE], init)
 }
 
 /// Mean over patches, batch norm, dense layer.
@@ -154,7 +60,7 @@ impl Stage for Head {
 /// Patches, blocks, head.
 #[derive(Module, Debug)]
 pub struct Vit {
-    patches: Patches,
+    patches: Embedding,
     blocks: Vec<Block>,
     head: Head,
 }
@@ -163,8 +69,8 @@ impl Vit {
     pub(crate) fn new(config: &ModelConfig, init: &mut WeightInit) -> Self {
         let [channels, side, _] = config.input;
         Self {
-            patches: Patches::new(channels, side, init),
-            blocks: (0..BLOCKS).map(|_| Block::new(init)).collect(),
+            patches: patches(channels, side, init),
+            blocks: (0..BLOCKS).map(|_| Block::new(WIDTH, HEADS, false, init)).collect(),
             head: Head {
                 pool: AvgPool::new(SIDE),
                 norm: batch_norm(WIDTH, init),

@@ -59,5 +59,5 @@ fn from_layer(graph: &Graph, mut id: NodeId) -> Option<Vec<NodeId>> {
         id = *graph.node(id)?.inputs.first()?;
         names.push(id);
     }
-    graph.node(id)?.op.is_linear().then_some(names)
+    matches!(graph.node(id)?.op, Op::Conv2d { .. } | Op::Linear { .. }).then_some(names)
 }

@@ -12,13 +12,14 @@ use super::{
 };
 
 const ROOT: [&str; 8] = ["name", "seed", "model", "data", "phases", "checkpoint", "he", "verify"];
-const DATA: [&str; 13] = [
+const DATA: [&str; 14] = [
     "name",
     "dir",
     "size",
     "channels",
     "classes",
     "class_names",
+    "length",
     "train_limit",
     "test_limit",
     "batch",
@@ -133,6 +134,7 @@ fn data(s: &mut Section<'_>) -> DataSettings {
         channels: d.whole_or_none("channels", 1, 3).map(|v| v as usize),
         classes: d.whole_or_none("classes", 2, 256).map(|v| v as usize),
         class_names: class_names(&mut d),
+        length: d.whole_or_none("length", 2, 4096).map(|v| v as usize),
         train_limit: d.whole_or_none("train_limit", 1, 1 << 40).map(|v| v as usize),
         test_limit: d.whole_or_none("test_limit", 1, 1 << 40).map(|v| v as usize),
     };

@@ -96,7 +96,7 @@ impl Trainer<'_> {
             0 => String::new(),
             n => format!("  {n} of {} validation images ESCAPE", self.data.validation.len()),
         };
-        progress.finish(&format!("validation {:.2} %{limit}{escaped}", 100.0 * best.accuracy));
+        progress.finish(&format!("{}{limit}{escaped}", self.validated(best.accuracy, best.loss)));
         let state = State { phase: phase.index + 1, metrics_bytes: metrics.bytes(), ..State::default() };
         store.save(&state, None)?;
         Ok(state)
@@ -216,7 +216,16 @@ impl Trainer<'_> {
             ranges: ranges(&seen, &r.model),
             best: keep,
         })?;
-        Ok(format!("loss {loss:.4}  validation {:.2} %", 100.0 * seen.accuracy))
+        Ok(format!("loss {loss:.4}  {}", self.validated(seen.accuracy, seen.loss)))
+    }
+
+    /// A validation for people: of a text, what counts is how surprising it is.
+    fn validated(&self, accuracy: f64, loss: f64) -> String {
+        let nats = match self.data.validation.targets() {
+            1 => String::new(),
+            _ => format!("  {loss:.4} nats a character"),
+        };
+        format!("validation {:.2} %{nats}", 100.0 * accuracy)
     }
 
     /// Settle the intervals of the best network and write the phase's line.

@@ -1,0 +1,87 @@
+//! A small language model by character, with sigma-attention and batch norms: four blocks of 128 features and four heads.
+//!
+//! Its input is text as a map of one column, a channel for each character of the vocabulary. It answers for every position; lowered,
+//! for the last one only, which is what a client wants to know. Two levels and eight for each block: 34.
+
+use burn::module::Module;
+use burn::nn::BatchNorm;
+use burn::tensor::Tensor;
+use hetrain_export::{GraphBuilder, NodeId, Op};
+
+use super::{Flow, ModelConfig, Network, Part, Stage, Tap};
+use crate::norm::batch_norm;
+use crate::pointwise;
+use crate::transformer::{Block, Embedding};
+use crate::{Conv, Dense, LayerError, Lower, WeightInit};
+
+const WIDTH: usize = 128;
+const HEADS: usize = 4;
+const BLOCKS: usize = 4;
+
+/// Batch norm and a dense layer at every position.
+#[derive(Module, Debug)]
+pub struct NextToken {
+    /// Normalisation.
+    pub norm: BatchNorm,
+    /// Vocabulary.
+    pub fc: Dense,
+}
+
+impl Lower for NextToken {
+    fn lower(&self, graph: &mut GraphBuilder, name: &str, x: NodeId) -> Result<NodeId, LayerError> {
+        let row = graph.shape(x).get(1).map_or(0, |rows| rows.saturating_sub(1));
+        let x = graph.push(&format!("{name}.last"), Op::Row { row }, &[x])?;
+        let x = self.norm.lower(graph, &format!("{name}.norm"), x)?;
+        self.fc.lower(graph, &format!("{name}.fc"), x)
+    }
+
+    fn depth(&self) -> usize {
+        1
+    }
+}
+
+impl Stage for NextToken {
+    /// Logits `[batch·positions, vocabulary]`.
+    fn forward(&self, x: Flow, _tap: &mut Tap) -> Flow {
+        let x = pointwise::batch_norm(&self.norm, x.map());
+        let [batch, channels, length, _] = x.dims();
+        let rows: Tensor<3> = x.reshape([batch, channels, length]).swap_dims(1, 2);
+        Flow::Flat(self.fc.forward(rows.reshape([batch * length, channels])))
+    }
+}
+
+/// Embedding, blocks, head.
+#[derive(Module, Debug)]
+pub struct Gpt {
+    embedding: Embedding,
+    blocks: Vec<Block>,
+    head: NextToken,
+}
+
+impl Gpt {
+    pub(crate) fn new(config: &ModelConfig, init: &mut WeightInit) -> Self {
+        let [vocabulary, length, _] = config.input;
+        let conv = Conv::new([vocabulary, WIDTH], 1, 1, 0, init);
+        Self {
+            embedding: Embedding::new(conv, [WIDTH, length, 1], init),
+            blocks: (0..BLOCKS).map(|_| Block::new(WIDTH, HEADS, true, init)).collect(),
+            head: NextToken { norm: batch_norm(WIDTH, init), fc: Dense::head([WIDTH, config.classes], init) },
+        }
+    }
+}
+
+impl Network for Gpt {
+    fn parts(&self) -> Vec<Part<'_>> {
+        let blocks = self.blocks.iter().enumerate();
+        let blocks = blocks.map(|(i, block)| Part::new(format!("blocks.{i}"), block, true));
+        let embedding = Part::new("embedding", &self.embedding, false);
+        std::iter::once(embedding).chain(blocks).chain([Part::new("head", &self.head, false)]).collect()
+    }
+
+    fn parts_mut(&mut self) -> Vec<&mut dyn Stage> {
+        let mut parts: Vec<&mut dyn Stage> = vec![&mut self.embedding];
+        parts.extend(self.blocks.iter_mut().map(|b| b as &mut dyn Stage));
+        parts.push(&mut self.head);
+        parts
+    }
+}
