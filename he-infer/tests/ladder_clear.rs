@@ -144,6 +144,14 @@ fn products_that_no_layout_holds_are_refused() {
         let x = n.x;
         n.op("poly", Op::Polynomial { poly }, &[x]).dense(2);
     });
+    refused("does not read its operands from linear layers", Packing::Image, &|n| {
+        n.conv(4, 1, point);
+        let x = n.x;
+        let row = n.op("row", Op::Row { row: 1 }, &[x]).x;
+        let column = n.op("turned", turned.clone(), &[row]).x;
+        let scores = n.op("scores", Op::MatMul { causal: false }, &[column, row]).x;
+        n.op("mixed", Op::MatMul { causal: false }, &[scores, column]).dense(2);
+    });
     // Queries, keys and values of one attention whose mask is not the same in both products.
     for (causal, masked, again) in [(true, false, false), (false, true, false), (true, true, true)] {
         let what =

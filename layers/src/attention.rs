@@ -7,6 +7,9 @@
 //! interval of σ, which is ReLU at first and a quadratic per head in the end, like every [`Activation`]. Positions are the
 //! pixels of a map, features its channels.
 //!
+//! With a mask, batch norm still takes its training statistics from all scores, those of later positions included: from moments, not from
+//! values.
+//!
 //! Five levels: projections, scores, σ, sum, output. Norms, `1/√k` and the affine part of the quadratic fold into the queries'
 //! projection, `1/√L` into that of the values.
 

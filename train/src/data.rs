@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use hetrain_datasets::{Calibration, ImageBatch, ImageSet, Normalise, Splits, load, validation_split};
+use hetrain_datasets::{
+    Augment, Calibration, ImageBatch, ImageSet, Normalise, Splits, load, validation_split,
+};
 use hetrain_layers::ModelConfig;
 
 use crate::{
@@ -47,9 +49,29 @@ impl TrainingData {
                 help: "change the share `data.validation`, or use more data".into(),
             });
         }
+        let text = train.targets() > 1;
+        if text != config.model.name.reads_text() {
+            let kind = |text: bool| if text { "text" } else { "images" };
+            return Err(RunError::Mismatch {
+                what: format!("`model.name: {}`", config.model.name),
+                needs: kind(!text).into(),
+                found: format!("{} ({})", kind(text), splits.name),
+                help: "choose another network or other data: `gpt` reads texts, all others images".into(),
+            });
+        }
+        let augmented =
+            config.data.augment != Augment::default() || config.phases.iter().any(|p| p.augment.is_some());
+        if text && augmented {
+            return Err(RunError::Mismatch {
+                what: "`augment`".into(),
+                needs: "images".into(),
+                found: "text".into(),
+                help: "remove it; a mirrored text is none".into(),
+            });
+        }
         let normalise = match &config.data.normalise {
             // A text's zeros and ones are no brightness; a rare character would become a thousand.
-            NormaliseSetting::Measure if train.targets() > 1 => Normalise { mean: vec![0.0], std: vec![1.0] },
+            NormaliseSetting::Measure if text => Normalise { mean: vec![0.0], std: vec![1.0] },
             NormaliseSetting::Measure => Normalise::measure(&train),
             NormaliseSetting::Given { mean, std } => Normalise { mean: mean.clone(), std: std.clone() },
         };

@@ -8,7 +8,7 @@ use hetrain_layers::{HeModel, ModelConfig, ModelName};
 
 use crate::{
     checkpoint::{Best, Store},
-    config::{PhaseKind, PhaseSettings, RunConfig, TeacherSettings},
+    config::{OtherNetwork, PhaseKind, PhaseSettings, RunConfig},
     data::TrainingData,
     error::RunError,
     run_dir::RunDir,
@@ -19,20 +19,20 @@ use crate::{
 /// # Errors
 /// A run or file that does not exist or does not fit.
 pub fn outside(
-    settings: &TeacherSettings,
+    settings: &OtherNetwork,
     runs: &Path,
     data: &TrainingData,
     config: &ModelConfig,
     device: &Device,
 ) -> Result<Option<HeModel>, RunError> {
     match settings {
-        TeacherSettings::None | TeacherSettings::Previous => Ok(None),
-        TeacherSettings::File(path) => {
+        OtherNetwork::None | OtherNetwork::Previous => Ok(None),
+        OtherNetwork::File(path) => {
             let mut model = config.init(device, 0)?;
             model.load_pretrained(&file(path, data.data_dir.as_deref())?)?;
             Ok(Some(model))
         }
-        TeacherSettings::Run(name) => {
+        OtherNetwork::Run(name) => {
             let relu = of_run(runs, name)?;
             let mut model = ModelConfig { name: relu.model, ..config.clone() }.init(device, 0)?;
             model.load(&relu.weights)?;
@@ -47,15 +47,15 @@ pub fn outside(
 /// # Errors
 /// A run or file that does not exist, or is of another architecture.
 pub fn features(
-    settings: &TeacherSettings,
+    settings: &OtherNetwork,
     runs: &Path,
     data: &TrainingData,
     model: &mut HeModel,
 ) -> Result<(), RunError> {
     let path = match settings {
-        TeacherSettings::None | TeacherSettings::Previous => return Ok(()),
-        TeacherSettings::File(path) => file(path, data.data_dir.as_deref())?,
-        TeacherSettings::Run(name) => of_run(runs, name)?.weights,
+        OtherNetwork::None | OtherNetwork::Previous => return Ok(()),
+        OtherNetwork::File(path) => file(path, data.data_dir.as_deref())?,
+        OtherNetwork::Run(name) => of_run(runs, name)?.weights,
     };
     Ok(model.load_features(&path)?)
 }
@@ -73,13 +73,13 @@ fn file(path: &str, data_dir: Option<&Path>) -> Result<PathBuf, RunError> {
 pub fn start(config: &RunConfig, data_dir: Option<&Path>) -> Result<(), RunError> {
     for phase in &config.phases {
         for source in [&phase.teacher, &phase.start] {
-            if let TeacherSettings::File(path) = source {
+            if let OtherNetwork::File(path) = source {
                 file(path, data_dir)?;
             }
         }
     }
     match config.phases.first() {
-        Some(PhaseSettings { kind, teacher: TeacherSettings::None | TeacherSettings::Previous, .. })
+        Some(PhaseSettings { kind, teacher: OtherNetwork::None | OtherNetwork::Previous, .. })
             if *kind != PhaseKind::Pretrain =>
         {
             Err(RunError::NoStart { run: config.name.clone(), kind: kind.name() })

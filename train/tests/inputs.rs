@@ -182,6 +182,12 @@ phases:
     let words = ["to be, ", "or not ", "that is ", "the question. "];
     let text: String = (0..200).filter_map(|i| words.get(i * i % 7 % 4)).copied().collect();
     dir.write("input.txt", &text);
+    for (set, parts) in [
+        ("model.name=lenet5", ["`model.name: lenet5`", "images", "text", "help:"]),
+        ("data.augment.flip=true", ["`augment`", "images", "text", "help:"]),
+    ] {
+        dir.fails(&["train", "--config", "run.yaml", "--set", set], &parts);
+    }
     let ran = dir.succeeds(&["train", "--config", "run.yaml"]);
     assert!(ran.stdout.contains("nats a character") && ran.stdout.contains("34 levels"), "{}", ran.stdout);
     fs::write(dir.join("input.txt"), [text.as_bytes(), b"\xff"].concat()).unwrap();

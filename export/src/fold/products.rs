@@ -12,10 +12,11 @@ use crate::{ExportError, Graph, Op, Tensor, interp};
 enum Change {
     /// A layer whose rows are multiplied.
     Scaled(Vec<f64>),
-    /// An affine map whose factor is gone, or all of it, because a quadratic follows that takes the rest.
+    /// An affine map that the layer and the quadratic after it have taken over.
     Gone,
+    /// An affine map of which the summand is left.
     Shifted(Vec<f64>),
-    /// A quadratic that becomes a square of what is shifted.
+    /// A quadratic that becomes a square of what is shifted: the summand, and its coefficients.
     Squared(Vec<f64>, Vec<f64>),
 }
 

@@ -124,8 +124,8 @@ impl<'g> Interpreter<'g> {
                 arg(0).iter().enumerate().map(kept).collect()
             }
             Op::Row { row } => {
-                let [_, h, w] = in_shape(0) else { return Ok(Vec::new()) };
-                arg(0).chunks_exact(h * w).flat_map(|plane| &plane[row * w..][..*w]).copied().collect()
+                let (h, w) = (in_shape(0)[1], in_shape(0)[2]);
+                arg(0).chunks_exact(h * w).flat_map(|plane| &plane[row * w..][..w]).copied().collect()
             }
             Op::RowSum { .. } => {
                 let rows = arg(0).chunks_exact(in_shape(0)[2]);

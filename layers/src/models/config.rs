@@ -81,6 +81,11 @@ impl ModelName {
         }
     }
 
+    /// Whether the network reads text and answers for every position of it.
+    pub const fn reads_text(self) -> bool {
+        matches!(self, Self::Gpt)
+    }
+
     /// Residual blocks per resolution; `None` for networks that are no CIFAR ResNets.
     pub(crate) const fn blocks(self) -> Option<usize> {
         match self {

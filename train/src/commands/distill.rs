@@ -9,7 +9,7 @@ use hetrain_datasets::weights;
 use super::{Context, train};
 use crate::{
     cli::DistillArgs,
-    config::{self, PhaseKind, RunConfig, TeacherSettings},
+    config::{self, OtherNetwork, PhaseKind, RunConfig},
     data::TrainingData,
     error::RunError,
     evaluate::evaluate,
@@ -26,10 +26,10 @@ pub fn run(context: &Context, args: &DistillArgs) -> anyhow::Result<()> {
     let mut config = RunConfig::load(&config::find(&args.config)?, &args.set)?;
     let file = weights(Path::new(&args.teacher), context.global.data_dir.as_deref());
     let source = if file.is_some() {
-        TeacherSettings::File(args.teacher.clone())
+        OtherNetwork::File(args.teacher.clone())
     } else {
         match RunDir::find(&context.global.runs, Path::new(&args.teacher)) {
-            Ok(_) => TeacherSettings::Run(args.teacher.clone()),
+            Ok(_) => OtherNetwork::Run(args.teacher.clone()),
             Err(RunError::NoRun { seen, .. }) => bail!(
                 "--teacher {}: neither a file nor a run\n{seen}\n  help: name weights (.safetensors, .pth, .th), or a run that `hetrain train` made",
                 args.teacher
@@ -54,7 +54,7 @@ pub fn run(context: &Context, args: &DistillArgs) -> anyhow::Result<()> {
         let model = model.deep_copy().valid();
         let mut sets = vec![("validation", &data.validation)];
         // A file's weights were made elsewhere: nothing in this run is chosen by what the test images say of them.
-        if matches!(source, TeacherSettings::File(_)) {
+        if matches!(source, OtherNetwork::File(_)) {
             sets.push(("test", &data.splits.test));
         }
         for (name, set) in sets {

@@ -140,9 +140,9 @@ pub struct PhaseSettings {
     /// Learning rate of the quadratics' coefficients, as a factor.
     pub coef_lr: f64,
     /// Whose features `pretrain` begins with: weights of the same architecture, of which all but the last layer is taken.
-    pub start: TeacherSettings,
+    pub start: OtherNetwork,
     /// Who teaches.
-    pub teacher: TeacherSettings,
+    pub teacher: OtherNetwork,
     /// How.
     pub distill: DistillSettings,
     /// Activation inputs are clamped to this absolute value while training; not clamped when absent.
@@ -231,7 +231,7 @@ pub struct ScheduleSettings {
 /// Another network: whose outputs are imitated, or whose features are the start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(into = "String")]
-pub enum TeacherSettings {
+pub enum OtherNetwork {
     /// Nobody: labels only.
     None,
     /// The best network of the phase before.
@@ -242,13 +242,13 @@ pub enum TeacherSettings {
     File(String),
 }
 
-impl From<TeacherSettings> for String {
-    fn from(t: TeacherSettings) -> Self {
+impl From<OtherNetwork> for String {
+    fn from(t: OtherNetwork) -> Self {
         match t {
-            TeacherSettings::None => "none".into(),
-            TeacherSettings::Previous => "previous".into(),
-            TeacherSettings::Run(v) => format!("run:{v}"),
-            TeacherSettings::File(v) => format!("file:{v}"),
+            OtherNetwork::None => "none".into(),
+            OtherNetwork::Previous => "previous".into(),
+            OtherNetwork::Run(v) => format!("run:{v}"),
+            OtherNetwork::File(v) => format!("file:{v}"),
         }
     }
 }

@@ -242,38 +242,38 @@ fn interval(s: &mut Section<'_>, kind: PhaseKind) -> Option<[f64; 2]> {
 }
 
 /// `run:NAME` or `file:PATH`.
-fn outside(text: &str) -> Option<TeacherSettings> {
+fn outside(text: &str) -> Option<OtherNetwork> {
     match text.split_once(':') {
-        Some(("run", name)) if !name.trim().is_empty() => Some(TeacherSettings::Run(name.trim().into())),
-        Some(("file", path)) if !path.trim().is_empty() => Some(TeacherSettings::File(path.trim().into())),
+        Some(("run", name)) if !name.trim().is_empty() => Some(OtherNetwork::Run(name.trim().into())),
+        Some(("file", path)) if !path.trim().is_empty() => Some(OtherNetwork::File(path.trim().into())),
         _ => None,
     }
 }
 
-fn start(s: &mut Section<'_>, kind: PhaseKind) -> TeacherSettings {
+fn start(s: &mut Section<'_>, kind: PhaseKind) -> OtherNetwork {
     let need = "`none`, `run:NAME` or `file:PATH`";
     let text = if kind == PhaseKind::Pretrain { s.text_or_none("start", need) } else { None };
     match text {
-        None => TeacherSettings::None,
-        Some(text) if text == "none" => TeacherSettings::None,
+        None => OtherNetwork::None,
+        Some(text) if text == "none" => OtherNetwork::None,
         Some(text) => outside(&text).unwrap_or_else(|| {
             let help =
                 "name a run or a file of weights of the same architecture; its last layer is not taken";
             s.reject("start", format!("needs {need}, found `{text}`"), help);
-            TeacherSettings::None
+            OtherNetwork::None
         }),
     }
 }
 
-fn teacher(s: &mut Section<'_>, kind: PhaseKind) -> TeacherSettings {
-    let default = if kind == PhaseKind::Pretrain { TeacherSettings::None } else { TeacherSettings::Previous };
+fn teacher(s: &mut Section<'_>, kind: PhaseKind) -> OtherNetwork {
+    let default = if kind == PhaseKind::Pretrain { OtherNetwork::None } else { OtherNetwork::Previous };
     let need = "`none`, `previous`, `run:NAME` or `file:PATH`";
     let Some(text) = s.text_or_none("teacher", need) else { return default };
     if let Some(outside) = outside(&text) {
         return outside;
     }
     match text.as_str() {
-        "none" => TeacherSettings::None,
+        "none" => OtherNetwork::None,
         "previous" if kind == PhaseKind::Pretrain => {
             s.reject(
                 "teacher",
@@ -282,7 +282,7 @@ fn teacher(s: &mut Section<'_>, kind: PhaseKind) -> TeacherSettings {
             );
             default
         }
-        "previous" => TeacherSettings::Previous,
+        "previous" => OtherNetwork::Previous,
         _ => {
             s.reject(
                 "teacher",

@@ -11,7 +11,7 @@ use hetrain_layers::HeModel;
 
 use crate::{
     checkpoint::{State, Store, Stored},
-    config::{PhaseKind, RunConfig, TeacherSettings},
+    config::{OtherNetwork, PhaseKind, RunConfig},
     data::TrainingData,
     error::RunError,
     evaluate::{Evaluation, evaluate},
@@ -215,8 +215,8 @@ impl Trainer<'_> {
     fn teacher(&self, store: &Store, index: usize) -> Result<Option<HeModel>, RunError> {
         let Some(settings) = self.config.phases.get(index) else { return Ok(None) };
         let model = match &settings.teacher {
-            TeacherSettings::None => None,
-            TeacherSettings::Previous => {
+            OtherNetwork::None => None,
+            OtherNetwork::Previous => {
                 let relu = self.config.phases.iter().take(index).rposition(|p| !p.kind.ends_polynomial());
                 match relu {
                     Some(i) => Some(self.best(store, i)?),
