@@ -14,7 +14,7 @@ use he_infer::HeError;
 use he_infer::plan::{Bootstrapping, Packing, PlanOptions, PlannedNode, Program, plan};
 use he_infer::run::{Observer, Prepared, execute};
 use he_infer::slots::{ClearSlots, ClearVec};
-use hetrain_export::{Basis, Conv2dGeometry, Graph, Interval, Op, Polynomial, interp};
+use hetrain_export::{Basis, Conv2dGeometry, Graph, Interval, Op, Polynomial, Tensor, interp};
 
 /// Collects every node's elements.
 struct Collect<'p>(&'p Program, Vec<Vec<Vec<f64>>>, usize);
@@ -101,12 +101,29 @@ fn attention_of_every_shape() {
     }
 }
 
+/// Slots of no element are at zero, far outside.
+#[test]
+fn a_polynomial_whose_interval_leaves_out_zero() {
+    let mut n = common::Net::new(&[4, 5, 5], 3);
+    n.conv(3, 1, Conv2dGeometry::new(1, 0));
+    n.b.add_tensor("shift", Tensor::new([3], vec![6.0; 3]).unwrap()).unwrap();
+    let x = n.x;
+    let x = n.op("shifted", Op::Bias { shift: "shift".into() }, &[x]).x;
+    let interval = Interval::new(2.0, 10.0).unwrap();
+    let coeffs = (0..16).map(|i| f64::from(u8::from(i == 15 || i == 2))).collect();
+    let poly = Polynomial::new(Basis::Chebyshev, coeffs, interval).unwrap();
+    assert!(poly.eval(0.0).abs() > 1e5);
+    n.op("poly", Op::Polynomial { poly }, &[x]).dense(2);
+    let (graph, images) = n.finish();
+    climb(&graph, &images[..2], Packing::Image);
+    climb_together(&graph, &images[..2], Packing::Image, 2);
+}
+
 /// What would compute something else than the graph is refused.
 #[test]
 fn products_that_no_layout_holds_are_refused() {
     let input = || common::Net::new(&[4, 4, 4], 3);
     let point = Conv2dGeometry::new(1, 0);
-    let interval = |lo, hi| Interval::new(lo, hi).unwrap();
     let turned = Op::Transpose { axes: [0, 2, 1] };
     let refused = |what: &str, packing, build: &dyn Fn(&mut common::Net)| {
         let mut n = input();
@@ -137,12 +154,6 @@ fn products_that_no_layout_holds_are_refused() {
         let (x, shift) = (n.x, n.s.tensor(&[4], 0.5));
         n.b.add_tensor("shift", shift).unwrap();
         n.op("bias", Op::Bias { shift: "shift".into() }, &[x]).dense(2);
-    });
-    refused("leaves out zero", Packing::Image, &|n| {
-        n.conv(3, 1, point);
-        let poly = Polynomial::new(Basis::Chebyshev, vec![0.5, 0.1, 0.1], interval(3.0, 9.0)).unwrap();
-        let x = n.x;
-        n.op("poly", Op::Polynomial { poly }, &[x]).dense(2);
     });
     refused("does not read its operands from linear layers", Packing::Image, &|n| {
         n.conv(4, 1, point);

@@ -11,7 +11,7 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use hetrain_layers::{ActivationKind, ModelConfig, ModelName};
+use hetrain_layers::{ModelConfig, ModelName};
 
 const BATCH: usize = 128;
 
@@ -30,9 +30,9 @@ fn main() {
     println!("model      activation   images/s (wall)   images per CPU second");
     for (name, input) in [(ModelName::Lenet5, [1, 28, 28]), (ModelName::Resnet20, [3, 32, 32])] {
         for (mode, blend) in [("relu", 0.0), ("blend", 0.5), ("quadratic", 1.0)] {
-            let config = ModelConfig { name, input, classes: 10, activation: ActivationKind::Poly2 };
+            let config = ModelConfig::new(name, input, 10);
             let mut model = config.init(&device, 1).unwrap();
-            (0..model.activations()).for_each(|i| model.set_blend(i, blend));
+            (0..model.operators()).for_each(|i| model.set_blend(i, blend));
             let mut optimiser = SgdConfig::new().with_momentum(Some(MomentumConfig::new())).init();
             let loss = CrossEntropyLossConfig::new().init(&device);
             let [c, h, w] = input;

@@ -7,8 +7,9 @@ use hetrain_export::{GraphBuilder, NodeId};
 
 use crate::models::{Flow, Stage, Tap};
 use crate::norm::batch_norm;
+use crate::operator::Site;
 use crate::pointwise;
-use crate::{Activation, Conv, Dense, LayerError, Lower, WeightInit};
+use crate::{Activation, Conv, Dense, LayerError, Lower, Switch, WeightInit};
 
 /// Convolution, batch norm, activation.
 #[derive(Module, Debug)]
@@ -64,12 +65,12 @@ impl Stage for ConvBlock {
         Flow::Map(y)
     }
 
-    fn activations<'a>(&'a self, name: &str, out: &mut Vec<(String, &'a Activation)>) {
-        out.push((format!("{name}.act"), &self.act));
+    fn operators<'a>(&'a self, name: &str, out: &mut Vec<Site<'a>>) {
+        out.push(self.act.site(format!("{name}.act")));
     }
 
-    fn activations_mut(&mut self) -> Vec<&mut Activation> {
-        vec![&mut self.act]
+    fn switches_mut(&mut self) -> Vec<&mut Switch> {
+        vec![self.act.switch_mut()]
     }
 }
 
@@ -120,12 +121,12 @@ impl Stage for DenseBlock {
         Flow::Flat(self.forward(x.flat(), &mut tap.penalties))
     }
 
-    fn activations<'a>(&'a self, name: &str, out: &mut Vec<(String, &'a Activation)>) {
-        out.push((format!("{name}.act"), &self.act));
+    fn operators<'a>(&'a self, name: &str, out: &mut Vec<Site<'a>>) {
+        out.push(self.act.site(format!("{name}.act")));
     }
 
-    fn activations_mut(&mut self) -> Vec<&mut Activation> {
-        vec![&mut self.act]
+    fn switches_mut(&mut self) -> Vec<&mut Switch> {
+        vec![self.act.switch_mut()]
     }
 }
 

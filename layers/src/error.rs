@@ -66,15 +66,25 @@ pub enum LayerError {
         /// What there is.
         got: String,
     },
-    /// An activation is between ReLU and quadratic, so it is neither in a graph.
+    /// An operator is between its original and its polynomial, so it is neither in a graph.
     #[error(
-        "activation `{name}` is {blend} of the way from ReLU to its quadratic: only 0 and 1 can be exported\n  help: let the `replace` phase run to its end (`ramp` epochs), then export"
+        "`{name}` is {blend} of the way from its original to its polynomial: only 0 and 1 can be exported\n  help: let the `replace` phase run to its end (`ramp` epochs), then export"
     )]
     HalfReplaced {
-        /// Name of the activation.
+        /// Name of the operator.
         name: String,
         /// Its blend.
         blend: f32,
+    },
+    /// An operator that only its polynomial form lets into a graph has not been replaced.
+    #[error(
+        "`{name}` is {original}, which is no polynomial\n  help: a `replace` phase puts its polynomial there; name its kind in `operators`, or leave `operators` out"
+    )]
+    Original {
+        /// Name of the operator.
+        name: String,
+        /// What it is.
+        original: &'static str,
     },
     /// Values of a tensor could not be brought to the host.
     #[error("tensor `{name}` cannot be read from the device: {why}")]

@@ -6,14 +6,15 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 
-use crate::ActivationKind;
+use crate::{ActivationKind, Function};
 
-/// Draws Kaiming-normal weights (He et al. 2015, arXiv:1502.01852) from ChaCha20, in the order modules are made, and says what
-/// is to replace ReLU in them.
+/// Draws Kaiming-normal weights (He et al. 2015, arXiv:1502.01852) from ChaCha20, in the order modules are made, and says which
+/// activation they have and what is to replace it.
 pub struct WeightInit {
     rng: ChaCha20Rng,
     device: Device,
     activation: ActivationKind,
+    function: Function,
 }
 
 impl WeightInit {
@@ -23,15 +24,26 @@ impl WeightInit {
             rng: ChaCha20Rng::seed_from_u64(seed),
             device: device.clone(),
             activation: ActivationKind::Poly2,
+            function: Function::Relu,
         }
     }
 
-    /// Replace ReLU by `activation`.
+    /// Replace activations by `activation`.
     pub fn with_activation(self, activation: ActivationKind) -> Self {
         Self { activation, ..self }
     }
 
-    /// What replaces ReLU.
+    /// Activations are `function` at first.
+    pub fn with_function(self, function: Function) -> Self {
+        Self { function, ..self }
+    }
+
+    /// What activations are at first.
+    pub fn function(&self) -> Function {
+        self.function
+    }
+
+    /// What replaces activations.
     pub fn activation(&self) -> ActivationKind {
         self.activation
     }

@@ -1,7 +1,7 @@
 //! HE-friendly Burn modules and models that describe themselves as graph nodes.
 //!
-//! One network type serves as ReLU teacher and as polynomial student: every [`Activation`] holds its mode, a blend
-//! `(1 − r)·ReLU(x) + r·f(x)` whose `r` training moves from 0 to 1. A model lowers itself to an
+//! One network type serves as teacher and as polynomial student: every operator that is no polynomial (ReLU, GELU, layer norm,
+//! softmax) holds its mode, a blend `(1 − r)·original(x) + r·polynomial(x)` whose `r` training moves from 0 to 1. A model lowers itself to an
 //! [`hetrain_export::Graph`] through the trait [`Lower`]; nothing here knows about encryption.
 //!
 //! ```text
@@ -14,9 +14,10 @@
 //! |---|---|---|
 //! | [`Conv`], [`Dense`] | convolution, matrix product | 1 |
 //! | batch norm | `(x − μ)/√(v + ε)·γ + β` | 0, folds into the layer before |
-//! | [`Activation`] | quadratic per channel | 1, folds into a pure square |
+//! | [`Activation`] | quadratic per channel, or a polynomial | 1, folds into a pure square |
+//! | [`Norm`] | layer norm, or what replaces it | 0 to 10 |
 //! | [`AvgPool`] | mean over windows | 0 before a dense layer, which takes it over; 1 elsewhere |
-//! | [`SelfAttention`] | products of all positions, weighed by an activation | 5 |
+//! | [`SelfAttention`] | softmax attention, or what replaces it | 5 to 14 |
 //! | residual sum with activation | `f(x + branch(x))` | those of the branch, and 2: no single layer before the sum can take `√a` |
 #![forbid(unsafe_code)]
 
@@ -30,6 +31,7 @@ mod linear;
 mod lower;
 mod models;
 mod norm;
+mod operator;
 mod pointwise;
 mod pool;
 mod probe;
@@ -37,17 +39,18 @@ mod residual;
 mod transformer;
 mod weights;
 
-pub use activation::{A_MIN, Activation, ActivationState, Curve, Gated, Hermite, Quadratic, fit_relu};
-pub use attention::SelfAttention;
+pub use activation::{A_MIN, Activation, Curve, Fixed, Form, Function, Gated, Hermite, Quadratic, fit_relu};
+pub use attention::{SelfAttention, Weigh};
 pub use block::{ConvBlock, DenseBlock};
 pub use conv::Conv;
 pub use error::{LayerError, WeightProblem};
 pub use init::WeightInit;
 pub use linear::Dense;
 pub use lower::Lower;
-pub use models::{ActivationKind, Forward, HeModel, ModelConfig, ModelName};
-pub use norm::BN_EPSILON;
+pub use models::{ActivationKind, AttentionKind, Forward, HeModel, ModelConfig, ModelName, NormKind, Size};
+pub use norm::{BN_EPSILON, Norm, NormForm};
+pub use operator::{Operator, OperatorState, Switch};
 pub use pool::AvgPool;
-pub use probe::{ActivationStats, ChannelStats, RangePenalty, RangeProbe};
+pub use probe::{ChannelStats, OperatorStats, RangePenalty, RangeProbe};
 pub use residual::{BasicBlock, ConvNorm, Shortcut};
 pub use transformer::{Block, Embedding};

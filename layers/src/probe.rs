@@ -122,17 +122,17 @@ impl ChannelStats {
     }
 }
 
-/// What was seen at the input of one activation.
+/// What was seen at the input of one operator's polynomial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ActivationStats {
-    /// Name of the activation.
+pub struct OperatorStats {
+    /// Name of the operator.
     pub name: String,
-    /// One entry per channel.
+    /// One entry per channel; none if no interval bounds the operator.
     pub channels: Vec<ChannelStats>,
 }
 
-impl ActivationStats {
+impl OperatorStats {
     /// All channels together.
     pub fn overall(&self) -> ChannelStats {
         self.channels.iter().fold(ChannelStats::default(), |mut all, c| {
@@ -174,6 +174,11 @@ impl RangeProbe {
         Self { channels, state: Arc::new(Mutex::new(state)) }
     }
 
+    /// Channels it tells apart; none for an operator that no interval bounds.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
     /// A probe in the same state, sharing nothing.
     pub fn deep_copy(&self) -> Self {
         Self { channels: self.channels, state: Arc::new(Mutex::new(self.lock().clone())) }
@@ -202,6 +207,11 @@ impl RangeProbe {
     /// Start collecting statistics afresh, or stop and forget them.
     pub fn collect(&self, on: bool) {
         self.lock().seen = on.then(|| vec![ChannelStats::default(); self.channels]);
+    }
+
+    /// Whether statistics are collected.
+    pub fn collects(&self) -> bool {
+        self.lock().seen.is_some()
     }
 
     /// What was seen per channel; collecting, where it is on, starts afresh.

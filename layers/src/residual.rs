@@ -16,8 +16,9 @@ use hetrain_export::{Conv2dGeometry, GraphBuilder, NodeId, Tensor as GraphTensor
 
 use crate::models::{Flow, Stage, Tap};
 use crate::norm::batch_norm;
+use crate::operator::Site;
 use crate::pointwise;
-use crate::{Activation, Conv, ConvBlock, LayerError, Lower, WeightInit};
+use crate::{Activation, Conv, ConvBlock, LayerError, Lower, Switch, WeightInit};
 
 /// Convolution and batch norm without an activation.
 #[derive(Module, Debug)]
@@ -183,13 +184,13 @@ impl Stage for BasicBlock {
         Flow::Map(self.forward(x.map(), &mut tap.penalties))
     }
 
-    fn activations<'a>(&'a self, name: &str, out: &mut Vec<(String, &'a Activation)>) {
-        self.conv1.activations(&format!("{name}.conv1"), out);
-        out.push((format!("{name}.act"), &self.act));
+    fn operators<'a>(&'a self, name: &str, out: &mut Vec<Site<'a>>) {
+        self.conv1.operators(&format!("{name}.conv1"), out);
+        out.push(self.act.site(format!("{name}.act")));
     }
 
-    fn activations_mut(&mut self) -> Vec<&mut Activation> {
-        vec![&mut self.conv1.act, &mut self.act]
+    fn switches_mut(&mut self) -> Vec<&mut Switch> {
+        vec![self.conv1.act.switch_mut(), self.act.switch_mut()]
     }
 }
 

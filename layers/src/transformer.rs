@@ -2,16 +2,14 @@
 //! convolution of one pixel.
 
 use burn::module::{Module, Param};
-use burn::nn::BatchNorm;
 use burn::tensor::Tensor;
 use hetrain_export::{GraphBuilder, NodeId, Op, Tensor as GraphTensor};
 
 use crate::attention::SelfAttention;
 use crate::lower::to_host;
 use crate::models::{Flow, Stage, Tap};
-use crate::norm::batch_norm;
-use crate::pointwise;
-use crate::{Activation, Conv, ConvBlock, LayerError, Lower, WeightInit};
+use crate::operator::Site;
+use crate::{Conv, ConvBlock, LayerError, Lower, ModelConfig, Norm, Switch, WeightInit};
 
 /// What enters a transformer as features, and a trained summand for where it stands.
 #[derive(Module, Debug)]
@@ -48,15 +46,16 @@ impl Stage for Embedding {
     }
 }
 
-/// Attention and a hidden layer, each after a batch norm and beside a way around.
+/// Attention and a hidden layer, each after a norm and beside a way around. The hidden layer has a batch norm before its activation from
+/// the start, which costs nothing and bounds what enters the polynomial.
 #[derive(Module, Debug)]
 pub struct Block {
     /// Before attention.
-    pub norm1: BatchNorm,
+    pub norm1: Norm,
     /// Attention.
     pub attention: SelfAttention,
     /// Before the hidden layer.
-    pub norm2: BatchNorm,
+    pub norm2: Norm,
     /// Hidden layer, twice as wide.
     pub hidden: ConvBlock,
     /// Back to the width of the block.
@@ -64,12 +63,18 @@ pub struct Block {
 }
 
 impl Block {
-    /// A block `width` wide with `heads` heads; `causal`: positions see only themselves and those before.
-    pub fn new(width: usize, heads: usize, causal: bool, init: &mut WeightInit) -> Self {
+    /// A block `width` wide with `heads` heads, its polynomials as `config` says; `causal`: positions see only themselves and those
+    /// before.
+    pub fn new(
+        [width, heads]: [usize; 2],
+        causal: bool,
+        config: &ModelConfig,
+        init: &mut WeightInit,
+    ) -> Self {
         Self {
-            norm1: batch_norm(width, init),
-            attention: SelfAttention::new(width, heads, causal, init),
-            norm2: batch_norm(width, init),
+            norm1: Norm::new(width, config.norm, init),
+            attention: SelfAttention::new(width, heads, causal, config.attention, init),
+            norm2: Norm::new(width, config.norm, init),
             hidden: ConvBlock::new([width, 2 * width], 1, 1, 0, init),
             out: Conv::new([2 * width, width], 1, 1, 0, init),
         }
@@ -89,25 +94,32 @@ impl Lower for Block {
     }
 
     fn depth(&self) -> usize {
-        self.attention.depth() + self.hidden.depth() + self.out.depth()
+        let norms = self.norm1.depth() + self.norm2.depth();
+        norms + self.attention.depth() + self.hidden.depth() + self.out.depth()
     }
 }
 
 impl Stage for Block {
     fn forward(&self, x: Flow, tap: &mut Tap) -> Flow {
         let x = x.map();
-        let y = pointwise::batch_norm(&self.norm1, x.clone());
+        let y = self.norm1.forward(x.clone(), &mut tap.penalties);
         let x = self.attention.forward(y, &mut tap.penalties) + x;
-        let y = pointwise::batch_norm(&self.norm2, x.clone());
+        let y = self.norm2.forward(x.clone(), &mut tap.penalties);
         Flow::Map(self.out.forward(self.hidden.forward(y, &mut tap.penalties)) + x)
     }
 
-    fn activations<'a>(&'a self, name: &str, out: &mut Vec<(String, &'a Activation)>) {
-        out.push((format!("{name}.attention.act"), &self.attention.act));
-        self.hidden.activations(&format!("{name}.hidden"), out);
+    fn operators<'a>(&'a self, name: &str, out: &mut Vec<Site<'a>>) {
+        out.push(self.norm1.site(format!("{name}.norm1")));
+        self.attention.sites(&format!("{name}.attention"), out);
+        out.push(self.norm2.site(format!("{name}.norm2")));
+        self.hidden.operators(&format!("{name}.hidden"), out);
     }
 
-    fn activations_mut(&mut self) -> Vec<&mut Activation> {
-        vec![&mut self.attention.act, &mut self.hidden.act]
+    fn switches_mut(&mut self) -> Vec<&mut Switch> {
+        let mut all = vec![self.norm1.switch_mut()];
+        all.extend(self.attention.switches_mut());
+        all.push(self.norm2.switch_mut());
+        all.extend(self.hidden.switches_mut());
+        all
     }
 }

@@ -7,9 +7,7 @@ use burn::module::Module;
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device, Tensor, TensorData};
 use hetrain_export::Interval;
-use hetrain_layers::{
-    ActivationKind, HeModel, LayerError, ModelConfig, ModelName, RangePenalty, WeightProblem,
-};
+use hetrain_layers::{HeModel, LayerError, ModelConfig, ModelName, Operator, RangePenalty, WeightProblem};
 
 fn config(name: ModelName) -> ModelConfig {
     let input = match name {
@@ -17,7 +15,7 @@ fn config(name: ModelName) -> ModelConfig {
         ModelName::Vgg11 => [3, 32, 32],
         _ => [3, 16, 16],
     };
-    ModelConfig { name, input, classes: 10, activation: ActivationKind::Poly2 }
+    ModelConfig::new(name, input, 10)
 }
 
 fn batch(model: &HeModel, device: &Device, scale: f32) -> Tensor<4> {
@@ -241,8 +239,11 @@ fn statistics_lead_to_a_better_start() {
         logits.iter().zip(&relu).map(|(a, b)| (a - b).powi(2)).sum()
     };
     let before = error(&model);
-    assert!(matches!(model.clone().fit_quadratics(&stats[..1]), Err(LayerError::Stats { .. })));
-    let fitted = model.fit_quadratics(&stats).unwrap();
+    assert!(matches!(
+        model.clone().fit_quadratics(&stats[..1], &[Operator::Activation]),
+        Err(LayerError::Stats { .. })
+    ));
+    let fitted = model.fit_quadratics(&stats, &[Operator::Activation]).unwrap();
     // Statistics of the second activation are those behind a ReLU, so the fit is not the best, only far better.
     assert!(error(&fitted) < 0.5 * before, "{} and {before}", error(&fitted));
 }
@@ -261,7 +262,7 @@ fn features_are_the_ends_of_stages() {
         let shapes: Vec<[usize; 3]> = out.features.iter().map(Tensor::dims).collect();
         assert_eq!(shapes, ends, "{name}");
         assert_eq!(out.logits.dims(), [6, 10]);
-        assert_eq!(model.activations(), activations, "{name}");
+        assert_eq!(model.operators(), activations, "{name}");
     }
 }
 

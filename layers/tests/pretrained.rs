@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use hetrain_layers::{ActivationKind, HeModel, LayerError, ModelConfig, ModelName};
+use hetrain_layers::{HeModel, LayerError, ModelConfig, ModelName};
 
 fn data() -> PathBuf {
     std::env::var_os("HETRAIN_DATA").map(PathBuf::from).expect("HETRAIN_DATA names the data folder")
 }
 
 fn model(name: ModelName) -> HeModel {
-    let config = ModelConfig { name, input: [3, 32, 32], classes: 10, activation: ActivationKind::Poly2 };
+    let config = ModelConfig::new(name, [3, 32, 32], 10);
     config.init(&Device::flex(), 3).unwrap()
 }
 

@@ -9,7 +9,7 @@ use hetrain_datasets::{
 use hetrain_layers::ModelConfig;
 
 use crate::{
-    config::{NormaliseSetting, RunConfig},
+    config::{ModelSettings, NormaliseSetting, RunConfig, TransformerSettings},
     error::RunError,
 };
 
@@ -83,11 +83,14 @@ impl TrainingData {
 
     /// Settings of the network for this data.
     pub fn model_config(&self, config: &RunConfig) -> ModelConfig {
-        ModelConfig {
-            name: config.model.name,
-            input: self.train.shape,
-            classes: self.train.classes,
-            activation: config.model.activation,
+        let ModelSettings { name, activation, transformer } = config.model;
+        let usual =
+            ModelConfig { activation, ..ModelConfig::new(name, self.train.shape, self.train.classes) };
+        match transformer {
+            Some(TransformerSettings { attention, norm, size }) => {
+                ModelConfig { attention, norm, size: Some(size), ..usual }
+            }
+            None => usual,
         }
     }
 

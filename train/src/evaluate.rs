@@ -5,7 +5,7 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData},
 };
 use hetrain_datasets::{Batcher, ImageSet, Normalise};
-use hetrain_layers::{ActivationStats, HeModel};
+use hetrain_layers::{HeModel, OperatorStats};
 
 use crate::{
     data::pixels,
@@ -34,7 +34,7 @@ pub struct Evaluation {
     /// Images in all; of a text, positions.
     pub images: usize,
     /// Values seen at the activations' inputs, in forward order.
-    pub ranges: Vec<ActivationStats>,
+    pub ranges: Vec<OperatorStats>,
 }
 
 impl Evaluation {
@@ -89,7 +89,7 @@ mod tests {
     use std::{path::PathBuf, sync::atomic::AtomicBool};
 
     use hetrain_datasets::DatasetConfig;
-    use hetrain_layers::{ActivationKind, ModelConfig, ModelName};
+    use hetrain_layers::{ModelConfig, ModelName};
 
     use super::*;
     use crate::{checkpoint::Store, data::TrainingData, run_dir::RunDir, trainer::Trainer};
@@ -100,14 +100,9 @@ mod tests {
             hetrain_datasets::load(&DatasetConfig { name: "digits".into(), ..Default::default() }, None, 1);
         let set = set.unwrap().test.subset(&(0..20).collect::<Vec<_>>());
         let device = Device::flex();
-        let config = ModelConfig {
-            name: ModelName::CnnS,
-            input: set.shape,
-            classes: set.classes,
-            activation: ActivationKind::Poly2,
-        };
+        let config = ModelConfig::new(ModelName::CnnS, set.shape, set.classes);
         let model = config.init(&device, 1).unwrap();
-        (0..model.activations()).for_each(|i| model.set_blend(i, 1.0));
+        (0..model.operators()).for_each(|i| model.set_blend(i, 1.0));
         let seen = |std: f32| {
             evaluate(&model, &set, &Normalise { mean: vec![0.5], std: vec![std] }, &device).unwrap()
         };

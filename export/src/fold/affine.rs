@@ -40,7 +40,7 @@ pub(super) fn into_preceding(graph: &Graph) -> Result<Graph, ExportError> {
 }
 
 /// `affine → (flatten →) conv/dense` becomes one layer, where all readers of the affine are such layers and nothing before
-/// it could take it (the sample itself, a pool, a sum): `W' = W diag(s)`, `b' = b + W t`. Under zero padding the border sees fewer
+/// it could take it (the sample itself, a pool, a sum, a product): `W' = W diag(s)`, `b' = b + W t`. Under zero padding the border sees fewer
 /// taps, so the bias becomes one value per position.
 pub(super) fn into_following(graph: &Graph) -> Result<Graph, ExportError> {
     let readers =
@@ -52,7 +52,8 @@ pub(super) fn into_following(graph: &Graph) -> Result<Graph, ExportError> {
         let before = node.inputs.first().map(|i| &graph.nodes[i.0].op);
         matches!(node.op, Op::Affine { .. })
             && before.is_some_and(|op| {
-                op.only_names() || matches!(op, Op::Input | Op::AvgPool { .. } | Op::Add | Op::Bias { .. })
+                op.only_names()
+                    || matches!(op, Op::Input | Op::AvgPool { .. } | Op::Add | Op::Mul | Op::Bias { .. })
             })
             && id != graph.output().0
             && readers(id).all(|(r, n)| match n.op {

@@ -137,7 +137,7 @@ impl GraphBuilder {
                 let fits = x.len() == b.len() && x.iter().zip(&b).all(|(x, b)| x == b || *b == 1);
                 if fits { Ok(x) } else { Err(bad(format!("{x:?}, or extents of 1 in it"), &b)) }
             }
-            Op::MatMul { causal } => {
+            Op::MatMul { causal } | Op::Distance { causal } => {
                 let (c, [m, k]) = spatial()?;
                 match shapes.get(1).map(Vec::as_slice) {
                     Some(&[cb, kb, n]) if cb == c && kb == k && (n == m || !causal) => Ok(vec![c, m, n]),

@@ -100,6 +100,12 @@ pub enum Op {
         /// Whether only elements `(y, x)` with `x ≤ y` are computed, and zero stands for the others.
         causal: bool,
     },
+    /// Squared distances of the rows of the first input from the columns of the second, in every channel: `[c, m, k]` and `[c, k, n]`
+    /// give `[c, m, n]`.
+    Distance {
+        /// As in [`Op::MatMul`].
+        causal: bool,
+    },
     /// `c₀ + c₁x + c₂x²` with coefficients `[channels, 3]`, valid per channel on `intervals` (one, or one per channel).
     Quadratic {
         /// Name of the coefficient tensor.
@@ -130,7 +136,7 @@ pub enum Op {
 
 impl Op {
     /// Every operation's name in files and messages.
-    pub const NAMES: [&'static str; 20] = [
+    pub const NAMES: [&'static str; 21] = [
         "input",
         "conv2d",
         "linear",
@@ -146,6 +152,7 @@ impl Op {
         "add",
         "mul",
         "mat_mul",
+        "distance",
         "quadratic",
         "square",
         "polynomial",
@@ -171,6 +178,7 @@ impl Op {
             Op::Add => "add",
             Op::Mul => "mul",
             Op::MatMul { .. } => "mat_mul",
+            Op::Distance { .. } => "distance",
             Op::Quadratic { .. } => "quadratic",
             Op::Square { .. } => "square",
             Op::Polynomial { .. } => "polynomial",
@@ -183,7 +191,7 @@ impl Op {
     pub fn arity(&self) -> usize {
         match self {
             Op::Input => 0,
-            Op::Add | Op::Mul | Op::MatMul { .. } => 2,
+            Op::Add | Op::Mul | Op::MatMul { .. } | Op::Distance { .. } => 2,
             _ => 1,
         }
     }
@@ -206,6 +214,7 @@ impl Op {
             | Op::RowSum { .. }
             | Op::Mul
             | Op::MatMul { .. }
+            | Op::Distance { .. }
             | Op::Square { .. } => Some(1),
             Op::Quadratic { .. } => Some(2),
             Op::Polynomial { poly } => Some(poly.depth()),

@@ -135,7 +135,9 @@ impl<'g> Interpreter<'g> {
                 let other = |i: usize| arg(1)[repeated(&node.shape, in_shape(1), i)];
                 arg(0).iter().enumerate().map(|(i, x)| x * other(i)).collect()
             }
-            Op::MatMul { causal } => {
+            Op::MatMul { causal } | Op::Distance { causal } => {
+                let product = matches!(node.op, Op::MatMul { .. });
+                let term = |x: f64, y: f64| if product { x * y } else { (x - y) * (x - y) };
                 let (k, n) = (in_shape(1)[1], in_shape(1)[2]);
                 let b = |i: usize| &arg(1)[i * k * n..][..k * n];
                 let rows = arg(0).chunks_exact(k).enumerate();
@@ -143,7 +145,7 @@ impl<'g> Interpreter<'g> {
                     let mut out = vec![0.0; n];
                     let kept = if *causal { r % node.shape[1] + 1 } else { n };
                     for (x, other) in row.iter().zip(b(r / node.shape[1]).chunks_exact(n)) {
-                        out.iter_mut().zip(other).take(kept).for_each(|(o, y)| *o += x * y);
+                        out.iter_mut().zip(other).take(kept).for_each(|(o, y)| *o += term(*x, *y));
                     }
                     out
                 })

@@ -7,7 +7,8 @@ use crate::ckks::Combination;
 use crate::plan::Tokens;
 use crate::slots::SlotEvaluator;
 
-/// Scores of all queries with all keys: for every offset a rotation, a product, and rotations that sum over features.
+/// Scores of all queries with all keys: for every offset a rotation, a product (or the square of a difference), and rotations that sum
+/// over features.
 pub(crate) fn scores<E: SlotEvaluator>(
     e: &E,
     queries: &[E::Vec],
@@ -19,7 +20,8 @@ pub(crate) fn scores<E: SlotEvaluator>(
     for (query, key) in queries.iter().zip(keys) {
         let turned = e.rotate_many(key, &tokens.turns())?;
         let one = |key: &E::Vec| {
-            let product = e.mul(query, key)?;
+            let product =
+                if tokens.distances() { e.square(&e.sub(query, key)?)? } else { e.mul(query, key)? };
             folded(e, product, &folds)
         };
         out.extend(turned.par_iter().map(one).collect::<Result<Vec<_>, HeError>>()?);

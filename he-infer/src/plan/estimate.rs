@@ -144,7 +144,9 @@ fn working_bytes(program: &Program, node: &PlannedNode, n: usize) -> u64 {
         }
         Step::Sums { matrix, .. } => ct(node.level_in, matrix.rows.len()),
         Step::Scores(tokens) | Step::Mixed(tokens) => ct(node.level_in, tokens.turns().len()),
-        Step::Polynomial(p) => ct(node.level_in, program.vectors(node) * scheme_of(p, node.level_in).alive()),
+        Step::Polynomial { poly, .. } => {
+            ct(node.level_in, program.vectors(node) * scheme_of(poly, node.level_in).alive())
+        }
         _ => 0,
     };
     inputs + inner + ct(node.level, program.vectors(node))

@@ -68,7 +68,7 @@ pub(crate) fn facts(graph: &Graph, levels: &[Levels]) -> Result<Vec<Facts>, HeEr
                 }
                 (op, _) if op.only_names() => {}
                 (Op::Bias { .. }, _) => {}
-                (Op::MatMul { .. }, _) => {
+                (Op::MatMul { .. } | Op::Distance { .. }, _) => {
                     let second = node.inputs.get(1).and_then(|i| graph.node(*i));
                     let terms = second.and_then(|n| n.shape.get(1)).copied().unwrap_or(1);
                     facts.terms = terms as f64;

@@ -185,7 +185,7 @@ pub(crate) fn predict(
                 let (normal, rounded) = (a.normal + b.normal, a.rounded + b.rounded);
                 (scale, Deviations::even(Variance { normal, rounded }))
             }
-            Op::Mul | Op::MatMul { .. } => {
+            Op::Mul | Op::MatMul { .. } | Op::Distance { .. } => {
                 let ((from, a, fa), (other, mut b, fb)) = (arg(0), arg(1));
                 let scale = from * other / q(level.operands)?;
                 let (mut terms, mut own) = (1.0, square(rounding / scale));
@@ -199,7 +199,12 @@ pub(crate) fn predict(
                     terms = f.terms;
                     own *= f.folds;
                 }
-                let both = |a: f64, b: f64| terms * (square(fb.rms) * a + square(fa.rms) * b);
+                // A square of a difference has twice the difference as its slope, on either side.
+                let distance = 4.0 * (square(fa.rms) + square(fb.rms));
+                let both = |a: f64, b: f64| match node.op {
+                    Op::Distance { .. } => terms * distance * (a + b),
+                    _ => terms * (square(fb.rms) * a + square(fa.rms) * b),
+                };
                 let (normal, rounded) = (both(a.normal, b.normal), both(a.rounded, b.rounded) + own);
                 (scale, Deviations::even(Variance { normal, rounded }))
             }
@@ -286,7 +291,7 @@ fn next_square(graph: &Graph, id: usize) -> Option<usize> {
     let (reader, node) =
         graph.nodes().iter().enumerate().find(|(_, n)| n.inputs.iter().any(|i| i.0 == id))?;
     match &node.op {
-        Op::Square { .. } | Op::Mul | Op::MatMul { .. } => Some(reader),
+        Op::Square { .. } | Op::Mul | Op::MatMul { .. } | Op::Distance { .. } => Some(reader),
         op if passes(op) => next_square(graph, reader),
         _ => None,
     }
@@ -297,7 +302,7 @@ fn partner_scale(graph: &Graph, id: usize, known: &[Predicted]) -> Option<f64> {
     graph.nodes().iter().enumerate().find_map(|(reader, node)| {
         if !node.inputs.iter().any(|i| i.0 == id) {
             None
-        } else if node.op == Op::Add {
+        } else if matches!(node.op, Op::Add | Op::Distance { .. }) {
             let other = node.inputs.iter().find(|i| i.0 != id)?;
             known.get(other.0).map(|p| p.scale)
         } else if passes(&node.op) {

@@ -84,7 +84,12 @@ pub enum Step {
         coeffs: [Vec<Vec<f64>>; 3],
     },
     /// One polynomial for all slots.
-    Polynomial(Polynomial),
+    Polynomial {
+        /// The polynomial.
+        poly: Polynomial,
+        /// What is added before it, where slots of no element would leave its interval; empty elsewhere.
+        fill: Vec<Vec<f64>>,
+    },
     /// The input under another shape.
     Alias,
 }

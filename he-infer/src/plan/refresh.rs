@@ -285,7 +285,7 @@ impl<'a> Prices<'a> {
                 let by = low.into();
                 e.rescale(&e.dot_plain(&[(&low, &by), (&low, &by)])?).map(drop)
             })?,
-            Step::Polynomial(p) => {
+            Step::Polynomial { poly: p, .. } => {
                 each(&|| kernels::polynomial(&e, &x, p, &self.chain.q, self.chain.default_scale).map(drop))?
             }
             Step::Mul => each(&|| e.mul(&x, &x).map(drop))?,

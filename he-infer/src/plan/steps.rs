@@ -40,6 +40,7 @@ pub(super) fn steps(
             Step::Scores(tokens) => Step::Scores(tokens.interleaved(images)),
             Step::Mixed(tokens) => Step::Mixed(tokens.interleaved(images)),
             Step::Quadratic { coeffs } => Step::Quadratic { coeffs: coeffs.map(|c| interleaved(&c, images)) },
+            Step::Polynomial { poly, fill } => Step::Polynomial { poly, fill: interleaved(&fill, images) },
             other => other,
         };
         (layout.interleaved(images), step)
@@ -95,12 +96,6 @@ fn step_of(
             {
                 return unfit("a constant after a causal mask");
             }
-            // Slots of no element hold zero, and a polynomial far outside its interval overflows.
-            Op::Polynomial { poly } if !poly.interval().contains(0.0) && !from.is_full() => {
-                return unfit(
-                    "a polynomial whose interval leaves out zero, on ciphertexts with empty slots,",
-                );
-            }
             _ => {}
         }
     }
@@ -135,7 +130,7 @@ fn step_of(
         Op::Transpose { .. } | Op::Causal | Op::Row { .. } if packing == Packing::Image => Step::Alias,
         Op::Add => Step::Add,
         Op::Mul if arg(1).is_some_and(|b| multiplies(graph, node, packing, &layout, b)) => Step::Mul,
-        Op::MatMul { .. } => {
+        Op::MatMul { .. } | Op::Distance { .. } => {
             let tokens = demands.tokens.get(&id).copied().ok_or_else(unfriendly)?;
             if demands.scores.contains(&id) { Step::Scores(tokens) } else { Step::Mixed(tokens) }
         }
@@ -149,7 +144,12 @@ fn step_of(
             };
             Step::Quadratic { coeffs: [of(0), of(1), of(2)] }
         }
-        Op::Polynomial { poly } => Step::Polynomial(poly.clone()),
+        Op::Polynomial { poly } => {
+            // Slots of no element hold zero, and a polynomial far outside its interval overflows.
+            let empty = packing == Packing::Image && !poly.interval().contains(0.0) && !from.is_full();
+            let fill = if empty { filling(&from, poly.interval().centre()) } else { Vec::new() };
+            Step::Polynomial { poly: poly.clone(), fill }
+        }
         _ => return Err(unfriendly()),
     };
     Ok((layout, step))
@@ -171,6 +171,12 @@ fn patches(graph: &Graph, id: usize, shape: [usize; 3], slots: usize) -> Layout 
     };
     let by_patches = patch.and_then(|(patch, padding)| Layout::patches(shape, patch, padding, slots));
     by_patches.unwrap_or_else(|| Layout::input(&shape, slots))
+}
+
+/// `value` in every slot of no element, zero in the others.
+fn filling(layout: &Layout, value: f64) -> Vec<Vec<f64>> {
+    let taken = layout.pack(&[vec![1.0; layout.elements()]]);
+    taken.into_iter().map(|v| v.into_iter().map(|t| value * (1.0 - t)).collect()).collect()
 }
 
 /// Whether the slots of `b` lie where those of `a` are to be multiplied with them.

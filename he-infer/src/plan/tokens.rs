@@ -35,6 +35,7 @@ pub struct Tokens {
     width: usize,
     copies: usize,
     causal: bool,
+    distances: bool,
     images: usize,
     slots: usize,
 }
@@ -59,12 +60,28 @@ impl Tokens {
         // Copies of the queries are shifted against each other: as many as leave no offset over.
         let copies = (room / together).min(1 << length.trailing_zeros());
         let groups = heads.div_ceil(together);
-        Ok(Self { length, pitch, heads: together, groups, width, copies, causal, images: 1, slots })
+        Ok(Self {
+            length,
+            pitch,
+            heads: together,
+            groups,
+            width,
+            copies,
+            causal,
+            distances: false,
+            images: 1,
+            slots,
+        })
     }
 
     /// Offsets of the first copy, in positions.
     fn offsets(&self) -> impl Iterator<Item = usize> {
         (0..self.length).step_by(self.copies).map(|r| r + usize::from(self.causal))
+    }
+
+    /// Whether scores are sums of squared differences, and not of products.
+    pub(crate) fn distances(&self) -> bool {
+        self.distances
     }
 
     /// Vectors of queries.
@@ -173,7 +190,7 @@ pub(super) struct Demands {
 /// Slots that the largest block of a head's features takes: fewer hold no attention.
 pub(super) fn least_slots(graph: &Graph) -> usize {
     let block = |node: &Node| match (&node.op, node.inputs.first().and_then(|i| graph.node(*i))) {
-        (Op::MatMul { .. }, Some(queries)) if scores_of(graph, node).is_none() => {
+        (Op::MatMul { .. } | Op::Distance { .. }, Some(queries)) if scores_of(graph, node).is_none() => {
             let at = |i: usize| queries.shape.get(i).copied().unwrap_or(1);
             (2 * at(1)).next_power_of_two() * at(2).next_power_of_two()
         }
@@ -192,14 +209,17 @@ pub(super) fn demands(graph: &Graph, slots: usize) -> Result<Demands, HeError> {
             found.attention(graph, slots, first, id.0)?;
         }
     }
-    let lonely =
-        graph.iter().find(|(id, n)| matches!(n.op, Op::MatMul { .. }) && !found.tokens.contains_key(&id.0));
+    let lonely = graph.iter().find(|(id, n)| is_product(&n.op) && !found.tokens.contains_key(&id.0));
     match lonely {
         Some((_, node)) => {
             Err(refused(node, "a product of matrices outside attention (queries, keys, values)"))
         }
         None => Ok(found),
     }
+}
+
+fn is_product(op: &Op) -> bool {
+    matches!(op, Op::MatMul { .. } | Op::Distance { .. })
 }
 
 fn refused(node: &Node, op: &'static str) -> HeError {
@@ -212,7 +232,7 @@ pub(super) fn scores_of(graph: &Graph, node: &Node) -> Option<usize> {
     loop {
         let node = graph.nodes().get(id)?;
         match node.op {
-            Op::MatMul { .. } => return Some(id),
+            Op::MatMul { .. } | Op::Distance { .. } => return Some(id),
             Op::Square { .. }
             | Op::Quadratic { .. }
             | Op::Polynomial { .. }
@@ -225,12 +245,30 @@ pub(super) fn scores_of(graph: &Graph, node: &Node) -> Option<usize> {
     }
 }
 
-/// The linear layer that `id` only renames or shifts, and which of its elements each element of `id` is.
+/// The product of whose rows `node` holds sums, or what was made of them one by one.
+fn rows_of(graph: &Graph, node: &Node) -> Option<usize> {
+    scores_of(graph, node).or_else(|| {
+        let mut node = node;
+        loop {
+            node = graph.node(*node.inputs.first()?)?;
+            match node.op {
+                Op::RowSum { .. } => return scores_of(graph, node),
+                Op::Bias { .. } | Op::Polynomial { .. } | Op::Mul | Op::Square { .. } => {}
+                _ => return None,
+            }
+        }
+    })
+}
+
+/// The linear layer whose elements `id` renames, shifts or squares, so that slots of no element stay zero, and which of them each
+/// element of `id` comes from.
 fn producer(graph: &Graph, id: usize) -> Option<(usize, Vec<usize>)> {
     let node = graph.nodes().get(id)?;
     let input = node.inputs.first().map(|i| i.0);
     match node.op {
-        Op::Bias { .. } | Op::Reshape { .. } | Op::Flatten => producer(graph, input?),
+        Op::Bias { .. } | Op::Square { .. } | Op::Quadratic { .. } | Op::Reshape { .. } | Op::Flatten => {
+            producer(graph, input?)
+        }
         Op::Transpose { axes } => {
             let (layer, order) = producer(graph, input?)?;
             let sources = interp::sources(&graph.nodes().get(input?)?.shape, axes);
@@ -245,7 +283,7 @@ impl Demands {
     fn attention(&mut self, graph: &Graph, slots: usize, first: usize, second: usize) -> Result<(), HeError> {
         let nodes = graph.nodes();
         let (Some(scores), Some(mixed)) = (nodes.get(first), nodes.get(second)) else { return Ok(()) };
-        let Op::MatMul { causal } = scores.op else { return Ok(()) };
+        let (Op::MatMul { causal } | Op::Distance { causal }) = scores.op else { return Ok(()) };
         if mixed.op == (Op::MatMul { causal: true }) {
             return Err(refused(mixed, "a causal product of weights and values"));
         }
@@ -266,6 +304,7 @@ impl Demands {
             return Err(refused(mixed, "attention that is causal in one of its products only"));
         }
         let tokens = Tokens::new([heads, length, width], causal, slots, scores)?;
+        let tokens = Tokens { distances: matches!(scores.op, Op::Distance { .. }), ..tokens };
         // The first operand counts [head, position, feature]; keys count [head, feature, position].
         let turned = |features: usize, e: usize| {
             let (h, k, t) = (e / (features * length), e / length % features, e % length);
@@ -283,7 +322,7 @@ impl Demands {
         let result = |[h, t, k]: [usize; 3]| vec![tokens.block(k, 0, h) + t];
         self.layouts.insert(second, tokens.scattered(result, features, &values));
         for (id, node) in graph.iter() {
-            if matches!(node.op, Op::RowSum { .. }) && scores_of(graph, node) == Some(first) {
+            if matches!(node.op, Op::RowSum { .. }) && rows_of(graph, node) == Some(first) {
                 self.put(node, id.0, tokens.rows(heads))?;
             }
         }

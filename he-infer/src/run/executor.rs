@@ -79,6 +79,7 @@ fn prepare<E: SlotEvaluator>(e: &E, program: &Program, node: &PlannedNode) -> Re
             Weights::Linear(LinearWeights::new(e, map, node.level_in, scale, node.scale)?)
         }
         Step::Bias(values) => Weights::Summands(summands(values, node.level, node.scale)?),
+        Step::Polynomial { fill, .. } => Weights::Summands(summands(fill, node.level_in, from)?),
         Step::Quadratic { coeffs: [c0, c1, c2] } => {
             let q = program.chain.primes();
             let square_scale = from * from / q.get(node.level_in).map_or(1.0, |&q| q as f64);
@@ -101,7 +102,6 @@ fn prepare<E: SlotEvaluator>(e: &E, program: &Program, node: &PlannedNode) -> Re
         | Step::Mul
         | Step::Scores(_)
         | Step::Mixed(_)
-        | Step::Polynomial(_)
         | Step::Alias => Weights::None,
     })
 }
@@ -172,10 +172,16 @@ pub fn execute<E: SlotEvaluator>(
             (Step::Scores(tokens), _, [q, k]) => kernels::scores(e, q, k, tokens)?,
             (Step::Mixed(tokens), _, [s, v]) => kernels::mixed(e, s, v, tokens, node.scale)?,
             (Step::Quadratic { .. }, Weights::Quadratic(w), [x]) => kernels::quadratic(e, x, w)?,
-            (Step::Polynomial(p), _, [x]) => x
-                .par_iter()
-                .map(|v| kernels::polynomial(e, v, p, program.chain.primes(), node.scale))
-                .collect::<Result<_, _>>()?,
+            (Step::Polynomial { poly, .. }, Weights::Summands(fill), [x]) => {
+                let filled = |(i, v): (usize, &E::Vec)| match fill.get(i) {
+                    Some(fill) => e.add_plain(v, fill),
+                    None => Ok(v.clone()),
+                };
+                let x = x.iter().enumerate().map(filled).collect::<Result<Vec<_>, HeError>>()?;
+                x.par_iter()
+                    .map(|v| kernels::polynomial(e, v, poly, program.chain.primes(), node.scale))
+                    .collect::<Result<_, _>>()?
+            }
             (Step::Alias, _, [x]) => x.clone(),
             _ => {
                 return Err(HeError::Foreign {

@@ -87,6 +87,12 @@ impl SlotEvaluator for ClearSlots {
         Ok(ClearVec { slots, ..*a })
     }
 
+    fn sub(&self, a: &ClearVec, b: &ClearVec) -> Result<ClearVec, HeError> {
+        self.alike("sub", (a.level, a.scale), (b.level, b.scale))?;
+        let slots = a.slots.iter().zip(&b.slots).map(|(x, y)| x - y).collect();
+        Ok(ClearVec { slots, ..*a })
+    }
+
     fn add_plain(&self, a: &ClearVec, p: &ClearVec) -> Result<ClearVec, HeError> {
         self.add(a, p)
     }

@@ -224,6 +224,10 @@ impl SlotEvaluator for CostCounter {
         Ok(*a)
     }
 
+    fn sub(&self, a: &CostVec, b: &CostVec) -> Result<CostVec, HeError> {
+        self.add(a, b)
+    }
+
     fn add_plain(&self, a: &CostVec, p: &CostVec) -> Result<CostVec, HeError> {
         self.add(a, p)
     }

@@ -81,6 +81,10 @@ impl SlotEvaluator for CkksSlots<'_> {
         Ok(self.context.add(a, b)?)
     }
 
+    fn sub(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext, HeError> {
+        Ok(self.context.sub(a, b)?)
+    }
+
     fn add_plain(&self, a: &Ciphertext, p: &Plaintext) -> Result<Ciphertext, HeError> {
         Ok(self.context.add_plain(a, p)?)
     }

@@ -92,6 +92,11 @@ pub trait SlotEvaluator: Sync {
     /// # Errors
     /// Levels or scales that differ.
     fn add(&self, a: &Self::Vec, b: &Self::Vec) -> Result<Self::Vec, HeError>;
+    /// `a − b`; equal levels and scales.
+    ///
+    /// # Errors
+    /// Levels or scales that differ.
+    fn sub(&self, a: &Self::Vec, b: &Self::Vec) -> Result<Self::Vec, HeError>;
     /// `a + p`.
     ///
     /// # Errors

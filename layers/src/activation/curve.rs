@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::sigmoid;
 use hetrain_export::Tensor as GraphTensor;
 
+use super::function::Function;
 use super::hermite::Hermite;
 use super::quadratic::{Quadratic, raw_of};
 use crate::lower::to_host;
@@ -35,10 +36,8 @@ impl Curve {
     /// The form for an activation between two layers.
     pub(super) fn new(channels: usize, init: &WeightInit) -> Self {
         match init.activation() {
-            ActivationKind::Poly2 | ActivationKind::Poly2Branch => {
-                Self::Quadratic(Quadratic::new(channels, init))
-            }
             ActivationKind::Herpn => Self::Hermite(Hermite::new(channels, init)),
+            _ => Self::Quadratic(Quadratic::new(channels, init)),
         }
     }
 
@@ -92,10 +91,10 @@ impl Curve {
         Ok(GraphTensor::new([channels, 3], rows.collect::<Vec<f32>>())?)
     }
 
-    /// The values, by path below this, that bring it nearest to ReLU over what was seen.
-    pub(crate) fn fit(&self, stats: &[ChannelStats]) -> Vec<(String, Vec<f32>)> {
+    /// The values, by path below this, that bring it nearest to `function` over what was seen.
+    pub(crate) fn fit(&self, function: Function, stats: &[ChannelStats]) -> Vec<(String, Vec<f32>)> {
         let quadratic = |prefix: &str| {
-            let fits: Vec<[f64; 3]> = stats.iter().map(super::fit_relu).collect();
+            let fits: Vec<[f64; 3]> = stats.iter().map(|s| super::fit(function, s)).collect();
             let column = |f: fn(&[f64; 3]) -> f64| fits.iter().map(|v| f(v) as f32).collect();
             vec![
                 (format!("{prefix}raw"), column(|&[_, _, a]| raw_of(a))),

@@ -3,6 +3,7 @@
 //! Minimises `E[(ReLU(x) − (a x² + b x + c))²]` over the sample, from moments alone. For N(0, σ²) the answer is
 //! `a = 1/(σ√(8π)), b = 1/2, c = σ/√(8π)`.
 
+use super::Function;
 use super::quadratic::A_MIN;
 use crate::ChannelStats;
 
@@ -24,6 +25,29 @@ pub fn fit_relu(stats: &ChannelStats) -> [f64; 3] {
         return Moments::UNIT.solve().unwrap_or(super::quadratic::RELU_UNIT);
     }
     moments.solve().or_else(|| moments.with_prior().solve()).unwrap_or(super::quadratic::RELU_UNIT)
+}
+
+/// Quadratic `[c, b, a]` nearest to `function` over the values in `stats`, with `a ≥ A_MIN`; for others than ReLU, whose moments the
+/// statistics have, over a normal distribution with their mean and variance.
+pub(crate) fn fit(function: Function, stats: &ChannelStats) -> [f64; 3] {
+    if function == Function::Relu || stats.count == 0 {
+        return if stats.count == 0 { function.unit_quadratic() } else { fit_relu(stats) };
+    }
+    let (m, s) = (stats.mean(), stats.var().max(VAR_MIN).sqrt());
+    // Projections on 1, z and z² − 1 by the midpoint rule, which is exact to rounding for smooth functions under the normal.
+    let (steps, end) = (256, 8.0);
+    let (mut total, mut by) = (0.0, [0.0; 3]);
+    for i in 0..steps {
+        let z = end * (2.0 * (f64::from(i) + 0.5) / f64::from(steps) - 1.0);
+        let (weight, value) = ((-z * z / 2.0).exp(), function.at(m + s * z));
+        total += weight;
+        by.iter_mut().zip([1.0, z, z * z - 1.0]).for_each(|(sum, p)| *sum += weight * value * p);
+    }
+    let [h0, h1, h2] = by.map(|v| v / total);
+    // As for ReLU, the other two are the least-squares ones when `a` is held at its smallest value.
+    let a = (0.5 * h2 / (s * s)).max(A_MIN);
+    let (b, c) = (h1 / s - 2.0 * a * m, h0 - h1 / s * m - a * (s * s - m * m));
+    [c, b, a]
 }
 
 /// Means of `x, x², x³, x⁴`, and of the same up to the third over the positive part.
@@ -99,6 +123,29 @@ mod tests {
             assert!((b - 0.5).abs() < 0.005, "b {b} at {sigma}");
             assert!((c / (sigma * k) - 1.0).abs() < 0.02, "c {c} at {sigma}");
         }
+    }
+
+    #[test]
+    fn gelu_is_fitted_under_the_normal_distribution_of_its_inputs() {
+        for (mean, sigma) in [(0.0, 1.0), (0.4, 0.7), (-0.5, 2.0)] {
+            let stats = gaussian(mean, sigma, 100_000);
+            let best = fit(Function::Gelu, &stats);
+            let mut rng = ChaCha20Rng::seed_from_u64(8);
+            let normal = Normal::new(stats.mean(), stats.var().sqrt()).unwrap();
+            let values: Vec<f64> = (0..200_000).map(|_| normal.sample(&mut rng)).collect();
+            let error = |f: [f64; 3]| -> f64 {
+                values.iter().map(|&x| (Function::Gelu.at(x) - f[0] - f[1] * x - f[2] * x * x).powi(2)).sum()
+            };
+            for i in 0..3 {
+                for step in [-0.02, 0.02] {
+                    let mut other = best;
+                    other[i] += step;
+                    assert!(error(other) > error(best), "coefficient {i} at N({mean}, {sigma}²)");
+                }
+            }
+        }
+        let unit = fit(Function::Gelu, &ChannelStats::default());
+        assert!((unit[2] - 0.211_57).abs() < 1e-5 && (unit[0] - 0.070_52).abs() < 1e-5, "{unit:?}");
     }
 
     #[test]

@@ -1,114 +1,123 @@
-//! What stands between linear layers: ReLU, a quadratic, or a blend on the way from one to the other.
+//! What stands between linear layers: ReLU or GELU, a polynomial, or a blend on the way from one to the other.
 //!
-//! `y = (1 − r)·ReLU(x) + r·f(x)`; the ReLU branch is not computed at `r = 1`, nor the quadratic at `r = 0`.
+//! `y = (1 − r)·original(x) + r·f(x)`; the original is not computed at `r = 1`, nor the polynomial at `r = 0`.
 
 mod curve;
 mod fit;
+mod fixed;
+mod function;
 mod hermite;
 mod quadratic;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use burn::module::Module;
 use burn::tensor::Tensor;
-use hetrain_export::{GraphBuilder, Interval, NodeId, Op};
-use serde::{Deserialize, Serialize};
+use hetrain_export::{GraphBuilder, NodeId, Op};
 
 pub use curve::{Curve, Gated};
+pub(crate) use fit::fit;
 pub use fit::fit_relu;
+pub use fixed::Fixed;
+pub use function::Function;
 pub use hermite::Hermite;
 pub use quadratic::{A_MIN, Quadratic};
 
+use crate::operator::{Site, Source};
 use crate::pointwise;
-use crate::{LayerError, Lower, RangeProbe, WeightInit};
+use crate::{ActivationKind, LayerError, Lower, Operator, RangeProbe, Switch, WeightInit};
 
-/// What of an activation is neither parameter nor statistic, yet part of the network.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ActivationState {
-    /// 0 is ReLU, 1 the quadratic.
-    pub blend: f32,
-    /// Where inputs are to stay.
-    pub interval: Interval,
+/// The polynomial of an activation.
+#[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a few per network")]
+pub enum Form {
+    /// A quadratic whose coefficients are trained.
+    Trained(Curve),
+    /// A polynomial that follows from the interval.
+    Fixed(Fixed),
 }
 
-/// Share of the quadratic, set from outside while training; clones see the same value.
-#[derive(Clone, Debug)]
-struct Blend(Arc<AtomicU32>);
-
-impl Blend {
-    fn new(r: f32) -> Self {
-        Self(Arc::new(AtomicU32::new(r.to_bits())))
-    }
-
-    fn get(&self) -> f32 {
-        f32::from_bits(self.0.load(Ordering::Relaxed))
-    }
-
-    fn set(&self, r: f32) {
-        // NaN is no share of anything; the ReLU it falls back to is what every network starts from.
-        let r = if r.is_nan() { 0.0 } else { r.clamp(0.0, 1.0) };
-        self.0.store(r.to_bits(), Ordering::Relaxed);
+impl Form {
+    /// Of the kind that the network is to have, or the quadratic given, where that is trained.
+    fn new(init: &WeightInit, curve: impl FnOnce() -> Curve) -> Self {
+        let fixed = |degree| Self::Fixed(Fixed::new(init.function(), degree));
+        match init.activation() {
+            ActivationKind::Poly6 => fixed(6),
+            ActivationKind::Poly14 => fixed(14),
+            ActivationKind::Poly30 => fixed(30),
+            _ => Self::Trained(curve()),
+        }
     }
 }
 
-/// One activation: a quadratic per channel, the ReLU it replaces, and the probe on its input.
+/// One activation: a polynomial, the function it replaces, and the probe on its input.
 #[derive(Module, Debug)]
 pub struct Activation {
-    /// The quadratic.
-    pub coef: Curve,
+    /// The polynomial.
+    pub coef: Form,
     #[module(skip)]
-    blend: Blend,
+    original: Function,
     #[module(skip)]
-    probe: RangeProbe,
+    switch: Switch,
 }
 
 impl Activation {
-    /// ReLU at first, with the quadratic ready for inputs of mean 0 and deviation 1.
+    /// The network's activation at first, with the polynomial ready for inputs of mean 0 and deviation 1.
     pub fn new(channels: usize, init: &WeightInit) -> Self {
-        Self::with(Curve::new(channels, init), channels)
+        Self::with(
+            Form::new(init, || Curve::new(channels, init)),
+            init.function(),
+            Operator::Activation,
+            channels,
+        )
     }
 
     /// The same, for the end of a residual block; see [`Self::join`].
     pub fn of_block(channels: usize, init: &WeightInit) -> Self {
-        Self::with(Curve::of_block(channels, init), channels)
+        Self::with(
+            Form::new(init, || Curve::of_block(channels, init)),
+            init.function(),
+            Operator::Activation,
+            channels,
+        )
     }
 
-    fn with(coef: Curve, channels: usize) -> Self {
-        Self { coef, blend: Blend::new(0.0), probe: RangeProbe::new(channels) }
+    /// A trained quadratic in an operator of this kind, whose original is somebody else's affair.
+    pub(crate) fn inside(kind: Operator, channels: usize, init: &WeightInit) -> Self {
+        let curve = Curve::Quadratic(Quadratic::new(channels, init));
+        Self::with(Form::Trained(curve), Function::Relu, kind, channels)
     }
 
-    /// Share of the quadratic.
+    /// `function` by a polynomial of this degree in an operator of this kind, for `channels` channels.
+    pub(crate) fn fixed(kind: Operator, function: Function, degree: usize, channels: usize) -> Self {
+        Self::with(Form::Fixed(Fixed::new(function, degree)), function, kind, channels)
+    }
+
+    fn with(coef: Form, original: Function, kind: Operator, channels: usize) -> Self {
+        Self { coef, original, switch: Switch::new(kind, channels) }
+    }
+
+    /// Its switch.
+    pub fn switch(&self) -> &Switch {
+        &self.switch
+    }
+
+    /// Its switch, to change.
+    pub(crate) fn switch_mut(&mut self) -> &mut Switch {
+        &mut self.switch
+    }
+
+    /// Share of the polynomial.
     pub fn blend(&self) -> f32 {
-        self.blend.get()
+        self.switch.blend()
     }
 
-    /// Set the share of the quadratic, limited to `[0, 1]`.
+    /// Set the share of the polynomial, limited to `[0, 1]`.
     pub fn set_blend(&self, r: f32) {
-        self.blend.set(r);
+        self.switch.set_blend(r);
     }
 
     /// The probe on the input.
     pub fn probe(&self) -> &RangeProbe {
-        &self.probe
-    }
-
-    /// Blend and interval.
-    pub fn state(&self) -> ActivationState {
-        ActivationState { blend: self.blend(), interval: self.probe.interval() }
-    }
-
-    /// Set blend and interval.
-    pub fn set_state(&self, state: ActivationState) {
-        self.set_blend(state.blend);
-        self.probe.set_interval(state.interval);
-    }
-
-    /// Give this activation handles of its own, holding what the shared ones held.
-    pub(crate) fn unshare(&mut self) {
-        self.blend = Blend::new(self.blend.get());
-        self.probe = self.probe.deep_copy();
+        self.switch.probe()
     }
 
     /// Apply; range penalties that are switched on are appended to `penalties`.
@@ -116,13 +125,46 @@ impl Activation {
     /// # Shapes
     /// - input and output `[batch, channels, ...]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>, penalties: &mut Vec<Tensor<1>>) -> Tensor<D> {
-        let limit = self.probe.watch(&x, penalties);
-        let r = self.blend.get();
-        if r > 0.0 {
-            let abc = self.coef.of_batch(&x, limit, r);
+        let limit = self.probe().watch(&x, penalties);
+        self.blended(x, self.blend(), limit)
+    }
+
+    /// Apply the polynomial alone, whatever its share; see [`Self::forward`].
+    pub(crate) fn polynomial<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        penalties: &mut Vec<Tensor<1>>,
+    ) -> Tensor<D> {
+        let limit = self.probe().watch(&x, penalties);
+        self.blended(x, 1.0, limit)
+    }
+
+    fn blended<const D: usize>(&self, x: Tensor<D>, r: f32, limit: Option<f32>) -> Tensor<D> {
+        if let (Form::Trained(curve), Function::Relu, true) = (&self.coef, self.original, r > 0.0) {
+            // In one pass over memory.
+            let abc = curve.of_batch(&x, limit, r);
             return pointwise::curve(x, abc, 1.0 - r, limit);
         }
-        pointwise::relu(x, limit)
+        let limited = || match limit {
+            Some(limit) => x.clone().clamp(-limit, limit),
+            None => x.clone(),
+        };
+        let original = (r < 1.0).then(|| match self.original {
+            Function::Relu => pointwise::relu(x.clone(), limit),
+            function => function.of(limited()),
+        });
+        let polynomial = (r > 0.0).then(|| match &self.coef {
+            Form::Fixed(fixed) => fixed.forward(limited(), self.probe().interval()),
+            Form::Trained(curve) => {
+                let abc = curve.of_batch(&x, limit, 1.0);
+                pointwise::curve(x.clone(), abc, 0.0, limit)
+            }
+        });
+        match (original, polynomial) {
+            (Some(original), Some(polynomial)) => original.mul_scalar(1.0 - r) + polynomial.mul_scalar(r),
+            (Some(one), None) | (None, Some(one)) => one,
+            (None, None) => x,
+        }
     }
 
     /// End a residual block: activate the sum of its branch and its shortcut. A gated quadratic acts on the branch alone, and
@@ -136,15 +178,13 @@ impl Activation {
         shortcut: Tensor<D>,
         penalties: &mut Vec<Tensor<1>>,
     ) -> Tensor<D> {
-        if !matches!(self.coef, Curve::Gated(_)) {
-            return self.forward(branch + shortcut, penalties);
-        }
-        let limit = self.probe.watch(&branch, penalties);
-        let r = self.blend.get();
+        let Some(gated) = self.gated() else { return self.forward(branch + shortcut, penalties) };
+        let limit = self.probe().watch(&branch, penalties);
+        let r = self.blend();
         if r == 0.0 {
             return pointwise::relu(branch + shortcut, limit);
         }
-        let abc = self.coef.of_batch(&branch, limit, 1.0);
+        let abc = gated.of_batch(&branch, limit, 1.0);
         let gated = shortcut.clone() + pointwise::curve(branch.clone(), abc, 0.0, limit);
         if r == 1.0 {
             return gated;
@@ -163,7 +203,7 @@ impl Activation {
         [branch, shortcut]: [NodeId; 2],
     ) -> Result<NodeId, LayerError> {
         let (sum, act) = (format!("{block}.add"), format!("{block}.act"));
-        if matches!(self.coef, Curve::Gated(_)) && self.blend() > 0.0 {
+        if self.gated().is_some() && self.blend() > 0.0 {
             let gated = self.lower(graph, &act, branch)?;
             return Ok(graph.push(&sum, Op::Add, &[gated, shortcut])?);
         }
@@ -172,21 +212,61 @@ impl Activation {
     }
 }
 
-impl Lower for Activation {
-    fn lower(&self, graph: &mut GraphBuilder, name: &str, x: NodeId) -> Result<NodeId, LayerError> {
-        let blend = self.blend();
-        if blend <= 0.0 {
-            Ok(graph.push(name, Op::Relu, &[x])?)
-        } else if blend >= 1.0 {
-            Ok(graph.quadratic(name, x, self.coef.coefficients(name)?, vec![self.probe.interval()])?)
-        } else {
-            Err(LayerError::HalfReplaced { name: name.into(), blend })
+impl Activation {
+    /// The quadratic, if it stands behind a gate.
+    fn gated(&self) -> Option<&Curve> {
+        match &self.coef {
+            Form::Trained(curve @ Curve::Gated(_)) => Some(curve),
+            _ => None,
         }
     }
 
-    /// As a quadratic.
+    /// It as an operator of a network.
+    pub(crate) fn site(&self, name: impl Into<String>) -> Site<'_> {
+        let polynomial = match &self.coef {
+            Form::Trained(curve) => Source::Trained(curve, self.original),
+            Form::Fixed(_) => Source::Interval(self.original),
+        };
+        Site { name: name.into(), switch: &self.switch, polynomial }
+    }
+
+    /// Append the polynomial alone, whatever its share.
+    ///
+    /// # Errors
+    /// As [`Lower::lower`].
+    pub(crate) fn lower_polynomial(
+        &self,
+        graph: &mut GraphBuilder,
+        name: &str,
+        x: NodeId,
+    ) -> Result<NodeId, LayerError> {
+        let interval = self.probe().interval();
+        match &self.coef {
+            Form::Fixed(fixed) => {
+                Ok(graph.push(name, Op::Polynomial { poly: fixed.polynomial(interval)? }, &[x])?)
+            }
+            Form::Trained(curve) => {
+                Ok(graph.quadratic(name, x, curve.coefficients(name)?, vec![interval])?)
+            }
+        }
+    }
+}
+
+impl Lower for Activation {
+    fn lower(&self, graph: &mut GraphBuilder, name: &str, x: NodeId) -> Result<NodeId, LayerError> {
+        if self.blend() <= 0.0 && self.original == Function::Relu {
+            return Ok(graph.push(name, Op::Relu, &[x])?);
+        }
+        self.switch.replaced(name, self.original.name())?;
+        self.lower_polynomial(graph, name, x)
+    }
+
+    /// As a polynomial.
     fn depth(&self) -> usize {
-        1
+        match &self.coef {
+            Form::Fixed(fixed) => fixed.depth(),
+            Form::Trained(_) => 1,
+        }
     }
 }
 
@@ -223,7 +303,7 @@ mod tests {
         let mut copy = act.clone();
         act.set_blend(0.5);
         assert_eq!(copy.blend(), 0.5);
-        copy.unshare();
+        copy.switch_mut().unshare();
         act.set_blend(1.0);
         assert_eq!(copy.blend(), 0.5);
         act.set_blend(f32::NAN);

@@ -10,7 +10,7 @@ use super::{
     HeModel, Net, cnn_s::CnnS, cnn64::Cnn64, cryptonets::Cryptonets, gpt, lenet5::Lenet5, mlp::Mlp,
     resnet::Resnet, resnet18::Resnet18, vgg::Vgg11, vit,
 };
-use crate::{LayerError, WeightInit};
+use crate::{Function, LayerError, WeightInit};
 
 /// The networks this crate knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -38,9 +38,9 @@ pub enum ModelName {
     Resnet18,
     /// VGG of 11 layers with batch norm and average pools (Simonyan and Zisserman 2014).
     Vgg11,
-    /// Vision transformer of four blocks on 8x8 patches, 64 wide, with sigma-attention.
+    /// Vision transformer on 8x8 patches, four blocks, 64 wide.
     Vit,
-    /// Language model of four blocks, 128 wide, with sigma-attention.
+    /// Language model, four blocks, 128 wide.
     Gpt,
 }
 
@@ -86,6 +86,17 @@ impl ModelName {
         matches!(self, Self::Gpt)
     }
 
+    /// Whether the network consists of attention, layer norms and GELU at first.
+    pub const fn is_transformer(self) -> bool {
+        matches!(self, Self::Vit | Self::Gpt)
+    }
+
+    /// The usual size of a transformer.
+    pub const fn size(self) -> Size {
+        let width = if matches!(self, Self::Vit) { 64 } else { 128 };
+        Size { width, heads: 4, blocks: 4 }
+    }
+
     /// Residual blocks per resolution; `None` for networks that are no CIFAR ResNets.
     pub(crate) const fn blocks(self) -> Option<usize> {
         match self {
@@ -115,7 +126,7 @@ impl fmt::Display for ModelName {
     }
 }
 
-/// What replaces ReLU.
+/// What replaces ReLU, and GELU in transformers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ActivationKind {
@@ -126,11 +137,18 @@ pub enum ActivationKind {
     Poly2Branch,
     /// The Hermite expansion of ReLU with its bases normalised ([`Hermite`](crate::Hermite)), one level.
     Herpn,
+    /// The interpolant of degree 6 on a trained interval, three levels and one for the map of the interval.
+    Poly6,
+    /// That of degree 14, four levels and one.
+    Poly14,
+    /// That of degree 30, five levels and one.
+    Poly30,
 }
 
 impl ActivationKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Poly2, Self::Poly2Branch, Self::Herpn];
+    pub const ALL: [Self; 6] =
+        [Self::Poly2, Self::Poly2Branch, Self::Herpn, Self::Poly6, Self::Poly14, Self::Poly30];
 
     /// The name in configurations.
     pub const fn as_str(self) -> &'static str {
@@ -138,8 +156,89 @@ impl ActivationKind {
             Self::Poly2 => "poly2",
             Self::Poly2Branch => "poly2-branch",
             Self::Herpn => "herpn",
+            Self::Poly6 => "poly6",
+            Self::Poly14 => "poly14",
+            Self::Poly30 => "poly30",
         }
     }
+}
+
+/// What replaces the softmax of attention ([`SelfAttention`](crate::SelfAttention) compares them).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AttentionKind {
+    /// A trained quadratic of normalised scores.
+    #[default]
+    Sigma,
+    /// The fourth power of normalised scores, divided by its mean.
+    Power,
+    /// `exp(−‖q − k‖²/2√k)`.
+    Gaussian,
+    /// A shifted square, divided by the running mean of its sums.
+    Running,
+    /// Products of trained quadratics of queries and keys.
+    Linear,
+}
+
+impl AttentionKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [Self::Sigma, Self::Power, Self::Gaussian, Self::Running, Self::Linear];
+
+    /// The name in configurations.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sigma => "sigma",
+            Self::Power => "power",
+            Self::Gaussian => "gaussian",
+            Self::Running => "running",
+            Self::Linear => "linear",
+        }
+    }
+}
+
+/// What replaces layer norms ([`Norm`](crate::Norm) compares them).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NormKind {
+    /// Batch norm.
+    #[default]
+    Batch,
+    /// Division by the root mean square, by a polynomial.
+    Rms,
+    /// Layer norm whose deviation is a polynomial's.
+    Layer,
+    /// Layer norm with the running mean of the deviations.
+    Running,
+    /// A trained factor and summand per channel.
+    Affine,
+}
+
+impl NormKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [Self::Batch, Self::Rms, Self::Layer, Self::Running, Self::Affine];
+
+    /// The name in configurations.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Batch => "batch",
+            Self::Rms => "rms",
+            Self::Layer => "layer",
+            Self::Running => "running",
+            Self::Affine => "affine",
+        }
+    }
+}
+
+/// How large a transformer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Size {
+    /// Features of a position.
+    pub width: usize,
+    /// Heads that share them.
+    pub heads: usize,
+    /// Blocks.
+    pub blocks: usize,
 }
 
 /// Settings of [`HeModel`].
@@ -152,15 +251,35 @@ pub struct ModelConfig {
     pub input: [usize; 3],
     /// Number of classes.
     pub classes: usize,
-    /// What replaces ReLU.
+    /// What replaces activations.
     #[serde(default)]
     pub activation: ActivationKind,
+    /// What replaces softmax, in transformers.
+    #[serde(default)]
+    pub attention: AttentionKind,
+    /// What replaces layer norms, in transformers.
+    #[serde(default)]
+    pub norm: NormKind,
+    /// How large a transformer is, if not as usual.
+    #[serde(default)]
+    pub size: Option<Size>,
 }
 
 /// Largest extent or count accepted: beyond it sizes are a mistake, and their products could overflow.
 const SIZE_MAX: usize = 4096;
 
 impl ModelConfig {
+    /// With the usual replacements.
+    pub fn new(name: ModelName, input: [usize; 3], classes: usize) -> Self {
+        let (activation, attention, norm, size) = Default::default();
+        Self { name, input, classes, activation, attention, norm, size }
+    }
+
+    /// How large the transformer is.
+    pub fn size(&self) -> Size {
+        self.size.unwrap_or(self.name.size())
+    }
+
     /// Whether the network exists for this input and number of classes.
     ///
     /// # Errors
@@ -176,6 +295,12 @@ impl ModelConfig {
         if self.input.contains(&0) || c.max(h).max(w) > SIZE_MAX {
             let needs = format!("[channels, height, width] from 1 to {SIZE_MAX}");
             return fail("input", needs, format!("{:?}", self.input));
+        }
+        let Size { width, heads, blocks } = self.size();
+        if [width, heads, blocks].iter().any(|n| !(1..=SIZE_MAX).contains(n)) || width % heads != 0 {
+            let needs = format!("a width that the heads divide, and 1 to {SIZE_MAX} of each");
+            let got = format!("{width} wide, {heads} heads, {blocks} blocks");
+            return fail("size", needs, got);
         }
         let fits = match self.name {
             ModelName::Cryptonets => after(self.input, 5, 2, 1).is_some(),
@@ -202,13 +327,15 @@ impl ModelConfig {
     }
 
     /// Build the network on `device`, weights drawn on the host from ChaCha20(`seed`): the same on every device.
-    /// Activations are ReLU, their quadratics the fit to ReLU on N(0, 1).
+    /// Every operator has its original form, trained quadratics are the fit to it on N(0, 1).
     ///
     /// # Errors
     /// [`LayerError::Config`].
     pub fn init(&self, device: &Device, seed: u64) -> Result<HeModel, LayerError> {
         self.check()?;
-        let init = &mut WeightInit::new(device, seed).with_activation(self.activation);
+        let function = if self.name.is_transformer() { Function::Gelu } else { Function::Relu };
+        let init =
+            &mut WeightInit::new(device, seed).with_activation(self.activation).with_function(function);
         let net = match self.name {
             ModelName::Mlp => Net::Mlp(Mlp::new(self, init)),
             ModelName::CnnS => Net::CnnS(CnnS::new(self, init)),
@@ -245,7 +372,7 @@ mod tests {
     use super::*;
 
     fn config(name: ModelName, input: [usize; 3]) -> ModelConfig {
-        ModelConfig { name, input, classes: 10, activation: ActivationKind::Poly2 }
+        ModelConfig::new(name, input, 10)
     }
 
     #[test]

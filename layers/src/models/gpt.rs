@@ -1,28 +1,23 @@
-//! A small language model by character, with sigma-attention and batch norms: four blocks of 128 features and four heads.
+//! A small language model (Radford et al. 2019): four blocks of 128 features and four heads.
 //!
 //! Its input is text as a map of one column, a channel for each character of the vocabulary. It answers for every position; lowered,
-//! for the last one only, which is what a client wants to know. Two levels and eight for each block: 34.
+//! for the last one only, which is what a client wants to know. Two levels and, with batch norms and sigma-attention, eight for each
+//! block: 34.
 
 use burn::module::Module;
-use burn::nn::BatchNorm;
 use burn::tensor::Tensor;
 use hetrain_export::{GraphBuilder, NodeId, Op};
 
-use super::{Flow, ModelConfig, Network, Part, Stage, Tap};
-use crate::norm::batch_norm;
-use crate::pointwise;
+use super::{Flow, ModelConfig, Network, Part, Size, Stage, Tap};
+use crate::operator::Site;
 use crate::transformer::{Block, Embedding};
-use crate::{Conv, Dense, LayerError, Lower, WeightInit};
+use crate::{Conv, Dense, LayerError, Lower, Norm, Switch, WeightInit};
 
-const WIDTH: usize = 128;
-const HEADS: usize = 4;
-const BLOCKS: usize = 4;
-
-/// Batch norm and a dense layer at every position.
+/// Norm and a dense layer at every position.
 #[derive(Module, Debug)]
 pub struct NextToken {
     /// Normalisation.
-    pub norm: BatchNorm,
+    pub norm: Norm,
     /// Vocabulary.
     pub fc: Dense,
 }
@@ -36,17 +31,25 @@ impl Lower for NextToken {
     }
 
     fn depth(&self) -> usize {
-        1
+        1 + self.norm.depth()
     }
 }
 
 impl Stage for NextToken {
     /// Logits `[batch·positions, vocabulary]`.
-    fn forward(&self, x: Flow, _tap: &mut Tap) -> Flow {
-        let x = pointwise::batch_norm(&self.norm, x.map());
+    fn forward(&self, x: Flow, tap: &mut Tap) -> Flow {
+        let x = self.norm.forward(x.map(), &mut tap.penalties);
         let [batch, channels, length, _] = x.dims();
         let rows: Tensor<3> = x.reshape([batch, channels, length]).swap_dims(1, 2);
         Flow::Flat(self.fc.forward(rows.reshape([batch * length, channels])))
+    }
+
+    fn operators<'a>(&'a self, name: &str, out: &mut Vec<Site<'a>>) {
+        out.push(self.norm.site(format!("{name}.norm")));
+    }
+
+    fn switches_mut(&mut self) -> Vec<&mut Switch> {
+        vec![self.norm.switch_mut()]
     }
 }
 
@@ -61,11 +64,15 @@ pub struct Gpt {
 impl Gpt {
     pub(crate) fn new(config: &ModelConfig, init: &mut WeightInit) -> Self {
         let [vocabulary, length, _] = config.input;
-        let conv = Conv::new([vocabulary, WIDTH], 1, 1, 0, init);
+        let Size { width, heads, blocks } = config.size();
+        let conv = Conv::new([vocabulary, width], 1, 1, 0, init);
         Self {
-            embedding: Embedding::new(conv, [WIDTH, length, 1], init),
-            blocks: (0..BLOCKS).map(|_| Block::new(WIDTH, HEADS, true, init)).collect(),
-            head: NextToken { norm: batch_norm(WIDTH, init), fc: Dense::head([WIDTH, config.classes], init) },
+            embedding: Embedding::new(conv, [width, length, 1], init),
+            blocks: (0..blocks).map(|_| Block::new([width, heads], true, config, init)).collect(),
+            head: NextToken {
+                norm: Norm::new(width, config.norm, init),
+                fc: Dense::head([width, config.classes], init),
+            },
         }
     }
 }

@@ -19,11 +19,12 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use hetrain_export::{Graph, GraphBuilder, Interval};
 
-pub use config::{ActivationKind, ModelConfig, ModelName};
+pub use config::{ActivationKind, AttentionKind, ModelConfig, ModelName, NormKind, Size};
 pub(crate) use stage::{Flow, Network, Part, Stage, Tap};
 
+use crate::operator::{Site, Source};
 use crate::weights::{self, Array};
-use crate::{Activation, ActivationState, ActivationStats, LayerError, RangePenalty, RangeProbe};
+use crate::{Function, LayerError, Operator, OperatorState, OperatorStats, RangePenalty, RangeProbe, Switch};
 
 #[derive(Module, Debug)]
 #[expect(clippy::large_enum_variant, reason = "one network per model; boxing would only hide its size")]
@@ -79,15 +80,15 @@ pub struct Forward {
     pub logits: Tensor<2>,
     /// Results of the hidden stages, `[batch, channels, positions]`, for hint losses.
     pub features: Vec<Tensor<3>>,
-    /// Sum of the activations' range penalties; present on a training device while one is set.
+    /// Sum of the operators' range penalties; present on a training device while one is set.
     pub penalty: Option<Tensor<1>>,
 }
 
-/// A network that is ReLU teacher and polynomial student in one; every activation holds its mode.
+/// A network that is teacher and polynomial student in one; every operator holds its mode.
 ///
 /// Methods that set run-time state (blends, ranges, clamp, penalty, collection) take `&self`: clones, `valid()` and
-/// `train()` share that state, [`HeModel::deep_copy`] does not. An `index` counts activations in forward order; one
-/// beyond the last is ignored, or answered with the state of a fresh activation.
+/// `train()` share that state, [`HeModel::deep_copy`] does not. An `index` counts operators in forward order; one
+/// beyond the last is ignored, or answered with the state of a fresh one.
 #[derive(Module, Debug)]
 pub struct HeModel {
     net: Net,
@@ -118,16 +119,16 @@ impl HeModel {
         Forward { logits: flow.flat(), features: tap.features, penalty }
     }
 
-    fn list(&self) -> Vec<(String, &Activation)> {
+    fn list(&self) -> Vec<Site<'_>> {
         let mut out = Vec::new();
         for part in self.net.network().parts() {
-            part.stage.activations(&part.name, &mut out);
+            part.stage.operators(&part.name, &mut out);
         }
         out
     }
 
-    fn activation(&self, index: usize) -> Option<&Activation> {
-        self.list().into_iter().nth(index).map(|(_, a)| a)
+    fn switch(&self, index: usize) -> Option<&Switch> {
+        self.list().into_iter().nth(index).map(|site| site.switch)
     }
 
     /// Path of the layer that gives the logits.
@@ -135,96 +136,127 @@ impl HeModel {
         self.net.network().parts().pop().map(|part| part.name)
     }
 
-    /// Names of the activations in forward order: `conv1.act`, `layer1.0.conv1.act`, `layer1.0.act`.
-    pub fn activation_names(&self) -> Vec<String> {
-        self.list().into_iter().map(|(name, _)| name).collect()
+    /// Names of the operators in forward order: `conv1.act`, `layer1.0.conv1.act`, `blocks.0.norm1`.
+    pub fn operator_names(&self) -> Vec<String> {
+        self.list().into_iter().map(|site| site.name).collect()
     }
 
-    /// Number of activations.
-    pub fn activations(&self) -> usize {
+    /// Kinds of the operators in forward order.
+    pub fn operator_kinds(&self) -> Vec<Operator> {
+        self.list().into_iter().map(|site| site.switch.kind()).collect()
+    }
+
+    /// Number of operators.
+    pub fn operators(&self) -> usize {
         self.list().len()
     }
 
-    /// Share of the quadratic in one activation: 0 is ReLU only, 1 the quadratic only.
+    /// Share of the polynomial in one operator: 0 is the original only, 1 the polynomial only.
     pub fn set_blend(&self, index: usize, r: f32) {
-        if let Some(a) = self.activation(index) {
-            a.set_blend(r);
+        if let Some(switch) = self.switch(index) {
+            switch.set_blend(r);
         }
     }
 
-    /// Share of the quadratic in one activation.
+    /// Share of the polynomial in one operator.
     pub fn blend(&self, index: usize) -> f32 {
-        self.activation(index).map_or(0.0, Activation::blend)
+        self.switch(index).map_or(0.0, Switch::blend)
     }
 
-    /// Limit the inputs of all activations to `±clamp` on a training device, never elsewhere; `None` ends it.
+    /// Limit what enters all polynomials to `±clamp` on a training device, never elsewhere; `None` ends it.
     pub fn set_training_clamp(&self, clamp: Option<f32>) {
-        self.list().iter().for_each(|(_, a)| a.probe().set_clamp(clamp));
+        self.list().iter().for_each(|site| site.switch.probe().set_clamp(clamp));
     }
 
-    /// Set where the inputs of one activation are to stay.
+    /// Set where the inputs of one operator's polynomial are to stay.
     pub fn set_range(&self, index: usize, interval: Interval) {
-        if let Some(a) = self.activation(index) {
-            a.probe().set_interval(interval);
+        if let Some(switch) = self.switch(index) {
+            switch.probe().set_interval(interval);
         }
     }
 
-    /// Where the inputs of one activation are to stay.
+    /// Where the inputs of one operator's polynomial are to stay.
     pub fn range(&self, index: usize) -> Interval {
-        self.activation(index).map_or(RangeProbe::INTERVAL, |a| a.probe().interval())
+        self.switch(index).map_or(RangeProbe::INTERVAL, |s| s.probe().interval())
     }
 
-    /// Switch the range penalty of all activations on, or off (as it is at first).
+    /// Whether one operator's polynomial is made for its interval, so that another interval makes another polynomial.
+    pub fn follows_range(&self, index: usize) -> bool {
+        self.list().get(index).is_some_and(|site| matches!(site.polynomial, Source::Interval(_)))
+    }
+
+    /// The interval for what enters one operator's polynomial after `seen` was: its range widened by `margin`, about its middle, or
+    /// by factors where the function has a pole at zero. `None` if no interval bounds the operator, or nothing finite was seen.
+    pub fn interval_for(&self, index: usize, seen: &OperatorStats, margin: f64) -> Option<Interval> {
+        let site = self.list().into_iter().nth(index)?;
+        let all = seen.overall();
+        if !(all.min.is_finite() && all.max.is_finite()) {
+            return None;
+        }
+        // A channel that never varies still needs an interval with two ends.
+        let (lo, hi) = if all.min < all.max { (all.min, all.max) } else { (all.min - 1.0, all.max + 1.0) };
+        match site.polynomial {
+            Source::Interval(Function::Inverse | Function::InverseRoot) if all.min > 0.0 => {
+                Interval::new(all.min / margin, all.max * margin).ok()
+            }
+            Source::Interval(Function::Decay) => Interval::new(0.0, hi.max(1.0) * margin).ok(),
+            _ => Interval::new(lo.min(0.0), hi.max(0.0)).ok().map(|seen| seen.widened(margin)),
+        }
+    }
+
+    /// Switch the range penalty of all operators on, or off (as it is at first).
     pub fn set_penalty(&self, penalty: Option<RangePenalty>) {
-        self.list().iter().for_each(|(_, a)| a.probe().set_penalty(penalty));
+        self.list().iter().for_each(|site| site.switch.probe().set_penalty(penalty));
     }
 
-    /// Start collecting statistics of the activations' inputs afresh, or stop and forget them. It looks at every value
+    /// Start collecting statistics of what enters the polynomials afresh, or stop and forget them. It looks at every value
     /// several times, so this is for calibration passes, not for training.
     pub fn collect_ranges(&self, on: bool) {
-        self.list().iter().for_each(|(_, a)| a.probe().collect(on));
+        self.list().iter().for_each(|site| site.switch.probe().collect(on));
     }
 
-    /// The statistics since the start or the last call, one entry per activation in forward order.
-    pub fn take_ranges(&self) -> Vec<ActivationStats> {
-        self.list()
-            .into_iter()
-            .map(|(name, a)| ActivationStats { name, channels: a.probe().take() })
-            .collect()
+    /// The statistics since the start or the last call, one entry per operator in forward order.
+    pub fn take_ranges(&self) -> Vec<OperatorStats> {
+        let stats = |site: Site<'_>| OperatorStats { name: site.name, channels: site.switch.probe().take() };
+        self.list().into_iter().map(stats).collect()
     }
 
     /// Blends and intervals in forward order.
-    pub fn runtime(&self) -> Vec<ActivationState> {
-        self.list().into_iter().map(|(_, a)| a.state()).collect()
+    pub fn runtime(&self) -> Vec<OperatorState> {
+        self.list().into_iter().map(|site| site.switch.state()).collect()
     }
 
     /// Set blends and intervals in forward order.
-    pub fn set_runtime(&self, states: &[ActivationState]) {
-        self.list().iter().zip(states).for_each(|((_, a), s)| a.set_state(*s));
+    pub fn set_runtime(&self, states: &[OperatorState]) {
+        self.list().iter().zip(states).for_each(|(site, s)| site.switch.set_state(*s));
     }
 
-    /// Set every quadratic to the least-squares fit of ReLU over the measured inputs, channel by channel.
+    /// Set every trained quadratic among `kinds` to the least-squares fit of what it replaces over the measured inputs, channel by channel.
     ///
     /// # Errors
     /// [`LayerError::Stats`] when the statistics are of another model.
-    pub fn fit_quadratics(mut self, stats: &[ActivationStats]) -> Result<Self, LayerError> {
+    pub fn fit_quadratics(mut self, stats: &[OperatorStats], kinds: &[Operator]) -> Result<Self, LayerError> {
         let mut table = BTreeMap::new();
         let list = self.list();
         if list.len() != stats.len() {
             return Err(LayerError::Stats {
-                needs: format!("{} activations", list.len()),
+                needs: format!("{} operators", list.len()),
                 got: format!("{}", stats.len()),
             });
         }
-        for ((name, activation), stats) in list.iter().zip(stats) {
-            let channels = activation.coef.channels();
+        for (site, stats) in list.iter().zip(stats) {
+            let (name, channels) = (&site.name, site.switch.probe().channels());
             if *name != stats.name || channels != stats.channels.len() {
                 return Err(LayerError::Stats {
                     needs: format!("`{name}` with {channels} channels"),
                     got: format!("`{}` with {}", stats.name, stats.channels.len()),
                 });
             }
-            for (part, data) in activation.coef.fit(&stats.channels) {
+            let Source::Trained(curve, function) = site.polynomial else { continue };
+            if !kinds.contains(&site.switch.kind()) {
+                continue;
+            }
+            for (part, data) in curve.fit(function, &stats.channels) {
                 table.insert(format!("{name}.coef.{part}"), Array { shape: vec![data.len()], data });
             }
         }
@@ -235,7 +267,7 @@ impl HeModel {
     /// The network as a graph on pixels in `[0, 1]`, the normalisation `(x − mean)/std` per input channel included.
     ///
     /// # Errors
-    /// Half-replaced activations, weights that are not finite, a normalisation for other channels.
+    /// Operators that are not polynomials, weights that are not finite, a normalisation for other channels.
     pub fn lower(&self, mean: &[f64], std: &[f64]) -> Result<Graph, LayerError> {
         let mut graph = GraphBuilder::default();
         let mut x = graph.input("input", &self.config.input)?;
@@ -248,7 +280,7 @@ impl HeModel {
         Ok(graph.finish()?)
     }
 
-    /// Levels an encrypted evaluation of the folded graph consumes, every activation taken as a quadratic.
+    /// Levels an encrypted evaluation of the folded graph consumes, every operator taken as a polynomial.
     pub fn depth(&self) -> usize {
         self.net.network().parts().iter().map(|p| p.stage.depth()).sum()
     }
@@ -271,7 +303,7 @@ impl HeModel {
     pub fn deep_copy(&self) -> Self {
         let mut copy = self.own_statistics();
         for part in copy.net.network_mut().parts_mut() {
-            part.activations_mut().into_iter().for_each(Activation::unshare);
+            part.switches_mut().into_iter().for_each(Switch::unshare);
         }
         copy
     }

@@ -2,7 +2,8 @@
 
 use burn::tensor::Tensor;
 
-use crate::{Activation, Lower};
+use crate::operator::Site;
+use crate::{Lower, Switch};
 
 /// What passes from stage to stage.
 pub(crate) enum Flow {
@@ -53,11 +54,11 @@ pub(crate) trait Stage: Lower {
     /// Compute.
     fn forward(&self, x: Flow, tap: &mut Tap) -> Flow;
 
-    /// Append the activations inside with their names, in forward order.
-    fn activations<'a>(&'a self, _name: &str, _out: &mut Vec<(String, &'a Activation)>) {}
+    /// Append the operators inside, in forward order.
+    fn operators<'a>(&'a self, _name: &str, _out: &mut Vec<Site<'a>>) {}
 
-    /// The activations inside, in forward order.
-    fn activations_mut(&mut self) -> Vec<&mut Activation> {
+    /// Their switches, in forward order.
+    fn switches_mut(&mut self) -> Vec<&mut Switch> {
         Vec::new()
     }
 }

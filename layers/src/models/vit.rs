@@ -1,39 +1,34 @@
 //! A small vision transformer (Dosovitskiy et al. 2020, arXiv:2010.11929) that runs encrypted: 64 patches, four blocks with
-//! attention of four heads and a hidden layer, batch norms in place of layer norms (Yao et al. 2021), a mean over patches.
+//! attention of four heads and a hidden layer, a mean over patches.
 //!
 //! Patches do not overlap, so the client can lay pixels out patch by patch, and the embedding costs what a dense layer per patch
-//! costs. Two levels and eight for each block: 34.
+//! costs. Two levels and, with batch norms and sigma-attention, eight for each block: 34.
 
 use burn::module::Module;
-use burn::nn::BatchNorm;
 use hetrain_export::{GraphBuilder, NodeId};
 
-use super::{Flow, ModelConfig, Network, Part, Stage, Tap};
-use crate::norm::batch_norm;
-use crate::pointwise;
+use super::{Flow, ModelConfig, Network, Part, Size, Stage, Tap};
+use crate::operator::Site;
 use crate::transformer::{Block, Embedding};
-use crate::{AvgPool, Conv, Dense, LayerError, Lower, WeightInit};
+use crate::{AvgPool, Conv, Dense, LayerError, Lower, Norm, Switch, WeightInit};
 
 /// Patches in a row and in a column.
 pub(crate) const SIDE: usize = 8;
-const WIDTH: usize = 64;
-const HEADS: usize = 4;
-const BLOCKS: usize = 4;
 
 /// One patch of pixels to one feature vector.
-fn patches(channels: usize, side: usize, init: &mut WeightInit) -> Embedding {
+fn patches([channels, width]: [usize; 2], side: usize, init: &mut WeightInit) -> Embedding {
     let patch = side.div_ceil(SIDE);
-    let conv = Conv::new([channels, WIDTH], patch, patch, (patch * SIDE - side) / 2, init);
-    Embedding::new(conv, [WIDTH, SIDE, SIDE], init)
+    let conv = Conv::new([channels, width], patch, patch, (patch * SIDE - side) / 2, init);
+    Embedding::new(conv, [width, SIDE, SIDE], init)
 }
 
-/// Mean over patches, batch norm, dense layer.
+/// Mean over patches, norm, dense layer.
 #[derive(Module, Debug)]
 pub struct Head {
     /// Mean.
     pub pool: AvgPool,
     /// Normalisation.
-    pub norm: BatchNorm,
+    pub norm: Norm,
     /// Classes.
     pub fc: Dense,
 }
@@ -46,14 +41,23 @@ impl Lower for Head {
     }
 
     fn depth(&self) -> usize {
-        1
+        // A norm that does not fold leaves the mean a layer of its own.
+        1 + self.norm.depth() + usize::from(self.norm.depth() > 0)
     }
 }
 
 impl Stage for Head {
-    fn forward(&self, x: Flow, _tap: &mut Tap) -> Flow {
-        let x = pointwise::batch_norm(&self.norm, self.pool.forward(x.map()));
+    fn forward(&self, x: Flow, tap: &mut Tap) -> Flow {
+        let x = self.norm.forward(self.pool.forward(x.map()), &mut tap.penalties);
         Flow::Flat(self.fc.forward(x.flatten(1, 3)))
+    }
+
+    fn operators<'a>(&'a self, name: &str, out: &mut Vec<Site<'a>>) {
+        out.push(self.norm.site(format!("{name}.norm")));
+    }
+
+    fn switches_mut(&mut self) -> Vec<&mut Switch> {
+        vec![self.norm.switch_mut()]
     }
 }
 
@@ -68,13 +72,14 @@ pub struct Vit {
 impl Vit {
     pub(crate) fn new(config: &ModelConfig, init: &mut WeightInit) -> Self {
         let [channels, side, _] = config.input;
+        let Size { width, heads, blocks } = config.size();
         Self {
-            patches: patches(channels, side, init),
-            blocks: (0..BLOCKS).map(|_| Block::new(WIDTH, HEADS, false, init)).collect(),
+            patches: patches([channels, width], side, init),
+            blocks: (0..blocks).map(|_| Block::new([width, heads], false, config, init)).collect(),
             head: Head {
                 pool: AvgPool::new(SIDE),
-                norm: batch_norm(WIDTH, init),
-                fc: Dense::head([WIDTH, config.classes], init),
+                norm: Norm::new(width, config.norm, init),
+                fc: Dense::head([width, config.classes], init),
             },
         }
     }

@@ -110,14 +110,14 @@ impl HeModel {
             problems,
         })?;
         if let Some(states) = activations {
-            if states.len() != self.activations() {
+            if states.len() != self.operators() {
                 return Err(LayerError::Format {
                     path: path.into(),
                     format: "hetrain weights",
                     why: format!(
-                        "it has {} activation states, the model has {}",
+                        "it has {} operator states, the model has {}",
                         states.len(),
-                        self.activations()
+                        self.operators()
                     ),
                 });
             }

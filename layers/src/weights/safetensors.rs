@@ -9,7 +9,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use super::Array;
-use crate::{ActivationState, LayerError, ModelConfig, WeightProblem};
+use crate::{LayerError, ModelConfig, OperatorState, WeightProblem};
 
 /// Metadata entry of our files. It is the only one: a map of several would be written in no fixed order.
 const KEY: &str = "hetrain";
@@ -19,7 +19,7 @@ const KEY: &str = "hetrain";
 #[serde(deny_unknown_fields)]
 pub(super) struct Meta {
     pub(super) model: ModelConfig,
-    pub(super) activations: Vec<ActivationState>,
+    pub(super) activations: Vec<OperatorState>,
 }
 
 /// What a file holds.

@@ -1,7 +1,7 @@
 //! Where a run stands; everything but tensors.
 
 use hetrain_export::Interval;
-use hetrain_layers::ActivationState;
+use hetrain_layers::OperatorState;
 use serde::{Deserialize, Serialize};
 
 use crate::config::PhaseSettings;
@@ -26,7 +26,7 @@ pub struct Best {
     #[serde(default)]
     pub escaped: usize,
     /// Blends and intervals of the activations.
-    pub runtime: Vec<ActivationState>,
+    pub runtime: Vec<OperatorState>,
 }
 
 fn yes() -> bool {
@@ -93,7 +93,7 @@ pub struct State {
     /// The best network of this phase so far.
     pub best: Option<Best>,
     /// Blends and intervals of the activations.
-    pub runtime: Vec<ActivationState>,
+    pub runtime: Vec<OperatorState>,
 }
 
 impl State {
@@ -150,14 +150,14 @@ mod tests {
         let text = "name: a\nmodel: { name: cnn-s }\ndata: { name: digits }\nphases: [{ kind: pretrain, epochs: 3 }]\n";
         let phases = RunConfig::parse(text, "t", &[]).unwrap().phases;
         let check = |s: State| s.check(&phases, 10, 16, 1);
-        let activation = ActivationState { blend: 0.0, interval: Interval { lo: -1.0, hi: 1.0 } };
+        let activation = OperatorState { blend: 0.0, interval: Interval { lo: -1.0, hi: 1.0 } };
         let sums = Sums { seen: 64, correct: 60, ..Sums::default() };
         let good =
             State { epoch: 2, batch: 4, begun: true, sums, runtime: vec![activation], ..State::default() };
         for s in [good.clone(), State::default(), State { phase: 1, ..State::default() }] {
             assert_eq!(check(s), Ok(()));
         }
-        let twisted = ActivationState { interval: Interval { lo: 1.0, hi: -1.0 }, ..activation };
+        let twisted = OperatorState { interval: Interval { lo: 1.0, hi: -1.0 }, ..activation };
         for (bad, words) in [
             (State { phase: 2, ..State::default() }, "in phase 3, the run has 1"),
             (State { phase: 1, ..good.clone() }, "in phase 2, the run has 1"),

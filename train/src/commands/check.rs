@@ -52,7 +52,7 @@ fn config_file(context: &Context, name: &str) -> anyhow::Result<()> {
                 "{}: {} levels, {} activations",
                 config.model.name,
                 model.depth(),
-                model.activations()
+                model.operators()
             ));
             parameters_of(&config, &data, &model)?;
         }

@@ -13,7 +13,7 @@ use crate::data::TrainingData;
 /// A normalisation for other channels.
 pub fn untrained(data: &TrainingData, model: &HeModel) -> anyhow::Result<Graph> {
     let polynomial = model.deep_copy().valid();
-    (0..polynomial.activations()).for_each(|i| polynomial.set_blend(i, 1.0));
+    (0..polynomial.operators()).for_each(|i| polynomial.set_blend(i, 1.0));
     let (mean, std) = data.mean_std()?;
     let mut graph = fold(&polynomial.lower(&mean, &std)?)?;
     let ranges = assumed(&graph);
@@ -35,7 +35,7 @@ fn assumed(graph: &Graph) -> Vec<RangeStats> {
             let std = moved.half_width() / RangeProbe::INTERVAL.half_width();
             *range = RangeStats { min: moved.lo, max: moved.hi, mean: moved.centre(), std, ..usual.clone() };
         }
-        if let (Op::MatMul { .. }, [a, b]) = (&node.op, node.inputs.as_slice()) {
+        if let (Op::MatMul { .. } | Op::Distance { .. }, [a, b]) = (&node.op, node.inputs.as_slice()) {
             // A sum of products is as large as its terms if one side is smaller by the root of their number: the layer that the
             // factor of an attention went into.
             let terms = graph.node(*b).and_then(|n| n.shape.get(1)).copied().unwrap_or(1);

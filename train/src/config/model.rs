@@ -4,7 +4,7 @@ use std::fmt;
 
 use he_infer::plan::Bootstrapping;
 use hetrain_datasets::{Augment, DatasetConfig};
-use hetrain_layers::{ActivationKind, ModelName};
+use hetrain_layers::{ActivationKind, AttentionKind, ModelName, NormKind, Operator, Size};
 use serde::Serialize;
 
 /// A whole run.
@@ -30,12 +30,35 @@ pub struct RunConfig {
 }
 
 /// Choice of the network; input shape and classes come from the data.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ModelSettings {
     /// The architecture.
     pub name: ModelName,
-    /// What replaces ReLU: `poly2`, a trainable quadratic per channel.
+    /// What replaces ReLU or GELU: `poly2`, a trainable quadratic per channel.
     pub activation: ActivationKind,
+    /// What only transformers have.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub transformer: Option<TransformerSettings>,
+}
+
+/// Choices for a transformer.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct TransformerSettings {
+    /// What replaces softmax.
+    pub attention: AttentionKind,
+    /// What replaces layer norms.
+    pub norm: NormKind,
+    /// How large it is: `width`, `heads`, `blocks`.
+    #[serde(flatten)]
+    pub size: Size,
+}
+
+impl ModelSettings {
+    /// The kinds of operators that the network has to replace.
+    pub fn operators(&self) -> Vec<Operator> {
+        let all = Operator::ALL.map(|(_, kind)| kind);
+        all.into_iter().filter(|k| self.name.is_transformer() || *k == Operator::Activation).collect()
+    }
 }
 
 /// The data and how it is fed.
@@ -76,13 +99,13 @@ pub enum NormaliseSetting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PhaseKind {
-    /// Ordinary training of the ReLU network.
+    /// Ordinary training of the original network.
     Pretrain,
-    /// The ReLU network learns to keep the inputs of its activations small.
+    /// The original network learns to keep the inputs of its activations small.
     RangeAware,
-    /// ReLU becomes a quadratic.
+    /// Originals become polynomials.
     Replace,
-    /// The quadratic network is trained on.
+    /// The polynomial network is trained on.
     Polish,
 }
 
@@ -100,7 +123,7 @@ impl PhaseKind {
         Self::ALL.iter().find(|(_, k)| *k == self).map_or("", |(n, _)| n)
     }
 
-    /// Whether the network consists of quadratics at the end of the phase.
+    /// Whether the network is no longer the original one at the end of the phase.
     pub fn ends_polynomial(self) -> bool {
         matches!(self, Self::Replace | Self::Polish)
     }
@@ -133,8 +156,10 @@ pub struct PhaseSettings {
     pub interval: Option<[f64; 2]>,
     /// A measured range is widened by this factor to become the interval.
     pub margin: f64,
-    /// Share of the phase over which ReLU becomes the quadratic.
+    /// Share of the phase over which originals become polynomials.
     pub ramp: f64,
+    /// Which kinds of operators are replaced.
+    pub operators: Vec<Operator>,
     /// Which activations change first.
     pub order: Order,
     /// Learning rate of the quadratics' coefficients, as a factor.

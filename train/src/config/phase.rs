@@ -1,5 +1,6 @@
 //! Reading one entry of `phases`: which settings each kind knows, and their defaults.
 
+use hetrain_layers::Operator;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{
@@ -30,7 +31,7 @@ const RANGE: &[&str] = &["range_weight", "interval", "clamp", "clamp_off"];
 /// Settings of phases that train quadratics.
 const QUADRATIC: &[&str] = &["coef_lr", "margin"];
 /// Settings of `replace` only.
-const REPLACE: &[&str] = &["ramp", "order"];
+const REPLACE: &[&str] = &["ramp", "order", "operators"];
 
 fn keys(kind: PhaseKind) -> Vec<&'static str> {
     let parts: &[&[&str]] = match kind {
@@ -72,6 +73,7 @@ impl Serialize for PhaseSettings {
                 "margin" => map.serialize_entry(key, &self.margin)?,
                 "ramp" => map.serialize_entry(key, &self.ramp)?,
                 "order" => map.serialize_entry(key, &self.order)?,
+                "operators" => map.serialize_entry(key, &self.operators)?,
                 _ => {}
             }
         }
@@ -124,7 +126,7 @@ pub(super) fn read(node: &Node, index: usize, mistakes: &mut Mistakes) -> Option
     let range_weight = s.real("range_weight", default_weight, |v| v >= 0.0, "a number of at least 0");
     let interval = interval(&mut s, kind);
     let margin = s.real("margin", 1.5, |v| v >= 1.0, "a number of at least 1");
-    let ramp_need = "a number from 0 to 1, the share of the phase over which ReLU becomes the quadratic";
+    let ramp_need = "a number from 0 to 1, the share of the phase over which originals become polynomials";
     let ramp = s.real("ramp", 0.35, share, ramp_need);
     if ramp * epochs as f64 > epochs as f64 - 1.0 && kind == PhaseKind::Replace && s.has("ramp") {
         let what = format!(
@@ -142,6 +144,8 @@ pub(super) fn read(node: &Node, index: usize, mistakes: &mut Mistakes) -> Option
             ],
         )
         .unwrap_or(Order::Together);
+    let every = Operator::ALL.map(|(_, kind)| kind);
+    let operators = s.choices_or_none("operators", &Operator::ALL).unwrap_or_else(|| every.to_vec());
     let coef_lr = s.real("coef_lr", 0.1, positive, "a number above 0, the factor on the learning rate");
     let start = start(&mut s, kind);
     let teacher = teacher(&mut s, kind);
@@ -168,6 +172,7 @@ pub(super) fn read(node: &Node, index: usize, mistakes: &mut Mistakes) -> Option
         margin,
         ramp: if kind == PhaseKind::Replace { ramp } else { 0.0 },
         order,
+        operators,
         coef_lr: if polynomial { coef_lr } else { 1.0 },
         start,
         teacher,
@@ -287,7 +292,7 @@ fn teacher(s: &mut Section<'_>, kind: PhaseKind) -> OtherNetwork {
             s.reject(
                 "teacher",
                 format!("needs {need}, found `{text}`"),
-                "`previous` is the ReLU network of the phases before",
+                "`previous` is the original network of the phases before",
             );
             default
         }

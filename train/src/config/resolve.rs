@@ -2,7 +2,7 @@
 
 use he_infer::plan::Bootstrapping;
 use hetrain_datasets::{Augment, DatasetConfig, known, nearest as nearest_dataset};
-use hetrain_layers::{ActivationKind, ModelName};
+use hetrain_layers::{ActivationKind, AttentionKind, ModelName, NormKind, Operator, Size};
 
 use super::{
     model::*,
@@ -65,7 +65,7 @@ pub(super) fn resolve(root: &Node) -> Result<RunConfig, Mistakes> {
         }
         VerifySettings { samples, encrypted }
     });
-    let phases = phases(root, &mut mistakes);
+    let phases = phases(root, &model, &mut mistakes);
     if mistakes.is_empty() {
         Ok(RunConfig { name, seed, model, data, phases, checkpoint, he, verify })
     } else {
@@ -87,7 +87,7 @@ fn run_name(s: &mut Section<'_>) -> String {
 
 fn model(s: &mut Section<'_>) -> ModelSettings {
     let present = s.has("model");
-    let mut m = s.group("model", &["name", "activation"]);
+    let mut m = s.group("model", &["name", "activation", "attention", "norm", "width", "heads", "blocks"]);
     if present && !m.has("name") {
         m.add(
             None,
@@ -100,7 +100,27 @@ fn model(s: &mut Section<'_>) -> ModelSettings {
         m.choice_or_none("name", &ModelName::ALL.map(|n| (n.as_str(), n))).unwrap_or(ModelName::Lenet5);
     let activation =
         m.choice_or_none("activation", &ActivationKind::ALL.map(|a| (a.as_str(), a))).unwrap_or_default();
-    ModelSettings { name, activation }
+    let attention =
+        m.choice_or_none("attention", &AttentionKind::ALL.map(|a| (a.as_str(), a))).unwrap_or_default();
+    let norm = m.choice_or_none("norm", &NormKind::ALL.map(|n| (n.as_str(), n))).unwrap_or_default();
+    let usual = name.size();
+    let mut count = |key, usual: usize| m.whole(key, usual as u64, 1, 4096) as usize;
+    let size = Size {
+        width: count("width", usual.width),
+        heads: count("heads", usual.heads),
+        blocks: count("blocks", usual.blocks),
+    };
+    if !size.width.is_multiple_of(size.heads) {
+        let what = format!("{} heads do not divide the width {}", size.heads, size.width);
+        m.reject("heads", what, "choose a width that is a multiple of the heads");
+    }
+    let transformer = TransformerSettings { attention, norm, size };
+    for key in ["attention", "norm", "width", "heads", "blocks"] {
+        if m.has(key) && !name.is_transformer() {
+            m.reject(key, format!("`{name}` has none"), "remove it, or choose a transformer: vit, gpt");
+        }
+    }
+    ModelSettings { name, activation, transformer: name.is_transformer().then_some(transformer) }
 }
 
 fn data(s: &mut Section<'_>) -> DataSettings {
@@ -211,7 +231,7 @@ fn normalise(d: &mut Section<'_>) -> NormaliseSetting {
     }
 }
 
-fn phases(root: &Node, mistakes: &mut Mistakes) -> Vec<PhaseSettings> {
+fn phases(root: &Node, model: &ModelSettings, mistakes: &mut Mistakes) -> Vec<PhaseSettings> {
     let Some(node) = root.get("phases") else { return Vec::new() };
     let mut add = |at, key: String, what: String, help: &str| {
         mistakes.push(Mistake { at: Some(at), key, what, help: help.into() });
@@ -232,7 +252,8 @@ fn phases(root: &Node, mistakes: &mut Mistakes) -> Vec<PhaseSettings> {
     };
     let read: Vec<Option<PhaseSettings>> =
         items.iter().enumerate().map(|(i, item)| phase::read(item, i, mistakes)).collect();
-    let mut polynomial = false;
+    let mut left = model.operators();
+    let all = left.len();
     for (i, (phase, item)) in read.iter().zip(items).enumerate() {
         let Some(phase) = phase else { continue };
         let mut add = |what: &str, help: &str| {
@@ -243,33 +264,53 @@ fn phases(root: &Node, mistakes: &mut Mistakes) -> Vec<PhaseSettings> {
                 help: help.into(),
             });
         };
-        match (phase.kind, polynomial) {
-            (PhaseKind::Polish, false) => {
-                add(
-                    "`polish` trains quadratics, and the network still has ReLU here",
-                    "put a `replace` phase before it",
+        let replaced = left.len() < all;
+        match phase.kind {
+            PhaseKind::Polish if !left.is_empty() => {
+                let what = format!(
+                    "`polish` trains polynomials, and the network still has {} here",
+                    originals(model, &left)
                 );
+                add(&what, "put a `replace` phase before it");
             }
-            (PhaseKind::Replace, true) => {
-                add(
-                    "`replace` needs ReLU, and the network has quadratics already",
-                    "use `polish` to train on",
-                );
+            PhaseKind::Replace if !phase.operators.iter().any(|o| left.contains(o)) => {
+                add("nothing is left to replace here", "use `polish` to train on");
             }
-            (PhaseKind::Pretrain | PhaseKind::RangeAware, true) => {
+            PhaseKind::Pretrain | PhaseKind::RangeAware if replaced => {
                 add(
-                    "the phase trains the ReLU network, which was replaced before",
+                    "the phase trains the original network, which was replaced before",
                     "put it before `replace`",
                 );
             }
-            (PhaseKind::Pretrain, false) if i > 0 => {
+            PhaseKind::Pretrain if i > 0 => {
                 add("`pretrain` starts from fresh weights and would drop the phases before", "put it first");
             }
             _ => {}
         }
-        polynomial |= phase.kind.ends_polynomial();
+        if phase.kind == PhaseKind::Replace {
+            left.retain(|o| !phase.operators.contains(o));
+        }
+        if i + 1 == items.len() && replaced_in_part(phase.kind, &left) {
+            let what = format!("the network still has {} at the end", originals(model, &left));
+            add(&what, "name them in a `replace` phase, or leave `operators` out");
+        }
     }
     read.into_iter().flatten().collect()
+}
+
+/// What the network has that `kinds` of operators are at first.
+fn originals(model: &ModelSettings, kinds: &[Operator]) -> String {
+    let name = |kind: &Operator| match kind {
+        Operator::Activation if model.name.is_transformer() => "GELU",
+        Operator::Activation => "ReLU",
+        Operator::Norm => "layer norms",
+        Operator::Attention => "softmax",
+    };
+    kinds.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
+fn replaced_in_part(last: PhaseKind, left: &[Operator]) -> bool {
+    last == PhaseKind::Replace && !left.is_empty()
 }
 
 fn he(s: &mut Section<'_>) -> HeSettings {

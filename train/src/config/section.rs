@@ -183,6 +183,23 @@ impl<'a> Section<'a> {
         None
     }
 
+    /// Some of a few names, if written.
+    pub fn choices_or_none<T: Copy>(&mut self, key: &str, choices: &[(&str, T)]) -> Option<Vec<T>> {
+        let node = self.get(key)?;
+        let names: Vec<&str> = choices.iter().map(|c| c.0).collect();
+        let one = |item: &Node| match &item.value {
+            Value::Text(v) => choices.iter().find(|c| c.0 == v.as_str()).map(|c| c.1),
+            _ => None,
+        };
+        if let Value::List(items) = &node.value
+            && let Some(found) = items.iter().map(one).collect::<Option<Vec<T>>>().filter(|f| !f.is_empty())
+        {
+            return Some(found);
+        }
+        self.wrong(key, node, &format!("a list of some of {}", names.join(", ")));
+        None
+    }
+
     /// A list of numbers, if written.
     pub fn reals_or_none(&mut self, key: &str, need: &str) -> Option<Vec<f64>> {
         let node = self.get(key)?;

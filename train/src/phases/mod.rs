@@ -2,10 +2,10 @@
 //!
 //! | phase | network | before the first step | while it runs |
 //! |---|---|---|---|
-//! | `pretrain` | ReLU | fresh weights | |
-//! | `range_aware` | ReLU | intervals set | penalty outside them |
-//! | `replace` | ReLU → quadratic | ranges measured, quadratics fitted, intervals set | blend rises, penalty, clamp at first |
-//! | `polish` | quadratic | intervals set, if given | penalty, clamp at first |
+//! | `pretrain` | original: ReLU, or softmax, layer norm and GELU | fresh weights | |
+//! | `range_aware` | original | intervals set | penalty outside them |
+//! | `replace` | original → polynomial | ranges measured, quadratics fitted, intervals set | blend rises, penalty, clamp at first |
+//! | `polish` | polynomial | intervals set, if given | penalty, clamp at first |
 
 mod polish;
 mod pretrain;
@@ -13,7 +13,7 @@ mod range_aware;
 mod replace;
 
 use hetrain_export::Interval;
-use hetrain_layers::{ActivationStats, HeModel, RangePenalty};
+use hetrain_layers::{HeModel, ModelName, OperatorStats, RangePenalty};
 
 use crate::{
     config::{PhaseKind, PhaseSettings},
@@ -42,13 +42,16 @@ impl Phase<'_> {
         self.settings.epochs * self.steps_per_epoch
     }
 
-    /// What the phase does, for people.
-    pub fn what(&self) -> &'static str {
-        match self.kind() {
-            PhaseKind::Pretrain => pretrain::WHAT,
-            PhaseKind::RangeAware => range_aware::WHAT,
-            PhaseKind::Replace => replace::WHAT,
-            PhaseKind::Polish => polish::WHAT,
+    /// What the phase does to a network, for people.
+    pub fn what(&self, network: ModelName) -> &'static str {
+        match (self.kind(), network.is_transformer()) {
+            (PhaseKind::Pretrain, false) => pretrain::WHAT,
+            (PhaseKind::Pretrain, true) => pretrain::WHAT_ELSE,
+            (PhaseKind::RangeAware, _) => range_aware::WHAT,
+            (PhaseKind::Replace, false) => replace::WHAT,
+            (PhaseKind::Replace, true) => replace::WHAT_ELSE,
+            (PhaseKind::Polish, false) => polish::WHAT,
+            (PhaseKind::Polish, true) => polish::WHAT_ELSE,
         }
     }
 
@@ -59,7 +62,7 @@ impl Phase<'_> {
     pub fn begin(
         &self,
         model: HeModel,
-        measure: impl FnOnce(&HeModel) -> Result<Vec<ActivationStats>, RunError>,
+        measure: impl FnOnce(&HeModel) -> Result<Vec<OperatorStats>, RunError>,
     ) -> Result<HeModel, RunError> {
         match self.kind() {
             PhaseKind::Pretrain => Ok(pretrain::begin(model)),
@@ -90,15 +93,15 @@ impl Phase<'_> {
     }
 }
 
-/// The interval for values seen in `stats`: their range widened by `margin` about its middle, ends rounded outwards to
-/// three digits.
-pub fn widened(stats: &ActivationStats, margin: f64) -> Result<Interval, RunError> {
-    let all = stats.overall();
-    // A channel that never varies still needs an interval with two ends.
-    let (lo, hi) = if all.min < all.max { (all.min, all.max) } else { (all.min - 1.0, all.max + 1.0) };
-    let seen = Interval::new(lo.min(0.0), hi.max(0.0))?;
-    let wide = seen.widened(margin);
-    Ok(Interval::new(-round_up(-wide.lo), round_up(wide.hi))?)
+/// The interval of operator `index` after `stats` was seen, as [`HeModel::interval_for`] gives it, ends rounded outwards to three digits.
+pub fn widened(
+    model: &HeModel,
+    index: usize,
+    stats: &OperatorStats,
+    margin: f64,
+) -> Result<Option<Interval>, RunError> {
+    let Some(wide) = model.interval_for(index, stats, margin) else { return Ok(None) };
+    Ok(Some(Interval::new(-round_up(-wide.lo), round_up(wide.hi))?))
 }
 
 /// Up to three significant digits, never down.
@@ -114,7 +117,8 @@ fn round_up(x: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use hetrain_layers::ChannelStats;
+    use burn::tensor::Device;
+    use hetrain_layers::{ChannelStats, ModelConfig};
 
     use super::*;
 
@@ -126,7 +130,8 @@ mod tests {
         );
         let mut channel = ChannelStats::default();
         [-2.0, 4.0].into_iter().for_each(|v| channel.add(v));
-        let stats = ActivationStats { name: "a".into(), channels: vec![channel] };
-        assert_eq!(widened(&stats, 1.5).unwrap(), Interval { lo: -3.5, hi: 5.5 });
+        let stats = OperatorStats { name: "a".into(), channels: vec![channel] };
+        let model = ModelConfig::new(ModelName::CnnS, [1, 8, 8], 2).init(&Device::flex(), 0).unwrap();
+        assert_eq!(widened(&model, 0, &stats, 1.5).unwrap(), Some(Interval { lo: -3.5, hi: 5.5 }));
     }
 }

@@ -7,9 +7,11 @@ use crate::{config::PhaseSettings, error::RunError};
 
 /// For people.
 pub(super) const WHAT: &str = "quadratic";
+/// The same for transformers.
+pub(super) const WHAT_ELSE: &str = "polynomial";
 
 /// Every activation is its quadratic; intervals stay unless new ones are given.
 pub(super) fn begin(settings: &PhaseSettings, model: HeModel) -> Result<HeModel, RunError> {
-    (0..model.activations()).for_each(|i| model.set_blend(i, 1.0));
+    (0..model.operators()).for_each(|i| model.set_blend(i, 1.0));
     range_aware::begin(settings, model)
 }

@@ -13,7 +13,7 @@ pub(super) const WHAT: &str = "ReLU, small ranges";
 pub(super) fn begin(settings: &PhaseSettings, model: HeModel) -> Result<HeModel, RunError> {
     if let Some([lo, hi]) = settings.interval {
         let interval = Interval::new(lo, hi)?;
-        (0..model.activations()).for_each(|i| model.set_range(i, interval));
+        (0..model.operators()).for_each(|i| model.set_range(i, interval));
     }
     Ok(model)
 }

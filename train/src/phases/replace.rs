@@ -1,9 +1,9 @@
-//! ReLU becomes a quadratic: `(1 − r)·ReLU(x) + r·f(x)` with `r` rising from 0 to 1 over the ramp, `f` started from the
-//! least-squares fit to ReLU on the measured inputs (smooth replacement; AutoFHE and HE-friendly AlexNet, see
-//! Baruch et al. 2021, arXiv:2107.12342).
+//! Originals become polynomials: `(1 − r)·original(x) + r·f(x)` with `r` rising from 0 to 1 over the ramp, trained quadratics started
+//! from the least-squares fit on the measured inputs (smooth replacement; AutoFHE and HE-friendly AlexNet, see Baruch et al. 2021,
+//! arXiv:2107.12342), other polynomials made for the measured interval. A phase replaces all kinds of operators, or some.
 
 use hetrain_export::Interval;
-use hetrain_layers::{ActivationStats, HeModel};
+use hetrain_layers::{HeModel, OperatorStats};
 
 use super::{Phase, widened};
 use crate::{
@@ -13,42 +13,54 @@ use crate::{
 
 /// For people.
 pub(super) const WHAT: &str = "ReLU → quadratic";
+/// The same for transformers.
+pub(super) const WHAT_ELSE: &str = "original → polynomial";
+
+/// The operators of a model that a phase replaces.
+fn chosen(settings: &PhaseSettings, model: &HeModel) -> Vec<usize> {
+    let kinds = model.operator_kinds().into_iter().enumerate();
+    kinds.filter(|(_, kind)| settings.operators.contains(kind)).map(|(i, _)| i).collect()
+}
 
 /// Measure, fit, set intervals.
 pub(super) fn begin(
     settings: &PhaseSettings,
     model: HeModel,
-    measure: impl FnOnce(&HeModel) -> Result<Vec<ActivationStats>, RunError>,
+    measure: impl FnOnce(&HeModel) -> Result<Vec<OperatorStats>, RunError>,
 ) -> Result<HeModel, RunError> {
     let stats = measure(&model)?;
-    let model = model.fit_quadratics(&stats)?;
-    for (i, seen) in stats.iter().enumerate() {
-        let interval = match settings.interval {
-            Some([lo, hi]) => Interval::new(lo, hi)?,
-            None => widened(seen, settings.margin)?,
+    let model = model.fit_quadratics(&stats, &settings.operators)?;
+    for i in chosen(settings, &model) {
+        let given = settings.interval.filter(|_| !model.follows_range(i));
+        let measured = || stats.get(i).map_or(Ok(None), |seen| widened(&model, i, seen, settings.margin));
+        let interval = match given {
+            Some([lo, hi]) => Some(Interval::new(lo, hi)?),
+            None => measured()?,
         };
-        model.set_range(i, interval);
+        if let Some(interval) = interval {
+            model.set_range(i, interval);
+        }
         model.set_blend(i, 0.0);
     }
     Ok(model)
 }
 
-/// Steps until every activation is its quadratic.
+/// Steps until every operator is its polynomial.
 pub(super) fn ramp_steps(phase: &Phase<'_>) -> usize {
     (phase.settings.ramp * phase.steps() as f64).ceil() as usize
 }
 
 /// Set every blend for `step`.
 pub(super) fn blend(phase: &Phase<'_>, model: &HeModel, step: usize) {
-    let count = model.activations();
+    let chosen = chosen(phase.settings, model);
     let ramp = ramp_steps(phase);
-    for i in 0..count {
-        let r = share(phase.settings.order, i, count, step, ramp);
-        model.set_blend(i, r as f32);
+    for (place, i) in chosen.iter().enumerate() {
+        let r = share(phase.settings.order, place, chosen.len(), step, ramp);
+        model.set_blend(*i, r as f32);
     }
 }
 
-/// Share of the quadratic in activation `index` of `count` at `step` of a ramp of `ramp` steps.
+/// Share of the polynomial in operator `index` of `count` at `step` of a ramp of `ramp` steps.
 fn share(order: Order, index: usize, count: usize, step: usize, ramp: usize) -> f64 {
     if step >= ramp {
         return 1.0;

@@ -36,7 +36,7 @@ fn ladder() -> LadderSummary {
         machine: "test processor <fast> & \"cheap\"".into(),
         threads: 2,
         rungs: vec![
-            rung("original", "ReLU teacher (Burn)", 360),
+            rung("original", "original (Burn)", 360),
             rung("polynomial", "polynomial (Burn)", 351),
             below(rung("graph", "folded graph (f64)", 351), 360, 1.2e-6),
             below(rung("packed", "packed program (clear slots)", 351), 360, 4.0e-13),
@@ -123,7 +123,7 @@ fn page(dir: &Path) -> String {
 #[test]
 fn the_box_is_aligned() {
     let want = "  ┌ accuracy ladder ─────────────┬──────────┬───────────┬─────────────────────┐
-  │ ReLU teacher (Burn)          │ 100.00 % │           │                     │
+  │ original (Burn)              │ 100.00 % │           │                     │
   │ polynomial (Burn)            │  97.50 % │ agree     │ max |Δlogit|        │
   │ folded graph (f64)           │  97.50 % │ 100.00 %  │ 1.2e-6              │
   │ packed program (clear slots) │  97.50 % │ 100.00 %  │ 4.0e-13             │

@@ -8,7 +8,7 @@ use std::{
 use burn::{module::Module, tensor::Tensor};
 use hetrain_datasets::Batcher;
 use hetrain_export::{Interval, brief};
-use hetrain_layers::{ActivationStats, HeModel};
+use hetrain_layers::{HeModel, OperatorStats};
 use serde_json::json;
 
 use super::{Running, Trainer};
@@ -41,8 +41,15 @@ impl Trainer<'_> {
         let before = self.epochs_before(phase.index);
         let done = r.state.epoch * phase.steps_per_epoch + r.state.batch;
         let epochs = phase.settings.epochs;
-        let mut progress =
-            Progress::new(phase.index + 1, self.stages, kind, phase.what(), epochs, phase.steps(), done);
+        let mut progress = Progress::new(
+            phase.index + 1,
+            self.stages,
+            kind,
+            phase.what(self.config.model.name),
+            epochs,
+            phase.steps(),
+            done,
+        );
         let mut timing = Lines::open(&self.run.timing(), u64::MAX)?;
         let log_every = (phase.steps_per_epoch / 10).max(1);
         while r.state.epoch < epochs {
@@ -241,7 +248,11 @@ impl Trainer<'_> {
         let seen = self.measure(&model)?;
         if kind.ends_polynomial() {
             for (i, stats) in seen.ranges.iter().enumerate() {
-                if let Some(interval) = self.declared(phase.index, stats)? {
+                // What is made for its interval keeps it, and so does what is still the original.
+                if model.follows_range(i) || model.blend(i) < 1.0 {
+                    continue;
+                }
+                if let Some(interval) = self.declared(phase.index, &model, i, stats)? {
                     model.set_range(i, interval);
                 }
             }
@@ -261,15 +272,17 @@ impl Trainer<'_> {
 
     /// The interval an activation is exported with, if not the one it has: what was seen of it, widened by `margin`. A
     /// configured interval, which is where the penalty begins, stays if it is at least as wide.
-    fn declared(&self, index: usize, seen: &ActivationStats) -> Result<Option<Interval>, RunError> {
+    fn declared(
+        &self,
+        index: usize,
+        model: &HeModel,
+        operator: usize,
+        seen: &OperatorStats,
+    ) -> Result<Option<Interval>, RunError> {
         let phases = || self.config.phases.iter().take(index + 1).filter(|p| p.kind.ends_polynomial());
-        let all = seen.overall();
-        if !(all.min.is_finite() && all.max.is_finite()) {
-            return Ok(None);
-        }
         let given = phases().rev().find_map(|p| p.interval);
         let Some(margin) = phases().next_back().map(|p| p.margin) else { return Ok(None) };
-        let wide = widened(seen, margin)?;
+        let Some(wide) = widened(model, operator, seen, margin)? else { return Ok(None) };
         if let Some([lo, hi]) = given {
             // What a later phase has a penalty for, it need not declare yet.
             if index + 1 < self.config.phases.len() || (lo <= wide.lo && wide.hi <= hi) {

@@ -79,7 +79,7 @@ impl Trainer<'_> {
         let stored = Store::new(self.run.checkpoints()).latest()?;
         if let Some(stored) = &stored {
             let images = self.config.data.batch.min(self.data.train.len());
-            let activations = self.fresh()?.activations();
+            let activations = self.fresh()?.operators();
             let checked =
                 stored.state.check(&self.config.phases, self.steps_per_epoch(), images, activations);
             checked.map_err(|why| RunError::Checkpoint { path: stored.file(), why })?;

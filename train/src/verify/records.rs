@@ -46,7 +46,7 @@ impl Rung {
     /// Name for people.
     pub fn title(self) -> &'static str {
         match self {
-            Self::Original => "ReLU teacher (Burn)",
+            Self::Original => "original (Burn)",
             Self::Polynomial => "polynomial (Burn)",
             Self::Graph => "folded graph (f64)",
             Self::Packed => "packed program (clear slots)",

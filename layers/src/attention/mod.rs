@@ -1,0 +1,184 @@
+//! Self-attention: softmax at first (Vaswani et al. 2017, arXiv:1706.03762), then one of the forms below, none of which divides by
+//! anything but through a polynomial.
+//!
+//! ```text
+//! y = W_o·(weights(Q, K)·V)          per head, L positions, d features; s = Q·Kᵀ/√d
+//! ```
+//!
+//! | `attention` | weights | levels | bounded by | where it works, where it fails |
+//! |---|---|---|---|---|
+//! | `sigma` | `f(BN(s))/√L`, `f` a trained quadratic per head (Ramapuram et al. 2024, arXiv:2409.04431, with a quadratic) | 5 | the batch norm over heads | vision, small language models from the start; grows with depth without the factor |
+//! | `power` | `z⁴·p(ε + mean z⁴)/L`, `z = BN(s)`, `p ≈ 1/x` (Zimerman et al. 2024, arXiv:2410.09457) | 13 | means of fourth powers within a factor of about 100 | nearest to softmax; scores of −1 and 1 weigh the same |
+//! | `gaussian` | `e^(−‖q−k‖²/2√d)/√L` by a polynomial of degree 15 (Zhang et al. 2024, PowerFormer and EncryptedLLM use the like) | 9 | distances in the trained interval | fine-tuning; needs no division; distances must be kept small by a penalty |
+//! | `running` | `(s + c)²/r`, `r` the running mean of its sums over keys | 5 | nothing but the range of `s` | shallow networks; the sum of the weights varies |
+//! | `linear` | `φ(q)·φ(k)/√(dL)`, `φ` a trained quadratic per channel (Katharopoulos et al. 2020, arXiv:2006.16236) | 5 | the batch norms before `φ` | long sequences; weakest |
+//!
+//! `L` is public. Masks multiply by 0 and 1. Norms over scores keep their training statistics from all scores, those of later positions
+//! included: from moments, not from values. Norms, `1/√d`, `1/√L` and affine parts of quadratics fold into the projections.
+
+mod weigh;
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::activation::softmax;
+use hetrain_export::{Conv2dGeometry, GraphBuilder, NodeId, Op};
+
+pub use weigh::Weigh;
+
+use crate::lower::to_graph;
+use crate::operator::{Site, Switch};
+use crate::{AttentionKind, Conv, LayerError, Lower, WeightInit};
+
+/// Attention of every pixel of a map to every other.
+#[derive(Module, Debug)]
+pub struct SelfAttention {
+    /// Queries.
+    pub query: Conv,
+    /// Keys.
+    pub key: Conv,
+    /// Values.
+    pub value: Conv,
+    /// What replaces the softmax.
+    pub weigh: Weigh,
+    /// Output.
+    pub out: Conv,
+    /// Heads.
+    pub heads: usize,
+    /// Whether a position sees only itself and those before it.
+    pub causal: bool,
+}
+
+/// Queries `[batch, heads, L, d]`, keys `[batch, heads, d, L]`, values `[batch, heads, L, d]`.
+pub(crate) struct Heads {
+    pub(crate) query: Tensor<4>,
+    pub(crate) key: Tensor<4>,
+    pub(crate) value: Tensor<4>,
+    /// `[L, L]`, 1 where a position may look; none if everywhere.
+    pub(crate) mask: Option<Tensor<2>>,
+}
+
+impl Heads {
+    /// Scores `s`, `[batch, heads, L, L]`.
+    pub(crate) fn scores(&self) -> Tensor<4> {
+        let [.., features] = self.query.dims();
+        self.query.clone().matmul(self.key.clone()).mul_scalar(by_root(features))
+    }
+
+    /// Weights of what a position may not look at become zero.
+    pub(crate) fn masked(&self, weights: Tensor<4>) -> Tensor<4> {
+        match &self.mask {
+            Some(mask) => weights * mask.clone().unsqueeze(),
+            None => weights,
+        }
+    }
+
+    /// Positions a position looks at, `[1, 1, L, 1]`.
+    pub(crate) fn counts(&self) -> Tensor<4> {
+        let [_, _, length, _] = self.query.dims();
+        match &self.mask {
+            Some(mask) => mask.clone().sum_dim(1).unsqueeze(),
+            None => Tensor::full([1, 1, length, 1], length as f64, &self.query.device()),
+        }
+    }
+
+    fn softmax(&self) -> Tensor<4> {
+        let scores = self.scores();
+        let scores = match &self.mask {
+            Some(mask) => scores + mask.clone().sub_scalar(1.0).mul_scalar(1e9).unsqueeze(),
+            None => scores,
+        };
+        softmax(scores, 3).matmul(self.value.clone())
+    }
+}
+
+impl SelfAttention {
+    /// `heads` heads that share `channels` channels.
+    pub fn new(
+        channels: usize,
+        heads: usize,
+        causal: bool,
+        kind: AttentionKind,
+        init: &mut WeightInit,
+    ) -> Self {
+        let mut project = || Conv::new([channels; 2], 1, 1, 0, init);
+        let (query, key, value, out) = (project(), project(), project(), project());
+        let weigh = Weigh::new(kind, channels, heads, init);
+        Self { query, key, value, weigh, out, heads, causal }
+    }
+
+    pub(crate) fn switches_mut(&mut self) -> Vec<&mut Switch> {
+        self.weigh.switches_mut()
+    }
+
+    pub(crate) fn sites<'a>(&'a self, name: &str, out: &mut Vec<Site<'a>>) {
+        self.weigh.sites(&format!("{name}.weigh"), out);
+    }
+
+    /// Apply; see [`Activation::forward`](crate::Activation::forward) for `penalties`.
+    ///
+    /// # Shapes
+    /// - input and output `[batch, channels, height, width]`
+    pub fn forward(&self, x: Tensor<4>, penalties: &mut Vec<Tensor<1>>) -> Tensor<4> {
+        let [batch, channels, height, width] = x.dims();
+        let (features, length) = (channels / self.heads, height * width);
+        let split = |x: Tensor<4>| x.reshape([batch, self.heads, features, length]);
+        let mask = self.causal.then(|| Tensor::<2>::ones([length, length], &x.device()).tril(0));
+        let heads = Heads {
+            query: split(self.query.forward(x.clone())).swap_dims(2, 3),
+            key: split(self.key.forward(x.clone())),
+            value: split(self.value.forward(x)).swap_dims(2, 3),
+            mask,
+        };
+        let switch = self.weigh.switch();
+        let r = switch.blend();
+        if r == 0.0 {
+            self.weigh.follow(&heads);
+        }
+        let polynomial = switch.wanted().then(|| self.weigh.mixed(&heads, penalties)).filter(|_| r > 0.0);
+        let mixed = match polynomial {
+            Some(y) if r >= 1.0 => y,
+            Some(y) => heads.softmax().mul_scalar(1.0 - r) + y.mul_scalar(r),
+            None => heads.softmax(),
+        };
+        self.out.forward(mixed.swap_dims(2, 3).reshape([batch, channels, height, width]))
+    }
+}
+
+/// `1/√n`.
+pub(crate) fn by_root(n: usize) -> f32 {
+    1.0 / (n as f32).sqrt()
+}
+
+impl Lower for SelfAttention {
+    fn lower(&self, graph: &mut GraphBuilder, name: &str, x: NodeId) -> Result<NodeId, LayerError> {
+        self.weigh.switch().replaced(&format!("{name}.weigh"), "a softmax")?;
+        let shape = graph.shape(x);
+        let channels = shape.first().copied().unwrap_or(0);
+        let length = shape.iter().skip(1).product();
+        let features = channels / self.heads;
+        let at = |part: &str| format!("{name}.{part}");
+        let [on_query, on_key, on_value] = self.weigh.factors(features, length, self.causal);
+        let project = |graph: &mut GraphBuilder, part: &str, conv: &Conv, factor: f32| {
+            let weight = to_graph(&at(part), conv.weight.val().mul_scalar(factor))?;
+            let y = graph.conv2d(&at(part), x, weight, None, Conv2dGeometry::new(1, 0))?;
+            let y = self.weigh.lower_mapped(graph, &at("weigh"), part, y)?;
+            let shape = vec![self.heads, features, length];
+            Ok::<_, LayerError>(graph.push(&at(&format!("{part}.split")), Op::Reshape { shape }, &[y])?)
+        };
+        let turned = Op::Transpose { axes: [0, 2, 1] };
+        let query = project(graph, "query", &self.query, on_query)?;
+        let query = graph.push(&at("query.turned"), turned.clone(), &[query])?;
+        let key = project(graph, "key", &self.key, on_key)?;
+        let value = project(graph, "value", &self.value, on_value)?;
+        let value = graph.push(&at("value.turned"), turned.clone(), &[value])?;
+        let mixed = self.weigh.lower_mixed(graph, name, [query, key, value], self.causal)?;
+        let mixed = graph.push(&at("mixed.turned"), turned, &[mixed])?;
+        let mixed = graph.push(&at("mixed.joined"), Op::Reshape { shape }, &[mixed])?;
+        self.out.lower(graph, &at("out"), mixed)
+    }
+
+    fn depth(&self) -> usize {
+        // Projections, scores, weights, sum, output.
+        4 + self.weigh.depth(self.causal)
+    }
+}

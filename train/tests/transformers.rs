@@ -1,0 +1,160 @@
+//! Every replacement of softmax, layer norm and GELU up the whole ladder: Burn, folded graph, packed program in clear slots, and
+//! ciphertexts with 128 bits of security, each with the one before.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on panics"
+)]
+
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use he_infer::ckks::{Ciphertext, Context};
+use he_infer::plan::{Bootstrapping, Packing, PlanOptions, Program, plan};
+use he_infer::run::{Client, NoObserver, Prepared, Server, execute};
+use he_infer::slots::ClearSlots;
+use hetrain_export::{Graph, fold, interp};
+use hetrain_layers::{ActivationKind, AttentionKind, HeModel, ModelConfig, ModelName, NormKind, Size};
+use rand::SeedableRng;
+use rand_chacha::ChaCha20Rng;
+
+const LETTERS: usize = 5;
+const LENGTH: usize = 4;
+
+/// Texts, one letter hot at every position.
+fn texts(count: usize, seed: usize) -> Vec<f32> {
+    let letter = |text: usize, position: usize| (text * 7 + position * position + seed * 3) % LETTERS;
+    let of = |text| (0..LETTERS * LENGTH).map(move |e| (text, e / LENGTH, e % LENGTH));
+    (0..count).flat_map(of).map(|(text, l, p)| f32::from(u8::from(letter(text, p) == l))).collect()
+}
+
+fn batch(values: Vec<f32>, device: &Device) -> Tensor<4> {
+    let count = values.len() / (LETTERS * LENGTH);
+    Tensor::from_data(TensorData::new(values, [count, LETTERS, LENGTH, 1]), device)
+}
+
+/// Intervals for what was seen, if anything was.
+fn set_ranges(model: &HeModel) {
+    for (i, stats) in model.take_ranges().iter().enumerate() {
+        if let Some(interval) = model.interval_for(i, stats, 1.5) {
+            model.set_range(i, interval);
+        }
+    }
+    model.collect_ranges(false);
+}
+
+/// A small polynomial language model whose statistics and intervals fit its values.
+fn settled(config: &ModelConfig) -> HeModel {
+    let device = Device::flex().autodiff();
+    let model = config.init(&device, 5).unwrap();
+    for step in 0..60 {
+        let blend = (step as f32 - 20.0) / 20.0;
+        (0..model.operators()).for_each(|i| model.set_blend(i, blend));
+        model.collect_ranges(step >= 15);
+        model.forward(batch(texts(16, step), &device));
+        set_ranges(&model);
+    }
+    let model = model.valid();
+    for _ in 0..8 {
+        model.collect_ranges(true);
+        model.forward(batch(texts(35, 0), &Device::flex()));
+        set_ranges(&model);
+    }
+    model
+}
+
+fn largest(a: &[f64], b: &[f64]) -> f64 {
+    assert!(a.len() == b.len() && a.iter().chain(b).all(|v| v.is_finite()), "{a:?} and {b:?}");
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+}
+
+/// Logits of the last letter by every rung for one text.
+fn climb(config: &ModelConfig, what: &str) {
+    let model = settled(config);
+    let (mean, std) = ([0.0; LETTERS], [1.0; LETTERS]);
+    let mut graph = fold(&model.lower(&mean, &std).unwrap()).unwrap();
+    let samples: Vec<Vec<f64>> =
+        texts(35, 0).chunks(LETTERS * LENGTH).map(|t| t.iter().map(|&v| f64::from(v)).collect()).collect();
+    let ranges = {
+        let interpreter = interp::Interpreter::new(&graph).unwrap();
+        interp::measure(&interpreter, samples.iter().map(Vec::as_slice), "texts").unwrap()
+    };
+    graph.set_ranges(ranges);
+    let text: Vec<f32> = texts(35, 0)[3 * LETTERS * LENGTH..][..LETTERS * LENGTH].to_vec();
+    let burn = model.forward(batch(text.clone(), &Device::flex())).logits;
+    let burn: Vec<f32> = burn.into_data().try_to_vec().unwrap();
+    let burn: Vec<f64> = burn[burn.len() - LETTERS..].iter().map(|v| f64::from(*v)).collect();
+    let text: Vec<f64> = text.into_iter().map(f64::from).collect();
+    let folded = interp::evaluate(&graph, &text).unwrap().pop().unwrap();
+    let size = folded.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+    assert!(largest(&burn, &folded) < 1e-4 * size.max(1.0), "{what}: Burn {burn:?}, graph {folded:?}");
+    let graph: Arc<Graph> = Arc::new(graph);
+    let options = PlanOptions {
+        packing: Packing::Image,
+        images: 1,
+        precision_bits: 8,
+        bootstrapping: Bootstrapping::Auto,
+    };
+    let program = Arc::new(plan(graph, options).unwrap_or_else(|e| panic!("{what}: {e}")));
+    let packed = in_clear(&program, &text);
+    assert!(largest(&packed, &folded) < 1e-9 * size.max(1.0), "{what}: graph {folded:?}, packed {packed:?}");
+    let encrypted = on_ciphertexts(&program, &text);
+    let last = program.nodes.last().unwrap();
+    let (error, bits) = (largest(&encrypted, &packed), last.bits_of(largest(&encrypted, &packed)));
+    eprintln!(
+        "{what}: error {error:.1e}, {bits:.1} bits, predicted {:.1}, {} bootstraps",
+        last.bits,
+        program.bootstraps()
+    );
+    assert!(bits > 6.0 && bits > last.bits - 2.0, "{what}: {bits:.1} bits, predicted {:.1}", last.bits);
+}
+
+fn in_clear(program: &Program, text: &[f64]) -> Vec<f64> {
+    let slots = ClearSlots::of(program);
+    let prepared = Prepared::new(&slots, program).unwrap();
+    let (level, scale) = program.input_level_scale();
+    let input = program.pack(&[text.to_vec()]).unwrap();
+    let input = input.into_iter().map(|v| slots.fresh(v, level, scale)).collect();
+    let result = execute(&slots, program, &prepared, input, &mut NoObserver).unwrap();
+    let result: Vec<Vec<f64>> = result.into_iter().map(|v| v.slots).collect();
+    program.unpack(program.nodes.len() - 1, &result, 1).remove(0)
+}
+
+fn on_ciphertexts(program: &Arc<Program>, text: &[f64]) -> Vec<f64> {
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let context = Arc::new(Context::new(&program.chain.params).unwrap());
+    let client = Client::generate(Arc::clone(program), Arc::clone(&context), &mut rng);
+    let keys = client.evaluation_keys(&mut rng).unwrap();
+    let server = Server::new(Arc::clone(program), &context, &keys).unwrap();
+    let input = client.encrypt(&[text.to_vec()], &mut rng).unwrap();
+    let input: Vec<Ciphertext> = input.iter().map(|c| context.expand_ciphertext(c).unwrap()).collect();
+    client.decrypt(&server.infer(input).unwrap(), 1).unwrap().remove(0)
+}
+
+fn small() -> ModelConfig {
+    let size = Some(Size { width: 8, heads: 2, blocks: 1 });
+    ModelConfig { size, ..ModelConfig::new(ModelName::Gpt, [LETTERS, LENGTH, 1], LETTERS) }
+}
+
+#[test]
+fn every_replacement_of_softmax() {
+    for attention in AttentionKind::ALL {
+        climb(&ModelConfig { attention, ..small() }, attention.as_str());
+    }
+}
+
+#[test]
+fn every_replacement_of_layer_norm() {
+    for norm in NormKind::ALL {
+        climb(&ModelConfig { norm, ..small() }, norm.as_str());
+    }
+}
+
+#[test]
+fn polynomials_of_higher_degree_in_place_of_gelu() {
+    for activation in [ActivationKind::Poly6, ActivationKind::Poly14, ActivationKind::Poly30] {
+        climb(&ModelConfig { activation, ..small() }, activation.as_str());
+    }
+}
