@@ -75,7 +75,9 @@ pub enum Command {
     Bench,
     /// Make a secret key, and the evaluation keys a server needs for one model (run by the client)
     Keygen(KeygenArgs),
-    /// Encrypt an image (run by the client)
+    /// Let a language model go on with a text, in the clear
+    Generate(GenerateArgs),
+    /// Encrypt an image or the end of a text (run by the client)
     Encrypt(EncryptArgs),
     /// Evaluate a model on ciphertexts, without any secret (run by the server)
     Infer(InferArgs),
@@ -183,6 +185,31 @@ pub struct KeygenArgs {
     pub output: PathBuf,
 }
 
+/// Arguments of `generate`.
+#[derive(Clone, Debug, Args)]
+pub struct GenerateArgs {
+    /// The artifact of a language model: a .hemodel file, or a run's name or folder
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// What to go on from
+    #[arg(long, value_name = "TEXT", default_value = "\n")]
+    pub prompt: String,
+    /// Letters to write
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub length: usize,
+    /// 0: always the likeliest letter; 1: as likely as the model says
+    #[arg(long, value_name = "T", default_value_t = 0.8, value_parser = temperature)]
+    pub temperature: f64,
+    /// Another seed, another text
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+}
+
+fn temperature(text: &str) -> Result<f64, String> {
+    let parsed = text.parse::<f64>().ok().filter(|t| t.is_finite() && *t >= 0.0);
+    parsed.ok_or_else(|| "needs a number of at least 0, such as 0.8".into())
+}
+
 /// Arguments of `encrypt`.
 #[derive(Clone, Debug, Args)]
 pub struct EncryptArgs {
@@ -195,6 +222,9 @@ pub struct EncryptArgs {
     /// An image file of the model's size, grey or RGB
     #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "index"])]
     pub image: Option<PathBuf>,
+    /// A text for a language model, which says what comes next
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["image", "data", "index"])]
+    pub text: Option<String>,
     /// Data set to take test images from [default: the one the model was trained for]
     #[arg(long, value_name = "NAME")]
     pub data: Option<String>,

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod allocator;
+mod alphabet;
 mod checkpoint;
 mod cli;
 mod commands;

@@ -172,6 +172,7 @@ data: { name: text, dir: ., length: 8, batch: 32, calibration: 64 }
 phases:
   - { kind: pretrain, epochs: 1 }
   - { kind: replace, epochs: 2, ramp: 0.4, clamp: 10, range_weight: 0.1 }
+he: { precision_bits: 8 }
 ";
     dir.write("run.yaml", config);
     dir.write("input.txt", "too short");
@@ -185,11 +186,19 @@ phases:
     for (set, parts) in [
         ("model.name=lenet5", ["`model.name: lenet5`", "images", "text", "help:"]),
         ("data.augment.flip=true", ["`augment`", "images", "text", "help:"]),
+        ("model.heads=3", ["model.heads", "3 heads", "do not divide the width 128", "help:"]),
     ] {
         dir.fails(&["train", "--config", "run.yaml", "--set", set], &parts);
     }
     let ran = dir.succeeds(&["train", "--config", "run.yaml"]);
     assert!(ran.stdout.contains("nats a character") && ran.stdout.contains("34 levels"), "{}", ran.stdout);
+    let write = ["generate", "--model", "small", "--prompt", "to be, or", "--length", "40"];
+    let [once, again] = [(); 2].map(|()| dir.succeeds(&write).stdout);
+    assert_eq!(once, again);
+    assert!(once.starts_with("to be, or") && once.trim_end_matches('\n').len() >= 40, "{once}");
+    let unknown = ["generate", "--model", "small", "--prompt", "to be, 0r"];
+    dir.fails(&unknown, &["'0' at position 7", "never seen", "help:"]);
+    dir.fails(&["generate", "--model", "small", "--prompt", ""], &["the text is empty", "help:"]);
     fs::write(dir.join("input.txt"), [text.as_bytes(), b"\xff"].concat()).unwrap();
     dir.fails(&["train", "--config", "run.yaml"], &["input.txt", "utf-8", "help:"]);
 }

@@ -1,4 +1,4 @@
-//! `hetrain encrypt`: an image becomes ciphertexts.
+//! `hetrain encrypt`: an image or a text becomes ciphertexts.
 
 use std::{path::Path, sync::Arc};
 
@@ -11,7 +11,7 @@ use super::{
     keygen::{read, save},
     plan::{Planned, run_config},
 };
-use crate::{cli::EncryptArgs, error::io, progress::say};
+use crate::{alphabet::Alphabet, cli::EncryptArgs, error::io, progress::say};
 
 /// Run the command.
 ///
@@ -20,9 +20,10 @@ use crate::{cli::EncryptArgs, error::io, progress::say};
 pub fn run(context: &Context, args: &EncryptArgs) -> anyhow::Result<()> {
     let planned = Planned::for_keys(context, &args.model, &args.keys)?;
     let shape = planned.artifact.graph.input_shape().to_vec();
-    let images = match &args.image {
-        Some(path) => vec![read_image(path, &shape)?],
-        None => test_images(context, args, &planned)?,
+    let images = match (&args.image, &args.text) {
+        (Some(path), _) => vec![read_image(path, &shape)?],
+        (None, Some(text)) => vec![read_text(text, &planned)?],
+        (None, None) => test_images(context, args, &planned)?,
     };
     let most = planned.program.images_per_run();
     if images.is_empty() || images.len() > most {
@@ -92,6 +93,18 @@ fn test_images(context: &Context, args: &EncryptArgs, planned: &Planned) -> anyh
             ),
         })
         .collect()
+}
+
+/// A text as a language model reads it.
+fn read_text(text: &str, planned: &Planned) -> anyhow::Result<Vec<f64>> {
+    let alphabet = Alphabet::of(&planned.artifact)?;
+    let (length, given) = (alphabet.length(), text.chars().count());
+    if given > length {
+        bail!(
+            "--text: the model reads {length} letters, the text has {given}\n  help: give its last {length}; what is further back the model cannot see"
+        );
+    }
+    alphabet.encode(text)
 }
 
 /// Pixels in `[0, 1]` of an image file that has the model's size.

@@ -8,6 +8,7 @@ pub mod download;
 pub mod encrypt;
 pub mod estimate;
 pub mod export;
+pub mod generate;
 pub mod infer;
 pub mod keygen;
 pub mod plan;
@@ -56,6 +57,7 @@ pub fn run(cli: Cli, stop: Arc<AtomicBool>) -> anyhow::Result<()> {
         Some(Command::Report(args)) => report::run(&context, &args),
         Some(Command::Bench) => bench::run(),
         Some(Command::Keygen(args)) => keygen::run(&context, &args),
+        Some(Command::Generate(args)) => generate::run(&context, &args),
         Some(Command::Encrypt(args)) => encrypt::run(&context, &args),
         Some(Command::Infer(args)) => infer::run(&context, &args),
         Some(Command::Decrypt(args)) => decrypt::run(&context, &args),

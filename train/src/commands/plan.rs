@@ -193,7 +193,7 @@ pub fn memory_limit(max_memory: Option<f64>) -> anyhow::Result<u64> {
 }
 
 /// The artifact's file: as given, or of a run.
-fn find_model(context: &Context, model: &Path) -> anyhow::Result<PathBuf> {
+pub fn find_model(context: &Context, model: &Path) -> anyhow::Result<PathBuf> {
     if model.is_file() {
         return Ok(model.to_path_buf());
     }

@@ -1,6 +1,6 @@
 //! `hetrain verify-encrypted`: the accuracy ladder over a test set.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use burn::{module::Module, tensor::Device};
@@ -16,12 +16,13 @@ use crate::{
     cli::{HowArgs, PlanArgs, VerifyArgs},
     config::RunConfig,
     data::{TrainingData, pixels},
+    evaluate::evaluate,
     loss::to_host,
     progress::say,
     report,
     run_dir::{RunDir, same_folder},
     trainer::Trainer,
-    verify::{BurnLogits, BurnRungs, Job, climb, header, parallel_runs},
+    verify::{BurnLogits, BurnRungs, Job, Rung, climb, header, parallel_runs},
 };
 
 /// Run the command.
@@ -54,7 +55,7 @@ pub fn run(context: &Context, args: &VerifyArgs) -> anyhow::Result<()> {
             let name = args.data.as_deref().unwrap_or(&provenance.data);
             let splits =
                 load(&DatasetConfig::named(name), context.global.data_dir.as_deref(), provenance.seed)?;
-            let none = BurnRungs { original: None, polynomial: None };
+            let none = BurnRungs { original: None, polynomial: None, nats: BTreeMap::new() };
             verify(context, planned, &splits.name, &splits.test, &none, args, &folder)
         }
     }
@@ -138,10 +139,15 @@ fn in_run(
         })
     };
     let last = config.phases.len().saturating_sub(1);
-    let burn = BurnRungs {
-        original: trainer.original(&store)?.map(&logits),
-        polynomial: Some(logits(trainer.best(&store, last)?)),
-    };
+    let (original, polynomial) = (trainer.original(&store)?, trainer.best(&store, last)?);
+    let mut nats = BTreeMap::new();
+    if data.splits.test.targets() > 1 {
+        let all = [(Rung::Original, original.as_ref()), (Rung::Polynomial, Some(&polynomial))];
+        for (rung, model) in all.into_iter().filter_map(|(rung, model)| Some((rung, model?))) {
+            nats.insert(rung, evaluate(model, &data.splits.test, &data.normalise, device)?.loss);
+        }
+    }
+    let burn = BurnRungs { original: original.map(&logits), polynomial: Some(logits(polynomial)), nats };
     verify(context, planned, &data.splits.name, &data.splits.test, &burn, args, folder)
 }
 

@@ -1,6 +1,9 @@
 //! `ladder.json`: the summary of a verification, written by `verify-encrypted` and read by the report.
 
-use std::path::{Path, PathBuf};
+use std::{
+    f64::consts::LN_2,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -61,6 +64,12 @@ pub struct RungSummary {
     pub bits: Option<f64>,
     /// Values that left the interval of their polynomial.
     pub excursions: u64,
+    /// Of a text: mean of `−ln p` of the letter after a window, `p` the model's probability of it.
+    #[serde(default, with = "number::option")]
+    pub nats: Option<f64>,
+    /// The same over all positions of all test windows, where the network answers for all of them.
+    #[serde(default, with = "number::option")]
+    pub nats_everywhere: Option<f64>,
 }
 
 /// Parameters of the encrypted run.
@@ -163,6 +172,27 @@ impl LadderSummary {
         let accuracy = percent(share(correct, encrypted.samples)?);
         let too = if correct == encrypted.correct { " too" } else { "" };
         Some(format!("on {these} the clear program has {accuracy}{too}"))
+    }
+}
+
+impl LadderSummary {
+    /// Of a text: how well each rung foretells it, a line each.
+    pub fn foretold(&self) -> Vec<String> {
+        let line = |rung: &RungSummary| {
+            let nats = rung.nats?;
+            let everywhere = rung.nats_everywhere.map_or(String::new(), |all| {
+                format!(
+                    "; {all:.4} at all positions: perplexity {:.3}, {:.3} bits a letter",
+                    all.exp(),
+                    all / LN_2
+                )
+            });
+            Some(format!(
+                "{}: {nats:.4} nats a letter after {} windows{everywhere}",
+                rung.title, rung.samples
+            ))
+        };
+        self.rungs.iter().filter_map(line).collect()
     }
 }
 

@@ -71,6 +71,7 @@ pub fn box_table(summary: &LadderSummary) -> String {
     if let Some(words) = summary.same_images() {
         out.push_str(&format!("  {words}\n"));
     }
+    summary.foretold().iter().for_each(|line| out.push_str(&format!("  {line}\n")));
     out.push_str(&price(summary));
     out
 }

@@ -18,6 +18,8 @@ fn rung(rung: &str, title: &str, correct: usize) -> RungSummary {
         max_logit_error: None,
         bits: None,
         excursions: 0,
+        nats: None,
+        nats_everywhere: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Each rung beside the one before: accuracy, agreement, largest difference of logits, bits.
 
 use super::{
-    Job, Ladder, Record, Rung,
+    BurnRungs, Job, Ladder, Record, Rung,
     encrypted::{COMPARED, Measured},
     machine,
 };
@@ -36,6 +36,20 @@ pub(super) fn spread(ladder: &Ladder, rung: Rung, samples: usize) -> f64 {
     (hi - lo).max(f64::MIN_POSITIVE)
 }
 
+/// Mean of `−ln p` of the labels; infinite if any logit is not finite.
+fn nats<'a>(records: impl Iterator<Item = &'a Record>) -> f64 {
+    let of = |record: &Record| -> f64 {
+        let Some(logits) = record.logits.iter().copied().collect::<Option<Vec<f64>>>() else {
+            return f64::INFINITY;
+        };
+        let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = logits.iter().map(|v| (v - largest).exp()).sum();
+        largest + sum.ln() - logits.get(usize::from(record.label)).copied().unwrap_or(f64::NEG_INFINITY)
+    };
+    let (count, sum) = records.fold((0, 0.0), |(count, sum), record| (count + 1, sum + of(record)));
+    sum / f64::from(count.max(1))
+}
+
 fn rung_summary(ladder: &Ladder, rung: Rung, before: Option<Rung>) -> Option<RungSummary> {
     // Everything verified so far counts, also what an earlier verification did beyond today's request.
     let records: Vec<&Record> = ladder.rung(rung, usize::MAX).collect();
@@ -52,6 +66,8 @@ fn rung_summary(ladder: &Ladder, rung: Rung, before: Option<Rung>) -> Option<Run
         max_logit_error: None,
         bits: None,
         excursions: records.iter().map(|r| r.excursions).sum(),
+        nats: None,
+        nats_everywhere: None,
     };
     if let Some(before) = before {
         let pairs: Vec<(f64, bool)> =
@@ -77,6 +93,7 @@ fn rung_summary(ladder: &Ladder, rung: Rung, before: Option<Rung>) -> Option<Run
 pub(super) fn summary(
     job: &Job<'_>,
     ladder: &Ladder,
+    burn: &BurnRungs<'_>,
     measured: Option<&Measured>,
     earlier: Option<LadderSummary>,
     divergence: Option<String>,
@@ -84,7 +101,11 @@ pub(super) fn summary(
     let mut rungs = Vec::new();
     let mut before = None;
     for rung in Rung::ALL {
-        if let Some(summary) = rung_summary(ladder, rung, before) {
+        if let Some(mut summary) = rung_summary(ladder, rung, before) {
+            if job.test.targets() > 1 {
+                summary.nats = Some(nats(ladder.rung(rung, usize::MAX)));
+                summary.nats_everywhere = burn.nats.get(&rung).copied();
+            }
             rungs.push(summary);
             before = Some(rung);
         }
@@ -169,4 +190,19 @@ pub(super) fn summary(
         timing,
         divergence,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_are_foretold_as_well_as_their_probabilities_say() {
+        let record = |logits: &[f64], label| Record::new(Rung::Graph, 0, label, logits, 0);
+        let three = record(&[0.0, 3f64.ln(), 700.0 - 710.0], 1);
+        let even = record(&[800.0, 800.0], 0);
+        let want = [-(3.0 / (4.0 + (-10f64).exp())).ln(), 2f64.ln()];
+        assert!((nats([&three, &even].into_iter()) - (want[0] + want[1]) / 2.0).abs() < 1e-12);
+        assert_eq!(nats([&three, &record(&[f64::NAN, 0.0], 0)].into_iter()), f64::INFINITY);
+    }
 }

@@ -14,6 +14,7 @@ mod machine;
 mod records;
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
 };
@@ -77,6 +78,8 @@ pub struct BurnRungs<'a> {
     pub original: Option<BurnLogits<'a>>,
     /// The polynomial network.
     pub polynomial: Option<BurnLogits<'a>>,
+    /// Of a text, what they lose at all positions: mean of `−ln p`.
+    pub nats: BTreeMap<Rung, f64>,
 }
 
 /// Climb the ladder; the summary is also written to the folder, with the report.
@@ -128,7 +131,7 @@ pub fn climb(job: &Job<'_>, burn: &BurnRungs<'_>) -> anyhow::Result<LadderSummar
         report::read_ladder(&job.folder)?.filter(|e| e.model_digest == header.model_digest && known > 0);
     let measured = encrypted::rung(job, &mut ladder)?;
     let divergence = divergence::explain(job, &ladder)?;
-    let summary = compare::summary(job, &ladder, measured.as_ref(), earlier, divergence)?;
+    let summary = compare::summary(job, &ladder, burn, measured.as_ref(), earlier, divergence)?;
     report::write_ladder(&job.folder, &summary)?;
     Ok(summary)
 }
