@@ -31,6 +31,10 @@ pub struct DatasetConfig {
     /// Texts only: positions of a sample. Otherwise 64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub length: Option<usize>,
+    /// Texts only: characters that the text to learn from has less often count as one, `U+FFFD`, and so do those it does not have.
+    /// Otherwise 1 (every character counts, and one that is only in the test is an error), for `wikitext-2` 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rare: Option<usize>,
     /// Keep this many training samples, chosen by seed, each class in proportion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_limit: Option<usize>,
@@ -62,9 +66,12 @@ impl DatasetConfig {
         if !idx && !folder && self.class_names.is_some() {
             return unused("class_names", "IDX files or image folders");
         }
-        let text = matches!(self.name.as_str(), "text" | "tinyshakespeare");
+        let text = matches!(self.name.as_str(), "text" | "tinyshakespeare" | "wikitext-2");
         if !text && self.length.is_some() {
             return unused("length", "text");
+        }
+        if !text && self.rare.is_some() {
+            return unused("rare", "text");
         }
         if let Some(n) = self.length
             && !(2..=4096).contains(&n)

@@ -102,6 +102,13 @@ const KNOWN: &[Known] = &[
         download: false,
     },
     Known {
+        name: "wikitext-2",
+        about: "articles of Wikipedia, by character: trained on `valid.txt`, tested on `test.txt`",
+        folders: &["text/wikitext-2", "wikitext-2"],
+        address: "https://github.com/pytorch/examples/tree/main/word_language_model/data/wikitext-2",
+        download: false,
+    },
+    Known {
         name: "text",
         about: "any text in a file `input.txt`, by character; `dir` names its folder",
         folders: &[],
@@ -159,7 +166,7 @@ pub(crate) fn remedy(name: &str) -> String {
             format!("fetch the files from {address} (a build with the feature `download` can), ")
         }
         (false, "") => String::new(),
-        (false, address) => format!("the images come from {address}: "),
+        (false, address) => format!("its files come from {address}: "),
     };
     format!("{fetch}{place} {point}")
 }

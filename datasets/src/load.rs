@@ -33,7 +33,7 @@ fn load_from(config: &DatasetConfig, roots: &[PathBuf], seed: u64) -> Result<Spl
         "cifar10" => cifar::load(set, roots)?,
         "cifar10-jpeg" => cifar_jpeg::load(set, roots)?,
         "cifar10-mixed" => cifar_jpeg::load_mixed(set, roots)?,
-        "text" | "tinyshakespeare" => text::load(set, config, roots)?,
+        "text" | "tinyshakespeare" | "wikitext-2" => text::load(set, config, roots)?,
         "covid-ct" | "covid-xray" | "image-folder" => image_folder::load(set, config, roots)?,
         _ => idx::load(set, config, roots)?,
     };

@@ -1,9 +1,10 @@
 //! Text, character by character: windows of a fixed length, and for each position the character that follows.
 //!
 //! A window is an "image" of one column: a channel for each character of the vocabulary, a row for each position, 1 where the
-//! character stands. The first nine tenths of the text are to learn from (the last tenth of these to choose by), the last
-//! tenth is for the test.
+//! character stands. Of one file the first nine tenths of the text are to learn from, the last tenth is for the test; of two, one is
+//! for each. The last tenth of what is to learn from is to choose by.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::{
@@ -14,10 +15,14 @@ use crate::{
     locate::{Need, find},
 };
 
-const NEEDS: &[Need] = &[Need { label: "input.txt", any_of: &["input.txt"] }];
+const ONE: &[Need] = &[Need { label: "input.txt", any_of: &["input.txt"] }];
+const TWO: &[Need] =
+    &[Need { label: "valid.txt", any_of: &["valid.txt"] }, Need { label: "test.txt", any_of: &["test.txt"] }];
 
 /// Positions of a window, if nothing else is said.
 const LENGTH: usize = 64;
+/// Stands for every rare character.
+const UNKNOWN: char = char::REPLACEMENT_CHARACTER;
 
 /// Read all parts.
 pub(crate) fn load(
@@ -25,42 +30,71 @@ pub(crate) fn load(
     config: &DatasetConfig,
     roots: &[PathBuf],
 ) -> Result<Splits, DataError> {
-    let path = find(set, NEEDS, roots)?.join("input.txt");
-    split(set.name, &file::text(&path)?, config.length.unwrap_or(LENGTH), &path)
+    let length = config.length.unwrap_or(LENGTH);
+    if set.name == "wikitext-2" {
+        let folder = find(set, TWO, roots)?;
+        let [learn, test] = ["valid.txt", "test.txt"].map(|name| folder.join(name));
+        let [seen, unseen] = [file::text(&learn)?, file::text(&test)?];
+        return split(set.name, [&seen, &unseen], length, config.rare.unwrap_or(5), &learn);
+    }
+    let path = find(set, ONE, roots)?.join("input.txt");
+    let text = file::text(&path)?;
+    let test = text.chars().count() / 10 * 9;
+    let at = text.char_indices().nth(test).map_or(text.len(), |(at, _)| at);
+    split(set.name, text.split_at(at).into(), length, config.rare.unwrap_or(1), &path)
 }
 
-fn split(name: &str, text: &str, length: usize, path: &Path) -> Result<Splits, DataError> {
-    let characters: Vec<char> = text.chars().collect();
-    let mut vocabulary = characters.clone();
-    vocabulary.sort_unstable();
-    vocabulary.dedup();
+fn split(
+    name: &str,
+    [seen, test]: [&str; 2],
+    length: usize,
+    rare: usize,
+    path: &Path,
+) -> Result<Splits, DataError> {
+    let (seen, test): (Vec<char>, Vec<char>) = (seen.chars().collect(), test.chars().collect());
     // Each part has a window and the character after it.
-    let need = 100 * (length + 1);
-    if characters.len() < need {
+    let need = 90 * (length + 1);
+    if seen.len() < need || test.len() <= length {
         let path = path.display();
-        return setting(
-            "length",
-            format!("a text of at least {need} characters in {path}"),
-            characters.len(),
-        );
+        let need = format!("a text of at least {} characters in {path}", 100 * (length + 1));
+        return setting("length", need, seen.len() + test.len());
     }
+    let vocabulary = vocabulary(&seen, &test, rare);
     if !(2..=256).contains(&vocabulary.len()) {
-        let need = format!("2 to 256 different characters in {}", path.display());
+        let need = format!("2 to 256 different characters in {} (`rare` makes them fewer)", path.display());
         return setting("name", need, vocabulary.len());
     }
-    let index = |c: &char| vocabulary.binary_search(c).unwrap_or_default() as u8;
-    let tokens: Vec<u8> = characters.iter().map(index).collect();
-    let (seen, test) = tokens.split_at(tokens.len() / 10 * 9);
+    let unknown = vocabulary.binary_search(&UNKNOWN).unwrap_or_default();
+    let index = |c: &char| vocabulary.binary_search(c).unwrap_or(unknown) as u8;
+    let tokens = |part: &[char]| part.iter().map(index).collect::<Vec<u8>>();
+    let (seen, test) = (tokens(&seen), tokens(&test));
     let (train, validation) = seen.split_at(seen.len() / 10 * 9);
     let windows = |part: &[u8], step: usize| windows(part, length, step, vocabulary.len());
     Ok(Splits {
         name: name.to_owned(),
         // Overlapping by half: every character is seen with a long past and with a short one.
         train: windows(train, length.div_ceil(2)),
-        test: windows(test, length),
+        test: windows(&test, length),
         validation: Some(windows(validation, length)),
         class_names: vocabulary.iter().map(|c| c.escape_default().to_string()).collect(),
     })
+}
+
+/// The characters that count, in order; the unknown one among them where others do not.
+fn vocabulary(seen: &[char], test: &[char], rare: usize) -> Vec<char> {
+    let mut counts: BTreeMap<char, usize> = BTreeMap::new();
+    seen.iter().for_each(|c| *counts.entry(*c).or_default() += 1);
+    if rare <= 1 {
+        // Nothing is unknown: the test's characters are the text's.
+        test.iter().for_each(|c| *counts.entry(*c).or_default() += 1);
+    } else {
+        let before = counts.len();
+        counts.retain(|_, count| *count >= rare);
+        if counts.len() < before || test.iter().any(|c| !counts.contains_key(c)) {
+            counts.insert(UNKNOWN, rare);
+        }
+    }
+    counts.into_keys().collect()
 }
 
 /// Every `step`-th window that fits with the character after it.
@@ -85,7 +119,8 @@ mod tests {
     use super::*;
 
     fn of(text: &str, length: usize) -> Result<Splits, DataError> {
-        split("text", text, length, Path::new("input.txt"))
+        let at = text.char_indices().nth(text.chars().count() / 10 * 9).map_or(text.len(), |(at, _)| at);
+        split("text", text.split_at(at).into(), length, 1, Path::new("input.txt"))
     }
 
     #[test]
@@ -101,6 +136,17 @@ mod tests {
         // 405 characters, a window every second; 45 and 50 characters, a window every fourth.
         let sizes = [&splits.train, splits.validation.as_ref().unwrap(), &splits.test].map(ImageSet::len);
         assert_eq!(sizes, [201, 11, 12]);
+    }
+
+    #[test]
+    fn rare_characters_are_one() {
+        let (seen, test) = ("abcab".repeat(100) + "x", "abyab".repeat(20));
+        let splits = split("two", [&seen, &test], 4, 2, Path::new("valid.txt")).unwrap();
+        assert_eq!(splits.class_names, ["a", "b", "c", "\\u{fffd}"]);
+        // "abya" and the "b" after it.
+        assert_eq!(splits.test.labels_of(0).unwrap(), &[1, 3, 0, 1]);
+        // Where every character counts, those of the test do too.
+        assert_eq!(split("two", [&seen, &test], 4, 1, Path::new("valid.txt")).unwrap().train.classes, 5);
     }
 
     #[test]

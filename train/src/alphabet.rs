@@ -39,13 +39,15 @@ impl Alphabet {
         self.letters.get(class).copied()
     }
 
-    /// The input for the end of `text`: for each letter a channel, 1 where it stands. What is missing before a text shorter than the
+    /// The input for the end of `text`: for each letter a channel, 1 where it stands, for letters never seen that of the unknown, if the
+    /// model has it. What is missing before a text shorter than the
     /// model's window are line breaks, where it knows them.
     ///
     /// # Errors
-    /// An empty text, a letter the model has never seen.
+    /// An empty text, a letter the model has never seen and has no stand-in for.
     pub fn encode(&self, text: &str) -> anyhow::Result<Vec<f64>> {
-        let unknown = |(place, letter): (usize, char)| match self.letters.iter().position(|l| *l == letter) {
+        let known = |letter: char| self.letters.iter().position(|l| *l == letter);
+        let unknown = |(place, letter)| match known(letter).or_else(|| known(char::REPLACEMENT_CHARACTER)) {
             Some(class) => Ok(class),
             None => bail!(
                 "the text has {letter:?} at position {place}, which the model has never seen\n  help: it knows {}",
@@ -105,5 +107,7 @@ mod tests {
         assert_eq!(alphabet.encode("bbbaba").unwrap(), alphabet.encode("aba").unwrap());
         assert!(alphabet.encode("ac").unwrap_err().to_string().contains("'c' at position 1"));
         assert!(alphabet.encode("").is_err());
+        let open = Alphabet { letters: vec!['a', char::REPLACEMENT_CHARACTER], length: 2 };
+        assert_eq!(open.encode("az").unwrap(), [1.0, 0.0, 0.0, 1.0]);
     }
 }
