@@ -57,3 +57,4 @@ pub use load::load;
 pub use locate::{cache_dir, weights};
 pub use normalise::Normalise;
 pub use set::{ImageSet, Splits};
+pub use text::windows;

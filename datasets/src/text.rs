@@ -97,8 +97,8 @@ fn vocabulary(seen: &[char], test: &[char], rare: usize) -> Vec<char> {
     counts.into_keys().collect()
 }
 
-/// Every `step`-th window that fits with the character after it.
-fn windows(tokens: &[u8], length: usize, step: usize, classes: usize) -> ImageSet {
+/// Every `step`-th window of `length` of `tokens` that fits with the token after it, of `classes` different ones.
+pub fn windows(tokens: &[u8], length: usize, step: usize, classes: usize) -> ImageSet {
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     for window in tokens.windows(length + 1).step_by(step) {
         let (past, next) = (window.iter().take(length), window.iter().skip(1));

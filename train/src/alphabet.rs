@@ -39,32 +39,58 @@ impl Alphabet {
         self.letters.get(class).copied()
     }
 
-    /// The input for the end of `text`: for each letter a channel, 1 where it stands, for letters never seen that of the unknown, if the
-    /// model has it. What is missing before a text shorter than the
-    /// model's window are line breaks, where it knows them.
+    /// What stands where there is no text: a line break, or the first letter of a model that does not know one.
+    pub fn blank(&self) -> char {
+        self.letters.iter().copied().find(|l| *l == '\n').or(self.letters.first().copied()).unwrap_or('\n')
+    }
+
+    /// Letters it has.
+    pub fn letters(&self) -> usize {
+        self.letters.len()
+    }
+
+    /// The classes of the letters of `text`; of those never seen that of the unknown, if the model has it.
     ///
     /// # Errors
     /// An empty text, a letter the model has never seen and has no stand-in for.
-    pub fn encode(&self, text: &str) -> anyhow::Result<Vec<f64>> {
+    pub fn classes(&self, text: &str) -> anyhow::Result<Vec<u8>> {
         let known = |letter: char| self.letters.iter().position(|l| *l == letter);
-        let unknown = |(place, letter)| match known(letter).or_else(|| known(char::REPLACEMENT_CHARACTER)) {
-            Some(class) => Ok(class),
+        let class = |(place, letter)| match known(letter).or_else(|| known(char::REPLACEMENT_CHARACTER)) {
+            Some(class) => Ok(u8::try_from(class)?),
             None => bail!(
                 "the text has {letter:?} at position {place}, which the model has never seen\n  help: it knows {}",
                 self.letters.iter().collect::<String>().escape_debug()
             ),
         };
-        let classes: Vec<usize> = text.chars().enumerate().map(unknown).collect::<anyhow::Result<_>>()?;
+        let classes: Vec<u8> = text.chars().enumerate().map(class).collect::<anyhow::Result<_>>()?;
         if classes.is_empty() {
             bail!("the text is empty\n  help: give at least one letter for the model to go on from");
         }
-        let blank = self.letters.iter().position(|l| *l == '\n').unwrap_or_default();
+        Ok(classes)
+    }
+
+    /// The classes at the positions of the window that ends `text`. What is missing before a shorter text is
+    /// [`Alphabet::blank`].
+    ///
+    /// # Errors
+    /// As [`Alphabet::classes`].
+    pub fn window(&self, text: &str) -> anyhow::Result<Vec<u8>> {
+        let classes = self.classes(text)?;
+        let blank = self.classes(&self.blank().to_string())?;
         let missing = self.length.saturating_sub(classes.len());
         let seen = classes.iter().skip(classes.len().saturating_sub(self.length)).copied();
+        Ok(blank.into_iter().cycle().take(missing).chain(seen).collect())
+    }
+
+    /// The input for the window that ends `text`: for each letter a channel, 1 where it stands.
+    ///
+    /// # Errors
+    /// As [`Alphabet::classes`].
+    pub fn encode(&self, text: &str) -> anyhow::Result<Vec<f64>> {
         let mut input = vec![0.0; self.letters.len() * self.length];
-        for (position, class) in std::iter::repeat_n(blank, missing).chain(seen).enumerate() {
-            let place = input.get_mut(class * self.length + position).context("a letter out of place")?;
-            *place = 1.0;
+        for (position, class) in self.window(text)?.into_iter().enumerate() {
+            let place = usize::from(class) * self.length + position;
+            *input.get_mut(place).context("a letter out of place")? = 1.0;
         }
         Ok(input)
     }

@@ -191,9 +191,9 @@ pub struct GenerateArgs {
     /// The artifact of a language model: a .hemodel file, or a run's name or folder
     #[arg(long, value_name = "FILE")]
     pub model: PathBuf,
-    /// What to go on from
-    #[arg(long, value_name = "TEXT", default_value = "\n")]
-    pub prompt: String,
+    /// What to go on from [default: the beginning of a line]
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
     /// Letters to write
     #[arg(long, value_name = "N", default_value_t = 500)]
     pub length: usize,
@@ -203,6 +203,12 @@ pub struct GenerateArgs {
     /// Another seed, another text
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+    /// The original network of the run writes, not the polynomial one
+    #[arg(long)]
+    pub original: bool,
+    /// Say in the end how likely the original network of the run finds what was written
+    #[arg(long)]
+    pub judge: bool,
 }
 
 fn temperature(text: &str) -> Result<f64, String> {

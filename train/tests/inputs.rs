@@ -196,6 +196,8 @@ he: { precision_bits: 8 }
     let [once, again] = [(); 2].map(|()| dir.succeeds(&write).stdout);
     assert_eq!(once, again);
     assert!(once.starts_with("to be, or") && once.trim_end_matches('\n').len() >= 40, "{once}");
+    let judged = dir.succeeds(&["generate", "--model", "small", "--original", "--length", "40", "--judge"]);
+    assert!(judged.stdout.contains("nats a letter under the original network, over 40 letters"));
     let unknown = ["generate", "--model", "small", "--prompt", "to be, 0r"];
     dir.fails(&unknown, &["'0' at position 7", "never seen", "help:"]);
     dir.fails(&["generate", "--model", "small", "--prompt", ""], &["the text is empty", "help:"]);

@@ -1,38 +1,120 @@
 //! `hetrain generate`: a language model goes on with a text, in the clear.
 
-use std::io::Write;
+use std::{io::Write, path::Path, sync::atomic::Ordering};
 
+use anyhow::{Context as _, bail};
+use burn::{module::Module, tensor::Device};
+use hetrain_datasets::{Batcher, Normalise, windows};
 use hetrain_export::{Artifact, interp::Interpreter};
+use hetrain_layers::HeModel;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
 use super::{Context, plan::find_model};
-use crate::{alphabet::Alphabet, cli::GenerateArgs, progress::tell};
+use crate::{
+    alphabet::Alphabet,
+    checkpoint::Store,
+    cli::GenerateArgs,
+    data::{TrainingData, pixels},
+    evaluate::evaluate,
+    loss::to_host,
+    progress::tell,
+    run_dir::RunDir,
+    trainer::Trainer,
+};
 
 /// Run the command.
 ///
 /// # Errors
 /// A model that reads no text, a letter it does not know.
 pub fn run(context: &Context, args: &GenerateArgs) -> anyhow::Result<()> {
-    let artifact = Artifact::read(&find_model(context, &args.model)?)?;
+    let path = find_model(context, &args.model)?;
+    let artifact = Artifact::read(&path)?;
     let alphabet = Alphabet::of(&artifact)?;
+    let original = if args.original || args.judge { Some(Original::of(context, &path)?) } else { None };
     let interpreter = Interpreter::new(&artifact.graph)?;
+    let next = |text: &str| match &original {
+        Some(original) if args.original => original.logits(&alphabet, text),
+        _ => {
+            let values = interpreter.run(&alphabet.encode(text)?)?;
+            values.into_iter().next_back().context("a graph without nodes")
+        }
+    };
     let mut rng = ChaCha20Rng::seed_from_u64(args.seed);
-    let mut text = args.prompt.clone();
+    let mut text = args.prompt.clone().unwrap_or_else(|| alphabet.blank().to_string());
     alphabet.encode(&text)?;
     print(&text);
     for _ in 0..args.length {
-        if context.stop.load(std::sync::atomic::Ordering::Relaxed) {
+        if context.stop.load(Ordering::Relaxed) {
             break;
         }
-        let values = interpreter.run(&alphabet.encode(&text)?)?;
-        let logits = values.last().map(Vec::as_slice).unwrap_or_default();
-        let class = drawn(logits, args.temperature, rng.random::<f64>());
+        let class = drawn(&next(&text)?, args.temperature, rng.random::<f64>());
         let Some(letter) = alphabet.letter(class) else { break };
         text.push(letter);
         print(letter.encode_utf8(&mut [0; 4]));
     }
-    Ok(tell("")?)
+    tell("")?;
+    if let Some(original) = original.filter(|_| args.judge) {
+        let (nats, count) = original.judged(&alphabet, &text)?;
+        tell(&format!("{nats:.4} nats a letter under the original network, over {count} letters"))?;
+    }
+    Ok(())
+}
+
+/// The original network of a run.
+struct Original {
+    model: HeModel,
+    normalise: Normalise,
+    device: Device,
+}
+
+impl Original {
+    /// That of the run whose artifact is `model`.
+    fn of(context: &Context, model: &Path) -> anyhow::Result<Self> {
+        let folder = model.parent().filter(|folder| folder.join("config.yaml").is_file());
+        let Some(folder) = folder else {
+            bail!(
+                "{}: only a run has its original network beside it\n  help: name a run: `--model gpt_shakespeare_poly`",
+                model.display()
+            );
+        };
+        let (run, config) = RunDir::open_for(&context.global.runs, folder, Some(Path::new("")))?;
+        let data = TrainingData::load(&config, context.global.data_dir.as_deref())?;
+        let device = context.global.device.open()?;
+        let (runs, stop) = (&context.global.runs, &context.stop);
+        let trainer =
+            Trainer { run: &run, config: &config, data: &data, runs, device: &device, stop, stages: 0 };
+        let model =
+            trainer.original(&Store::new(run.checkpoints()))?.context("the run has no original network")?;
+        Ok(Self { model: model.deep_copy().valid(), normalise: data.normalise.clone(), device })
+    }
+
+    /// What it expects after `text`.
+    fn logits(&self, alphabet: &Alphabet, text: &str) -> anyhow::Result<Vec<f64>> {
+        let mut tokens = alphabet.window(text)?;
+        // The letter after the window is not known yet; any will do.
+        tokens.push(0);
+        let set = windows(&tokens, alphabet.length(), 1, alphabet.letters());
+        let batch = Batcher::evaluation(&set, 1, &self.normalise)?.batch(0, 0);
+        let values = to_host(self.model.forward(pixels(batch, &self.device)).logits)?;
+        Ok(values
+            .chunks(alphabet.letters())
+            .next_back()
+            .unwrap_or_default()
+            .iter()
+            .map(|&v| f64::from(v))
+            .collect())
+    }
+
+    /// Mean of `−ln p` of the letters of `text`, each after those before it in its window, and their number.
+    fn judged(&self, alphabet: &Alphabet, text: &str) -> anyhow::Result<(f64, usize)> {
+        let length = alphabet.length();
+        let set = windows(&alphabet.classes(text)?, length, length, alphabet.letters());
+        if set.is_empty() {
+            bail!("--judge: needs more than {length} letters\n  help: write more: `--length 10000`");
+        }
+        Ok((evaluate(&self.model, &set, &self.normalise, &self.device)?.loss, set.len() * length))
+    }
 }
 
 /// As it comes; whoever closed the pipe has seen enough.
