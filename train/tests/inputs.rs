@@ -10,7 +10,7 @@ mod util;
 
 use std::{fs, path::Path};
 
-use util::{Dir, SMALL};
+use util::{Dir, SMALL, wait_for};
 
 /// Idx files of a few 8x8 images, as `data/mnist`.
 fn idx(dir: &Dir, images: usize, change: impl Fn(&str, &mut Vec<u8>)) {
@@ -172,6 +172,7 @@ data: { name: text, dir: ., length: 8, batch: 32, calibration: 64 }
 phases:
   - { kind: pretrain, epochs: 1 }
   - { kind: replace, epochs: 2, ramp: 0.4, clamp: 10, range_weight: 0.1 }
+checkpoint: { steps: 1 }
 he: { precision_bits: 8 }
 ";
     dir.write("run.yaml", config);
@@ -190,7 +191,14 @@ he: { precision_bits: 8 }
     ] {
         dir.fails(&["train", "--config", "run.yaml", "--set", set], &parts);
     }
-    let ran = dir.succeeds(&["train", "--config", "run.yaml"]);
+    let metrics = dir.join("runs/small/metrics.jsonl");
+    let mut child = dir.spawn(&["train", "--config", "run.yaml"]);
+    let mark = r#""kind":"replace","epoch":1,"step""#;
+    wait_for(mark, || fs::read_to_string(&metrics).is_ok_and(|m| m.contains(mark)));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let ran = dir.succeeds(&["train", "--resume", "small"]);
+    assert!(ran.stdout.contains("continues in phase 2"), "{}", ran.stdout);
     assert!(ran.stdout.contains("nats a character") && ran.stdout.contains("34 levels"), "{}", ran.stdout);
     let write = ["generate", "--model", "small", "--prompt", "to be, or", "--length", "40"];
     let [once, again] = [(); 2].map(|()| dir.succeeds(&write).stdout);

@@ -4,6 +4,9 @@ use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::{gelu, relu};
+use hetrain_export::Interval;
+
+use crate::RangeProbe;
 
 /// A function of one variable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +33,17 @@ impl Function {
             Self::Inverse => "a division",
             Self::InverseRoot => "an inverse square root",
             Self::Decay => "an exponential",
+        }
+    }
+
+    /// Where its inputs usually are, before anybody has looked: those of activations have deviation 1, mean squares and mean
+    /// fourth powers of such values vary about 1 and 3, distances are positive.
+    pub(crate) fn usual(self) -> Interval {
+        match self {
+            Self::Relu | Self::Gelu => RangeProbe::INTERVAL,
+            Self::Inverse => Interval { lo: 0.25, hi: 16.0 },
+            Self::InverseRoot => Interval { lo: 0.125, hi: 8.0 },
+            Self::Decay => Interval { lo: 0.0, hi: 16.0 },
         }
     }
 

@@ -88,7 +88,9 @@ impl Activation {
 
     /// `function` by a polynomial of this degree in an operator of this kind, for `channels` channels.
     pub(crate) fn fixed(kind: Operator, function: Function, degree: usize, channels: usize) -> Self {
-        Self::with(Form::Fixed(Fixed::new(function, degree)), function, kind, channels)
+        let new = Self::with(Form::Fixed(Fixed::new(function, degree)), function, kind, channels);
+        new.probe().set_interval(function.usual());
+        new
     }
 
     fn with(coef: Form, original: Function, kind: Operator, channels: usize) -> Self {

@@ -162,14 +162,16 @@ impl Weigh {
         };
         match self {
             Self::Sigma(Sigma { bn, .. }) | Self::Power(Power { bn, .. }) => {
-                pointwise::batch_norm(bn, still.scores());
+                pointwise::follow(bn, still.scores());
             }
             Self::Gaussian(_) => {}
             Self::Running(r) => {
-                r.squares(&still);
+                moved(&r.running_sum, r.sums(&r.shifted(&still, r.shift.val().detach())));
             }
             Self::Linear(l) => {
-                l.normalised(&still);
+                let (query, key) = joined(&still);
+                pointwise::follow(&l.query_bn, query);
+                pointwise::follow(&l.key_bn, key);
             }
         }
     }
@@ -337,18 +339,29 @@ impl Gaussian {
 impl RunningSum {
     /// `(s + c)²/r`, by the batch's sums while training, by the running ones elsewhere.
     fn squares(&self, heads: &Heads) -> Tensor<4> {
-        let scores = heads.scores();
-        let count = scores.dims()[1];
-        let shifted = scores + self.shift.val().reshape([1, count, 1, 1]);
-        let squares = heads.masked(shifted.clone() * shifted);
+        let squares = self.shifted(heads, self.shift.val());
+        let count = squares.dims()[1];
         let sum = if squares.is_autodiff() {
-            let sum = squares.clone().sum_dim(3).mean_dim(2).mean_dim(0).reshape([count]);
+            let sum = self.sums(&squares);
             moved(&self.running_sum, sum.clone());
             sum
         } else {
             self.running_sum.value()
         };
         squares / sum.reshape([1, count, 1, 1])
+    }
+
+    /// `(s + c)²`.
+    fn shifted(&self, heads: &Heads, shift: Tensor<1>) -> Tensor<4> {
+        let scores = heads.scores();
+        let count = scores.dims()[1];
+        let shifted = scores + shift.reshape([1, count, 1, 1]);
+        heads.masked(shifted.clone() * shifted)
+    }
+
+    /// Their mean sums over keys, `[heads]`.
+    fn sums(&self, squares: &Tensor<4>) -> Tensor<1> {
+        squares.clone().sum_dim(3).mean_dim(2).mean_dim(0).reshape([squares.dims()[1]])
     }
 
     fn lower_squares(&self, graph: &mut GraphBuilder, name: &str, x: NodeId) -> Result<NodeId, LayerError> {
@@ -363,16 +376,19 @@ impl RunningSum {
 impl Linear {
     /// Normalised queries and keys, `[batch, channels, L]`.
     fn normalised(&self, heads: &Heads) -> (Tensor<3>, Tensor<3>) {
-        let [batch, count, length, features] = heads.query.dims();
-        let joined = |x: Tensor<4>| x.reshape([batch, count * features, length]);
-        (
-            pointwise::batch_norm(&self.query_bn, joined(heads.query.clone().swap_dims(2, 3))),
-            pointwise::batch_norm(&self.key_bn, joined(heads.key.clone())),
-        )
+        let (query, key) = joined(heads);
+        (pointwise::batch_norm(&self.query_bn, query), pointwise::batch_norm(&self.key_bn, key))
     }
 
     fn split(&self, x: Tensor<3>, heads: &Heads) -> Tensor<4> {
         let [batch, count, length, features] = heads.query.dims();
         x.reshape([batch, count, features, length])
     }
+}
+
+/// Queries and keys of all heads, `[batch, channels, L]`.
+fn joined(heads: &Heads) -> (Tensor<3>, Tensor<3>) {
+    let [batch, count, length, features] = heads.query.dims();
+    let joined = |x: Tensor<4>| x.reshape([batch, count * features, length]);
+    (joined(heads.query.clone().swap_dims(2, 3)), joined(heads.key.clone()))
 }

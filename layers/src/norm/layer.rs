@@ -132,17 +132,25 @@ impl Norm {
     /// - input and output `[batch, channels, height, width]`
     pub fn forward(&self, x: Tensor<4>, penalties: &mut Vec<Tensor<1>>) -> Tensor<4> {
         let r = self.switch().blend();
-        let follows = x.is_autodiff() && matches!(self.form, NormForm::Batch(_) | NormForm::Running(_));
-        let polynomial = if self.switch().wanted() {
-            Some(self.polynomial(x.clone(), penalties))
-        } else {
-            // Running statistics follow from the start, so that they are there when they are needed.
-            follows.then(|| self.polynomial(x.clone().detach(), &mut Vec::new()))
-        };
+        if r == 0.0 && x.is_autodiff() {
+            self.follow(x.clone().detach());
+        }
+        let polynomial = self.switch().wanted().then(|| self.polynomial(x.clone(), penalties));
         match polynomial.filter(|_| r > 0.0) {
             Some(y) if r >= 1.0 => y,
             Some(y) => self.original(x).mul_scalar(1.0 - r) + y.mul_scalar(r),
             None => self.original(x),
+        }
+    }
+
+    /// While the layer norm is trained: running statistics follow from the start, so that they are there when they are needed.
+    fn follow(&self, x: Tensor<4>) {
+        match &self.form {
+            NormForm::Batch(bn) => pointwise::follow(bn, x),
+            NormForm::Running(running) => {
+                moved(&running.running_var, mean_square(centred(x)).mean().reshape([1]));
+            }
+            NormForm::Root(_) | NormForm::Affine(_) => {}
         }
     }
 

@@ -8,6 +8,7 @@ mod flex;
 mod kernel;
 mod op;
 
+use burn::module::Module;
 use burn::nn::BatchNorm;
 use burn::tensor::activation::relu as relu_of;
 use burn::tensor::{Device, Tensor};
@@ -41,6 +42,12 @@ pub(crate) fn batch_norm<const D: usize>(bn: &BatchNorm, x: Tensor<D>) -> Tensor
     let scale = bn.gamma.val() / (bn.running_var.value() + bn.epsilon).sqrt();
     let shift = bn.beta.val() - bn.running_mean.value() * scale.clone();
     curve(x, [scale.zeros_like(), scale, shift], 0.0, None)
+}
+
+/// Let the running statistics of `bn` follow `x`, and nothing else: a result that nobody differentiates would keep its inputs in memory
+/// for good.
+pub(crate) fn follow<const D: usize>(bn: &BatchNorm, x: Tensor<D>) {
+    batch_norm(&bn.clone().no_grad(), x.detach());
 }
 
 /// `a x² + b x + c + relu·max(x, 0)` of `x` limited to `±limit`, with coefficients `[channels]`.

@@ -11,7 +11,7 @@ use super::{
     untrained::untrained,
 };
 use crate::{
-    cli::{EstimateArgs, HowArgs, PlanArgs},
+    cli::{EstimateArgs, PlanArgs},
     config::{self, RunConfig},
     data::TrainingData,
     device::DeviceName,
@@ -19,13 +19,17 @@ use crate::{
 };
 
 /// The plan of a network that is not trained yet.
-fn architecture(context: &Context, name: &str, how: &HowArgs) -> anyhow::Result<(String, Arc<Program>)> {
+fn architecture(
+    context: &Context,
+    name: &str,
+    args: &EstimateArgs,
+) -> anyhow::Result<(String, Arc<Program>)> {
     let path = config::find(name)?;
-    let config = RunConfig::load(&path, &[])?;
+    let config = RunConfig::load(&path, &args.set)?;
     let data = TrainingData::load(&config, context.global.data_dir.as_deref())?;
     let model = data.model_config(&config).init(&DeviceName::Cpu.open()?, config.seed)?;
     let graph = Arc::new(untrained(&data, &model)?);
-    let program = plan(graph, options(how, Some(&config.he)))
+    let program = plan(graph, options(&args.how, Some(&config.he)))
         .with_context(|| format!("{}: cannot be planned", path.display()))?;
     Ok((format!("{}, untrained", path.display()), Arc::new(program)))
 }
@@ -40,7 +44,7 @@ pub fn run(context: &Context, args: &EstimateArgs) -> anyhow::Result<()> {
             let planned = Planned::new(context, &PlanArgs { model: model.clone(), how: args.how.clone() })?;
             (planned.path.display().to_string(), planned.program)
         }
-        (None, Some(name)) => architecture(context, name, &args.how)?,
+        (None, Some(name)) => architecture(context, name, args)?,
         (None, None) => bail!("nothing to price\n  help: name a `--config` or a `--model`"),
     };
     check_batch(&args.how, &program)?;

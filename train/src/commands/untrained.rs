@@ -21,7 +21,8 @@ pub fn untrained(data: &TrainingData, model: &HeModel) -> anyhow::Result<Graph> 
     Ok(graph)
 }
 
-/// Ranges of values with mean 0 and deviation 1. Before a square they are moved as its interval was when the affine part of
+/// Ranges of values with mean 0 and deviation 1. Before a polynomial they are those of its interval. Before a
+/// square they are moved as its interval was when the affine part of
 /// the quadratic went into the layers before: else every square would seem to double the noise, and deep networks to drown.
 fn assumed(graph: &Graph) -> Vec<RangeStats> {
     let Interval { lo: min, hi: max } = RangeProbe::INTERVAL;
@@ -34,6 +35,13 @@ fn assumed(graph: &Graph) -> Vec<RangeStats> {
         {
             let std = moved.half_width() / RangeProbe::INTERVAL.half_width();
             *range = RangeStats { min: moved.lo, max: moved.hi, mean: moved.centre(), std, ..usual.clone() };
+        }
+        if let (Op::Polynomial { poly }, Some(source)) = (&node.op, node.inputs.first())
+            && let Some(range) = ranges.get_mut(source.0)
+        {
+            let Interval { lo: min, hi: max } = poly.interval();
+            let (mean, std) = (poly.interval().centre(), poly.interval().half_width() / 4.0);
+            *range = RangeStats { min, max, mean, std, ..usual.clone() };
         }
         if let (Op::MatMul { .. } | Op::Distance { .. }, [a, b]) = (&node.op, node.inputs.as_slice()) {
             // A sum of products is as large as its terms if one side is smaller by the root of their number: the layer that the

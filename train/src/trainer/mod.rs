@@ -78,7 +78,8 @@ impl Trainer<'_> {
     pub fn stored(&self) -> Result<Option<Stored>, RunError> {
         let stored = Store::new(self.run.checkpoints()).latest()?;
         if let Some(stored) = &stored {
-            let images = self.config.data.batch.min(self.data.train.len());
+            // Of a text every position counts.
+            let images = self.config.data.batch.min(self.data.train.len()) * self.data.train.targets();
             let activations = self.fresh()?.operators();
             let checked =
                 stored.state.check(&self.config.phases, self.steps_per_epoch(), images, activations);
