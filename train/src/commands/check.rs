@@ -49,7 +49,7 @@ fn config_file(context: &Context, name: &str) -> anyhow::Result<()> {
             let model = data.model_config(&config).init(&DeviceName::Cpu.open()?, config.seed)?;
             say(&format!("{}: {}", path.display(), data.describe()));
             say(&format!(
-                "{}: {} levels, {} activations",
+                "{}: {} levels, {} operators to replace",
                 config.model.name,
                 model.depth(),
                 model.operators()
