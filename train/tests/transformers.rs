@@ -158,3 +158,10 @@ fn polynomials_of_higher_degree_in_place_of_gelu() {
         climb(&ModelConfig { activation, ..small() }, activation.as_str());
     }
 }
+
+/// A norm and the attention behind it are deeper than what lies between two bootstraps: more of them go inside.
+#[test]
+fn blocks_too_deep_for_one_bootstrap() {
+    let size = Some(Size { width: 8, heads: 2, blocks: 2 });
+    climb(&ModelConfig { norm: NormKind::Rms, size, ..small() }, "two blocks with rms");
+}

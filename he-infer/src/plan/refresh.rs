@@ -4,9 +4,13 @@
 //! to refresh, and at which level each is needed, is a shortest path over (node, level) with the regions between them as edges
 //! (Ebel, Garimella, Reagen 2025), priced by the cost model. An edge's price is that of all its nodes, each at the lowest level
 //! its readers allow, so falling levels, cheaper layers and fewer bootstraps are weighed against each other.
+//!
+//! A region that is too deep for one bootstrap (a norm with a polynomial and the attention behind it) is given more of them inside,
+//! where they cost least: at layers of few ciphertexts, such as the mean squares that a polynomial is computed of.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use hetrain_export::{Graph, Node, Op};
 
@@ -74,13 +78,28 @@ fn crossings(graph: &Graph) -> Vec<usize> {
 }
 
 /// What follows a crossing if its value is needed at one level.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Best {
     seconds: f64,
     /// Level at which the next crossing's value is needed, and whether that one is refreshed.
     next: usize,
     refreshed: bool,
+    /// Nodes on the way there that are refreshed too.
+    inside: Rc<[usize]>,
 }
+
+/// The way between two crossings.
+#[derive(Clone)]
+struct Region {
+    /// Level at which the first one's value is needed.
+    level: usize,
+    seconds: f64,
+    /// Nodes that are refreshed on the way.
+    inside: Rc<[usize]>,
+}
+
+/// Most bootstraps inside a region.
+const INSIDE: usize = 2;
 
 /// Seconds of a run without refreshes, on one thread.
 pub(crate) fn seconds(
@@ -89,8 +108,8 @@ pub(crate) fn seconds(
     chain: &ParamsLiteral,
 ) -> Result<f64, HeError> {
     let last = graph.nodes().len().saturating_sub(1);
-    let region = Prices::new(graph, steps, chain).region(0, last, 0, usize::MAX)?;
-    Ok(region.map_or(f64::INFINITY, |(_, seconds)| seconds))
+    let region = Prices::new(graph, steps, chain).region(0, last, 0, usize::MAX, None)?;
+    Ok(region.map_or(f64::INFINITY, |region| region.seconds))
 }
 
 /// Levels of every node with the cheapest refreshes, and the seconds of a run on one thread; `None` if there are none that
@@ -107,13 +126,13 @@ pub(crate) fn place(
     let Some(&output) = crossings.last() else { return Ok(None) };
     // From the output backwards: for each crossing, the best for each level its value may be needed at.
     let mut after: BTreeMap<usize, Best> = BTreeMap::new();
-    after.insert(0, Best { seconds: 0.0, next: 0, refreshed: false });
+    after.insert(0, Best { seconds: 0.0, next: 0, refreshed: false, inside: Rc::default() });
     let mut table = vec![(output, after)];
     for pair in crossings.windows(2).rev() {
         let &[from, to] = pair else { continue };
         let Some((_, after)) = table.last() else { continue };
         let mut here: BTreeMap<usize, Best> = BTreeMap::new();
-        let mut regions: BTreeMap<usize, Option<(usize, f64)>> = BTreeMap::new();
+        let mut regions: BTreeMap<usize, Option<Region>> = BTreeMap::new();
         for (&need, best) in after {
             let plain = (need, false, 0.0);
             let fresh = (can_refresh(graph, to) && need <= top && to != output).then(|| {
@@ -122,17 +141,17 @@ pub(crate) fn place(
             });
             for (base, refreshed, price) in std::iter::once(plain).chain(fresh) {
                 let region = match regions.get(&base) {
-                    Some(known) => *known,
+                    Some(known) => known.clone(),
                     None => {
-                        let found = prices.region(from, to, base, top)?;
-                        regions.insert(base, found);
+                        let found = prices.region(from, to, base, top, Some(refreshing))?;
+                        regions.insert(base, found.clone());
                         found
                     }
                 };
-                let Some((level, seconds)) = region else { continue };
+                let Some(Region { level, seconds, inside }) = region else { continue };
                 let total = best.seconds + seconds + price;
-                let candidate = Best { seconds: total, next: need, refreshed };
-                let known = here.entry(level).or_insert(candidate);
+                let candidate = Best { seconds: total, next: need, refreshed, inside };
+                let known = here.entry(level).or_insert(candidate.clone());
                 if total < known.seconds {
                     *known = candidate;
                 }
@@ -155,6 +174,11 @@ pub(crate) fn place(
             }
         }
         let Some(best) = bests.get(&need) else { break };
+        for id in best.inside.iter() {
+            if let Some(l) = levels.get_mut(*id) {
+                l.refreshed = true;
+            }
+        }
         last = Some((best.refreshed, best.next));
     }
     levels::walk(graph, &mut levels, 0..graph.nodes().len(), Some(bottom))?;
@@ -226,20 +250,66 @@ impl<'a> Prices<'a> {
         Self { graph, steps, chain, costs: reference(), known: RefCell::default() }
     }
 
-    /// Level at which `from` is needed if the result of `to` is to lie at `base`, and seconds of the nodes after `from` up to
-    /// `to`; `None` if some level exceeds `top`.
+    /// What it takes to have the result of `to` at level `base` after `from`, with as few bootstraps inside as will do, of these the
+    /// cheapest; `None` if some level exceeds `top`.
     fn region(
         &self,
         from: usize,
         to: usize,
         base: usize,
         top: usize,
-    ) -> Result<Option<(usize, f64)>, HeError> {
+        refreshing: Option<&Refreshing>,
+    ) -> Result<Option<Region>, HeError> {
+        if let Some(region) = self.with_inside(from, to, [base, top], &[], refreshing)? {
+            return Ok(Some(region));
+        }
+        if refreshing.is_none() {
+            return Ok(None);
+        }
+        let places: Vec<usize> = (from + 1..to).filter(|&id| can_refresh(self.graph, id)).collect();
+        let mut sets: Vec<Vec<usize>> = vec![Vec::new()];
+        for _ in 0..INSIDE {
+            let longer = |set: &Vec<usize>| {
+                let after = set.last().copied().unwrap_or(0);
+                let set = set.clone();
+                places.iter().filter(move |&&id| id > after).map(move |&id| [&set[..], &[id]].concat())
+            };
+            sets = sets.iter().flat_map(longer).collect();
+            let mut cheapest: Option<Region> = None;
+            for set in &sets {
+                let Some(region) = self.with_inside(from, to, [base, top], set, refreshing)? else {
+                    continue;
+                };
+                if cheapest.as_ref().is_none_or(|known| region.seconds < known.seconds) {
+                    cheapest = Some(region);
+                }
+            }
+            if cheapest.is_some() {
+                return Ok(cheapest);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The same with these bootstraps inside.
+    fn with_inside(
+        &self,
+        from: usize,
+        to: usize,
+        [base, top]: [usize; 2],
+        inside: &[usize],
+        refreshing: Option<&Refreshing>,
+    ) -> Result<Option<Region>, HeError> {
         let mut levels = vec![Levels::default(); to + 1];
         if let Some(l) = levels.last_mut() {
             l.result = base;
         }
-        levels::walk(self.graph, &mut levels, from + 1..to + 1, None)?;
+        for (id, level) in levels.iter_mut().enumerate() {
+            level.refreshed = inside.contains(&id);
+        }
+        let bottom = refreshing.map(|r| r.levels().0);
+        levels::walk(self.graph, &mut levels, from + 1..to + 1, bottom)?;
+        // What the readers of a refreshed node need are their operands' levels.
         if levels.iter().any(|l| l.operands > top || l.result > top) {
             return Ok(None);
         }
@@ -247,7 +317,10 @@ impl<'a> Prices<'a> {
         for (id, level) in levels.iter().enumerate().skip(from + 1) {
             seconds += self.node(id, level.operands)?;
         }
-        Ok(levels.get(from).map(|l| (l.result, seconds)))
+        if let Some(refreshing) = refreshing {
+            seconds += inside.iter().map(|&id| self.refresh(id, refreshing)).sum::<f64>();
+        }
+        Ok(levels.get(from).map(|l| Region { level: l.result, seconds, inside: inside.into() }))
     }
 
     /// Seconds of refreshing a node's result on one thread.

@@ -22,7 +22,7 @@ fn patches([channels, width]: [usize; 2], side: usize, init: &mut WeightInit) ->
     Embedding::new(conv, [width, SIDE, SIDE], init)
 }
 
-/// Mean over patches, norm, dense layer.
+/// Norm, mean over patches, dense layer.
 #[derive(Module, Debug)]
 pub struct Head {
     /// Mean.
@@ -35,20 +35,19 @@ pub struct Head {
 
 impl Lower for Head {
     fn lower(&self, graph: &mut GraphBuilder, name: &str, x: NodeId) -> Result<NodeId, LayerError> {
-        let x = self.pool.lower(graph, &format!("{name}.pool"), x)?;
-        let x = self.norm.lower(graph, &format!("{name}.norm"), x)?;
+        let pool = |graph: &mut GraphBuilder, x| self.pool.lower(graph, &format!("{name}.pool"), x);
+        let x = self.norm.lower_around(graph, &format!("{name}.norm"), x, pool)?;
         self.fc.lower(graph, &format!("{name}.fc"), x)
     }
 
     fn depth(&self) -> usize {
-        // A norm that does not fold leaves the mean a layer of its own.
-        1 + self.norm.depth() + usize::from(self.norm.depth() > 0)
+        1 + self.norm.depth()
     }
 }
 
 impl Stage for Head {
     fn forward(&self, x: Flow, tap: &mut Tap) -> Flow {
-        let x = self.norm.forward(self.pool.forward(x.map()), &mut tap.penalties);
+        let x = self.pool.forward(self.norm.forward(x.map(), &mut tap.penalties));
         Flow::Flat(self.fc.forward(x.flatten(1, 3)))
     }
 

@@ -213,10 +213,21 @@ fn centring(
     Ok(graph.conv2d(name, x, weight, None, Conv2dGeometry::new(1, 0))?)
 }
 
-impl Lower for Norm {
-    fn lower(&self, graph: &mut GraphBuilder, name: &str, x: NodeId) -> Result<NodeId, LayerError> {
+impl Norm {
+    /// Append it with `between` before its factors and summands, which a mean over positions may change places with.
+    ///
+    /// # Errors
+    /// As [`Lower::lower`].
+    pub(crate) fn lower_around(
+        &self,
+        graph: &mut GraphBuilder,
+        name: &str,
+        x: NodeId,
+        between: impl FnOnce(&mut GraphBuilder, NodeId) -> Result<NodeId, LayerError>,
+    ) -> Result<NodeId, LayerError> {
         self.switch().replaced(name, "a layer norm")?;
         if let NormForm::Batch(bn) = &self.form {
+            let x = between(graph, x)?;
             return bn.lower(graph, name, x);
         }
         let host = |p: &Param<Tensor<1>>| -> Result<Vec<f64>, LayerError> {
@@ -243,7 +254,14 @@ impl Lower for Norm {
             }
             _ => x,
         };
+        let x = between(graph, x)?;
         Ok(graph.affine(name, x, &gamma, &beta)?)
+    }
+}
+
+impl Lower for Norm {
+    fn lower(&self, graph: &mut GraphBuilder, name: &str, x: NodeId) -> Result<NodeId, LayerError> {
+        self.lower_around(graph, name, x, |_, x| Ok(x))
     }
 
     fn depth(&self) -> usize {

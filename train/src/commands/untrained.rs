@@ -28,7 +28,16 @@ fn assumed(graph: &Graph) -> Vec<RangeStats> {
     let Interval { lo: min, hi: max } = RangeProbe::INTERVAL;
     let usual = RangeStats { min, max, std: 1.0, ..RangeStats::empty("assumed") };
     let mut ranges = vec![usual.clone(); graph.nodes().len()];
-    for node in graph.nodes() {
+    for (id, node) in graph.iter() {
+        if let (Op::Mul, [a, b]) = (&node.op, node.inputs.as_slice())
+            && a == b
+            && let Some(side) = ranges.get(a.0).cloned()
+            && let Some(range) = ranges.get_mut(id.0)
+        {
+            // A square of normal values: mean σ², deviation √2·σ².
+            let (square, max) = (side.mean * side.mean + side.std * side.std, side.max_abs().powi(2));
+            *range = RangeStats { min: 0.0, max, mean: square, std: square * 2f64.sqrt(), ..usual.clone() };
+        }
         if let Op::Square { intervals } = &node.op
             && let (Some(moved), Some(source)) = (intervals.first(), node.inputs.first())
             && let Some(range) = ranges.get_mut(source.0)
