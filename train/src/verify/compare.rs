@@ -22,15 +22,15 @@ pub(super) fn difference(a: &Record, b: &Record) -> (f64, bool) {
 }
 
 /// Whether a value of the image left its interval in the clear, after which whatever comes out of a square is worthless.
-fn left(ladder: &Ladder, record: &Record) -> bool {
-    ladder.get(Rung::Graph, record.sample).is_some_and(|g| g.excursions > 0)
+pub(super) fn left(ladder: &Ladder, sample: usize) -> bool {
+    ladder.get(Rung::Graph, sample).is_some_and(|g| g.excursions > 0)
 }
 
 /// Largest minus smallest logit of a rung, over the first `samples` images, those that left an interval apart.
 pub(super) fn spread(ladder: &Ladder, rung: Rung, samples: usize) -> f64 {
     let (lo, hi) = ladder
         .rung(rung, samples)
-        .filter(|r| !left(ladder, r))
+        .filter(|r| !left(ladder, r.sample))
         .flat_map(|r| r.logits.iter().flatten())
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), &v| (lo.min(v), hi.max(v)));
     (hi - lo).max(f64::MIN_POSITIVE)
@@ -75,10 +75,10 @@ fn rung_summary(ladder: &Ladder, rung: Rung, before: Option<Rung>) -> Option<Run
         let correct = |r: &&&Record| ladder.get(before, r.sample).is_some_and(Record::correct);
         summary.correct_before = Some(records.iter().filter(correct).count());
         // Differences are those of the other images; the warning below the table counts what left.
-        let stayed = records.iter().zip(&pairs).filter(|(r, _)| !left(ladder, r));
+        let stayed = records.iter().zip(&pairs).filter(|(r, _)| !left(ladder, r.sample));
         let worst = stayed.map(|(_, p)| p.0).fold(0.0, f64::max);
         // Worthless results count as disagreements.
-        let is_wild = |r: &Record| rung == Rung::Encrypted && left(ladder, r);
+        let is_wild = |r: &Record| rung == Rung::Encrypted && left(ladder, r.sample);
         let agree = records.iter().zip(&pairs).filter(|(r, p)| p.1 && !is_wild(r)).count();
         summary.agree = Some(agree);
         if before != Rung::Original {

@@ -22,6 +22,7 @@ use he_infer::{
 use super::{
     Job, Ladder, Record, Rung,
     clear::{fresh, label, stopped},
+    compare::left,
     machine, pixels,
 };
 use crate::progress::{Count, say};
@@ -172,7 +173,15 @@ pub(super) fn rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<Option<
             let result = result?;
             let (logits, decrypt) = timed(|| pool.install(|| client.decrypt(&result, images.len())));
             let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
-            for (&sample, logits) in samples.iter().zip(logits?) {
+            let logits = match logits {
+                // An image that left an interval in the clear has no result here either, and takes along what it shares ciphertexts
+                // with. Without one, wild values are somebody's mistake.
+                Err(HeError::Implausible { .. }) if samples.iter().any(|&s| left(totals.ladder, s)) => {
+                    vec![vec![f64::NAN; job.test.classes]; samples.len()]
+                }
+                logits => logits?,
+            };
+            for (&sample, logits) in samples.iter().zip(logits) {
                 totals.ladder.push(Record::new(Rung::Encrypted, sample, label(job, sample), &logits, 0))?;
             }
             totals.encrypt += encrypt;
