@@ -88,7 +88,7 @@ pub fn start(config: &RunConfig, data_dir: Option<&Path>) -> Result<(), RunError
     }
 }
 
-/// The best ReLU network of a run.
+/// The best original network of a run.
 struct Relu {
     model: ModelName,
     weights: PathBuf,

@@ -66,6 +66,24 @@ mod tests {
     use burn::tensor::{Device, TensorData};
 
     use super::*;
+    use crate::attention::{DECAY_DEGREE, INVERSE_DEGREE};
+    use crate::norm::ROOT_DEGREE;
+
+    #[test]
+    fn the_degrees_in_use_are_as_near_as_they_are_said_to_be() {
+        for (function, degree, lo, hi, relative, bound) in [
+            (Function::InverseRoot, ROOT_DEGREE, 0.125, 8.0, true, 2e-4),
+            (Function::Inverse, INVERSE_DEGREE, 0.25, 25.0, true, 4e-3),
+            (Function::Decay, DECAY_DEGREE, 0.0, 16.0, false, 6e-7),
+            (Function::Decay, DECAY_DEGREE, 0.0, 32.0, false, 3e-4),
+        ] {
+            let p = Fixed::new(function, degree).polynomial(Interval::new(lo, hi).unwrap()).unwrap();
+            let error =
+                |x: f64| (p.eval(x) - function.at(x)).abs() / if relative { function.at(x) } else { 1.0 };
+            let worst = (0..=2000).map(|i| error(lo + (hi - lo) * f64::from(i) / 2000.0)).fold(0.0, f64::max);
+            assert!(worst < bound && worst > 0.1 * bound, "{function:?} on [{lo}, {hi}]: {worst:e}");
+        }
+    }
 
     #[test]
     fn tensors_are_mapped_by_the_polynomial_and_its_gradient() {

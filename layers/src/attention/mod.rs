@@ -9,7 +9,7 @@
 //! |---|---|---|---|---|
 //! | `sigma` | `f(BN(s))/√L`, `f` a trained quadratic per head (Ramapuram et al. 2024, arXiv:2409.04431, with a quadratic) | 5 | the batch norm over heads | vision, small language models from the start; grows with depth without the factor |
 //! | `power` | `z⁴·p(ε + mean z⁴)/L`, `z = BN(s)`, `p ≈ 1/x` (Zimerman et al. 2024, arXiv:2410.09457) | 13 | means of fourth powers within a factor of about 100 | nearest to softmax; scores of −1 and 1 weigh the same |
-//! | `gaussian` | `e^(−‖q−k‖²/2√d)/√L` by a polynomial of degree 15 (Zhang et al. 2024, PowerFormer and EncryptedLLM use the like) | 9 | distances in the trained interval | fine-tuning; needs no division; distances must be kept small by a penalty |
+//! | `gaussian` | `e^(−‖q−k‖²/2√d)/√L` by a polynomial of degree 15 | 9 | distances in the trained interval | fine-tuning; needs no division; distances must be kept small by a penalty |
 //! | `running` | `(s + c)²/r`, `r` the running mean of its sums over keys | 5 | nothing but the range of `s` | shallow networks; the sum of the weights varies |
 //! | `linear` | `φ(q)·φ(k)/√(dL)`, `φ` a trained quadratic per channel (Katharopoulos et al. 2020, arXiv:2006.16236) | 5 | the batch norms before `φ` | long sequences; weakest |
 //!
@@ -24,6 +24,8 @@ use burn::tensor::activation::softmax;
 use hetrain_export::{Conv2dGeometry, GraphBuilder, NodeId, Op};
 
 pub use weigh::Weigh;
+#[cfg(test)]
+pub(crate) use weigh::{DECAY_DEGREE, INVERSE_DEGREE};
 
 use crate::lower::to_graph;
 use crate::operator::{Site, Switch};

@@ -14,10 +14,10 @@ use crate::{Activation, AttentionKind, Function, LayerError, Lower, WeightInit};
 
 /// Added to the mean of fourth powers, which is 3 for normal scores: it bounds the quotient, and the interval of the division.
 const EPSILON: f64 = 0.25;
-/// Degree of the division: five levels, within a per cent over a factor of 100.
-const INVERSE_DEGREE: usize = 31;
-/// Degree of the exponential: four levels, within 2e-4 for distances up to 16.
-const DECAY_DEGREE: usize = 15;
+/// Degree of the division: five levels, within 0.4 % of the value over a factor of 100.
+pub(crate) const INVERSE_DEGREE: usize = 31;
+/// Degree of the exponential: four levels, within 6e-7 for distances up to 16, 3e-4 up to 32.
+pub(crate) const DECAY_DEGREE: usize = 15;
 /// What is added to scores before they are squared, at first.
 const SHIFT: f32 = 2.0;
 

@@ -12,8 +12,8 @@ use crate::operator::{Operator, Site, Source, Switch};
 use crate::pointwise;
 use crate::{LayerError, Lower, NormKind, WeightInit};
 
-/// Degree of the polynomial for `1/√u`: five levels, within 1 % for `u` that vary by a factor of 64.
-const ROOT_DEGREE: usize = 31;
+/// Degree of the polynomial for `1/√u`: five levels, within 2e-4 of the value for `u` that vary by a factor of 64.
+pub(crate) const ROOT_DEGREE: usize = 31;
 
 /// A factor and a summand per channel.
 #[derive(Module, Debug)]

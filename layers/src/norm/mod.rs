@@ -19,4 +19,6 @@ mod layer;
 
 pub use batch::BN_EPSILON;
 pub(crate) use batch::{batch_norm, moved};
+#[cfg(test)]
+pub(crate) use layer::ROOT_DEGREE;
 pub use layer::{Norm, NormForm};

@@ -192,7 +192,7 @@ impl Trainer<'_> {
         }
     }
 
-    /// The ReLU network the polynomial one comes from: of the last phase that has one, or the teacher from outside.
+    /// The original network the polynomial one comes from: of the last phase that has one, or the teacher from outside.
     ///
     /// # Errors
     /// As [`Trainer::best`].

@@ -1,7 +1,7 @@
 //! The accuracy ladder over a test set: the one place where test images are read.
 //!
 //! ```text
-//! original (Burn, ReLU) → polynomial (Burn) → graph (f64) → packed (clear slots) → encrypted (CKKS)
+//! original (Burn) → polynomial (Burn) → graph (f64) → packed (clear slots) → encrypted (CKKS)
 //! ```
 //! Every rung gives logits for the same images and is compared with the one before. Finished samples are appended to
 //! `ladder.jsonl`, so an interrupted verification goes on where it stopped.
@@ -74,7 +74,7 @@ pub type BurnLogits<'a> = Box<dyn Fn(&ImageSet) -> anyhow::Result<Vec<Vec<f64>>>
 
 /// The networks of a run, for the first two rungs.
 pub struct BurnRungs<'a> {
-    /// The ReLU network the polynomial one came from.
+    /// The original network the polynomial one came from.
     pub original: Option<BurnLogits<'a>>,
     /// The polynomial network.
     pub polynomial: Option<BurnLogits<'a>>,

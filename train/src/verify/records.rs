@@ -16,7 +16,7 @@ use crate::error::io;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rung {
-    /// The ReLU network in Burn.
+    /// The original network in Burn.
     Original,
     /// The polynomial network in Burn.
     Polynomial,
