@@ -203,3 +203,50 @@ impl Program {
         vec![CostVec { level, scale }; self.input_vectors()]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hetrain_export::{Conv2dGeometry, GraphBuilder, Interval, Op, RangeStats, Tensor};
+
+    use super::*;
+
+    /// Residual blocks whose activation is on the branch, so that squares and quadratics, which do not choose their scale or choose it
+    /// freely, are added to the way around.
+    #[test]
+    fn activations_on_branches_are_brought_to_the_scale_of_the_way_around() {
+        let mut b = GraphBuilder::default();
+        let conv = |b: &mut GraphBuilder, name: String, x| {
+            let weight = Tensor::new([2, 2, 3, 3], vec![0.1; 36]).unwrap();
+            b.conv2d(&name, x, weight, None, Conv2dGeometry::new(1, 1)).unwrap()
+        };
+        let interval = vec![Interval::new(-9.0, 9.0).unwrap()];
+        let x = b.input("image", &[2, 4, 4]).unwrap();
+        let mut x = conv(&mut b, "stem".into(), x);
+        for i in 0..8 {
+            let y = conv(&mut b, format!("conv{i}"), x);
+            let y = match i % 2 {
+                0 => b.push(&format!("act{i}"), Op::Square { intervals: interval.clone() }, &[y]).unwrap(),
+                _ => {
+                    let coeffs = Tensor::new([2, 3], vec![0.0, 1.0, -0.1, 0.0, 1.0, 0.1]).unwrap();
+                    b.quadratic(&format!("act{i}"), y, coeffs, interval.clone()).unwrap()
+                }
+            };
+            x = b.push(&format!("add{i}"), Op::Add, &[y, x]).unwrap();
+        }
+        conv(&mut b, "last".into(), x);
+        let mut graph = b.finish().unwrap();
+        let range = RangeStats { min: -1.0, max: 1.0, std: 0.5, ..RangeStats::empty("assumed") };
+        graph.set_ranges(vec![range; graph.nodes().len()]);
+        let graph = Arc::new(graph);
+        for bootstrapping in [Bootstrapping::Never, Bootstrapping::Auto, Bootstrapping::WhenEmpty] {
+            let options =
+                PlanOptions { packing: Packing::Image, images: 1, precision_bits: 8, bootstrapping };
+            let program = plan(Arc::clone(&graph), options).unwrap();
+            assert_eq!(
+                program.bootstraps() > 0,
+                bootstrapping == Bootstrapping::WhenEmpty,
+                "{bootstrapping:?}"
+            );
+        }
+    }
+}

@@ -92,6 +92,19 @@ pub(crate) fn predict(
         let digits = chain.digits.get(level).copied().unwrap_or(0.0);
         slot * (digits * n * ERROR_STD * ERROR_STD / 12.0 + (1.0 + h) / 12.0).sqrt()
     };
+    // The scale of a layer whose square must have a scale that it cannot choose.
+    let before_square = |id: usize, known: &[Predicted]| -> Result<Option<f64>, HeError> {
+        let Some(square) = next_square(graph, id) else { return Ok(None) };
+        if !matches!(graph.nodes()[square].op, Op::Square { .. }) {
+            return Ok(None);
+        }
+        let refreshed = || {
+            let bound = refreshed_bound(graph, facts, levels, square)?;
+            Some(chain.refresh?.scale / Refresh::divisor(bound))
+        };
+        let must = partner_scale(graph, square, known).or_else(refreshed);
+        must.map(|scale| Ok((scale * q(levels[square].operands)?).sqrt())).transpose()
+    };
     let mut out: Vec<Predicted> = Vec::with_capacity(graph.nodes().len());
     for (id, node) in graph.iter() {
         let (f, level) = (&facts[id.0], levels[id.0]);
@@ -127,7 +140,10 @@ pub(crate) fn predict(
             | Op::AvgPool { .. }
             | Op::RowSum { .. } => {
                 let (from, noise, fx) = arg(0);
-                let scale = partner_scale(graph, id.0, &out).unwrap_or_else(|| free(limit));
+                let scale = match partner_scale(graph, id.0, &out) {
+                    Some(scale) => scale,
+                    None => before_square(id.0, &out)?.unwrap_or_else(|| free(limit)),
+                };
                 let factor = scale * q(level.operands)? / from;
                 let turned = if chain.batch { 0.0 } else { square(switch(level.operands) / from) };
                 // Batch weights are single integers; packed ones are polynomials with rounded coefficients, whose real part
@@ -147,7 +163,7 @@ pub(crate) fn predict(
             }
             Op::Quadratic { .. } => {
                 let (from, noise, fx) = arg(0);
-                let scale = free(limit);
+                let scale = partner_scale(graph, id.0, &out).unwrap_or_else(|| free(limit));
                 // The square at its scale, then two products with rounded plaintexts and a rescaling.
                 let high = from * from / q(level.operands)?;
                 let factor = |from: f64| scale * from.recip() * q(level.result + 1).unwrap_or(1.0);

@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use hetrain_export::{Graph, Node, Op};
+use hetrain_export::{Graph, Node, NodeId, Op};
 
 use super::layout::Layout;
 use super::levels::{self, Levels};
@@ -48,12 +48,26 @@ impl Refreshing {
     }
 }
 
-/// Whether the scale of a node's result can be chosen, for it must be that of the bootstrap: it comes from linear layers, as a sum
-/// of them at most.
+/// Whether the scale of a node's result can be chosen, for it must be that of the bootstrap: it is a linear layer or a sum, and what is
+/// added to it comes from linear layers, from squares of such, or from quadratics.
 fn can_refresh(graph: &Graph, id: usize) -> bool {
-    let fits = |n: &Node| n.op.is_linear() || n.op == Op::Add;
-    let here = graph.nodes().get(id).is_some_and(|n| fits(n) && !noise::passes(&n.op));
+    let linear = |n: &Node| n.op.is_linear() || n.op == Op::Add;
+    let here = graph.nodes().get(id).is_some_and(|n| linear(n) && !noise::passes(&n.op));
+    let fits = |n: &Node| match n.op {
+        Op::Square { .. } => n.inputs.first().is_some_and(|i| from_layer(graph, *i)),
+        Op::Quadratic { .. } => true,
+        _ => linear(n),
+    };
     here && noise::same_scales(graph, id).into_iter().filter_map(|id| graph.nodes().get(id)).all(fits)
+}
+
+/// Whether a node is a linear layer, or only shifts or renames the result of one.
+fn from_layer(graph: &Graph, id: NodeId) -> bool {
+    match graph.node(id) {
+        Some(n) if noise::passes(&n.op) => n.inputs.first().is_some_and(|i| from_layer(graph, *i)),
+        Some(n) => n.op.is_linear(),
+        None => false,
+    }
 }
 
 /// Nodes that every path crosses: no edge leads over them.
