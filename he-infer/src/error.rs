@@ -19,6 +19,19 @@ pub enum HeError {
         /// Slots of a ciphertext.
         slots: usize,
     },
+    /// A program that can be priced and not run.
+    #[error(
+        "node `{node}`: the weights are only sketched, so the program has a price and no results\n  help: train the network, and run the artifact"
+    )]
+    Sketched {
+        /// The node's name.
+        node: String,
+    },
+    /// A client that is to compute layers of which there are none.
+    #[error(
+        "the network does not begin with a linear layer that everything else reads, so the client has nothing to compute\n  help: set `he.input: sample`"
+    )]
+    NoFirstLayers,
     /// The engine refused an operation.
     #[error(transparent)]
     Ckks(#[from] CkksError),

@@ -36,8 +36,13 @@ fn climb(graph: &Arc<Graph>, images: &[Vec<f64>], packing: Packing) -> Program {
 }
 
 fn climb_together(graph: &Arc<Graph>, images: &[Vec<f64>], packing: Packing, together: usize) -> Program {
-    let options =
-        PlanOptions { packing, images: together, precision_bits: 10, bootstrapping: Bootstrapping::Auto };
+    let options = PlanOptions {
+        packing,
+        images: together,
+        precision_bits: 10,
+        bootstrapping: Bootstrapping::Auto,
+        embedded: false,
+    };
     let program = plan(Arc::clone(graph), options).unwrap();
     let clear = ClearSlots::of(&program);
     let prepared = Prepared::new(&clear, &program).unwrap();
@@ -129,8 +134,13 @@ fn products_that_no_layout_holds_are_refused() {
         let mut n = input();
         build(&mut n);
         let (graph, _) = n.finish();
-        let options =
-            PlanOptions { packing, images: 1, precision_bits: 10, bootstrapping: Bootstrapping::Never };
+        let options = PlanOptions {
+            packing,
+            images: 1,
+            precision_bits: 10,
+            bootstrapping: Bootstrapping::Never,
+            embedded: false,
+        };
         let error = plan(graph, options).err().unwrap().to_string();
         assert!(error.contains(what), "{what} is not in: {error}");
     };
@@ -198,6 +208,7 @@ fn depth_that_no_ring_holds_is_cut_by_bootstraps() {
         images: 1,
         precision_bits: 10,
         bootstrapping: Bootstrapping::Never,
+        embedded: false,
     };
     assert!(matches!(plan(Arc::clone(&graph), never), Err(HeError::TooDeep { depth: 83, .. })));
     let program = climb(&graph, &images, Packing::Image);

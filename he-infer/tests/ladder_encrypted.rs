@@ -48,7 +48,7 @@ fn climb(graph: &Arc<Graph>, images: &[Vec<f64>], packing: Packing, precision_bi
 }
 
 fn options(packing: Packing, images: usize, precision_bits: u32) -> PlanOptions {
-    PlanOptions { packing, images, precision_bits, bootstrapping: Bootstrapping::Auto }
+    PlanOptions { packing, images, precision_bits, bootstrapping: Bootstrapping::Auto, embedded: false }
 }
 
 fn climb_within(at_the_end: f64, graph: &Arc<Graph>, images: &[Vec<f64>], options: PlanOptions) {
@@ -187,6 +187,7 @@ fn results_that_no_run_can_give_are_refused() {
         images: 1,
         precision_bits: 12,
         bootstrapping: Bootstrapping::Never,
+        embedded: false,
     };
     let program = Arc::new(plan(graph, options).unwrap());
     let context = Arc::new(Context::new(&program.chain.params).unwrap());

@@ -120,8 +120,13 @@ fn operands_that_do_not_fit() {
 /// an input beyond that room is refused when it is packed.
 #[test]
 fn messages_too_large_for_the_modulus() {
-    let options =
-        |packing| PlanOptions { packing, images: 1, precision_bits: 12, bootstrapping: Bootstrapping::Never };
+    let options = |packing| PlanOptions {
+        packing,
+        images: 1,
+        precision_bits: 12,
+        bootstrapping: Bootstrapping::Never,
+        embedded: false,
+    };
     for (graph, packing) in [
         (common::mlp().0, Packing::Image),
         (common::residual().0, Packing::Image),

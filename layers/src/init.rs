@@ -1,6 +1,6 @@
 //! Initial weights, drawn on the host so that one seed gives one network on every device.
 
-use burn::module::Param;
+use burn::module::{Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -15,6 +15,12 @@ pub struct WeightInit {
     device: Device,
     activation: ActivationKind,
     function: Function,
+    sketch: bool,
+}
+
+/// The value of all weights of a layer in a network that is only sketched: the deviation of usual ones before nothing.
+pub(crate) fn sketched(fan_in: usize) -> f32 {
+    (1.0 / fan_in.max(1) as f32).sqrt()
 }
 
 impl WeightInit {
@@ -25,7 +31,13 @@ impl WeightInit {
             device: device.clone(),
             activation: ActivationKind::Poly2,
             function: Function::Relu,
+            sketch: false,
         }
+    }
+
+    /// Weights of layers are shapes until somebody asks for their values, which are all the same then: for networks larger than memory.
+    pub fn sketch(self) -> Self {
+        Self { sketch: true, ..self }
     }
 
     /// Replace activations by `activation`.
@@ -51,6 +63,20 @@ impl WeightInit {
     /// Where tensors are placed.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// The weights of a layer, as [`WeightInit::kaiming`] draws them, or as a sketch.
+    pub fn weights<const D: usize>(
+        &mut self,
+        shape: [usize; D],
+        fan_in: usize,
+        gain: f64,
+    ) -> Param<Tensor<D>> {
+        if !self.sketch {
+            return self.kaiming(shape, fan_in, gain);
+        }
+        let same = move |device: &Device, _| Tensor::full(shape, sketched(fan_in), device);
+        Param::uninitialized(ParamId::new(), same, self.device.clone(), true, shape.into())
     }
 
     /// Normal values of standard deviation `√(gain/fan_in)`; `gain` is 2 before a ReLU, 1 before nothing.

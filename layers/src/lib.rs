@@ -47,7 +47,9 @@ pub use error::{LayerError, WeightProblem};
 pub use init::WeightInit;
 pub use linear::Dense;
 pub use lower::Lower;
-pub use models::{ActivationKind, AttentionKind, Forward, HeModel, ModelConfig, ModelName, NormKind, Size};
+pub use models::{
+    ActivationKind, AttentionKind, BlockKind, Forward, HeModel, ModelConfig, ModelName, NormKind, Size,
+};
 pub use norm::{BN_EPSILON, Norm, NormForm};
 pub use operator::{Operator, OperatorState, Switch};
 pub use pool::AvgPool;

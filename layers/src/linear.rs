@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use burn::tensor::module::linear;
 use hetrain_export::{GraphBuilder, NodeId, Op, Tensor as GraphTensor};
 
-use crate::lower::{to_graph, to_host};
+use crate::lower::{sketch, to_graph};
 use crate::{LayerError, Lower, WeightInit};
 
 /// `y = x·W + b`.
@@ -20,12 +20,12 @@ pub struct Dense {
 impl Dense {
     /// A layer without bias, followed by a batch norm and an activation.
     pub fn hidden(features: [usize; 2], init: &mut WeightInit) -> Self {
-        Self { weight: init.kaiming(features, features[0], 2.0), bias: None }
+        Self { weight: init.weights(features, features[0], 2.0), bias: None }
     }
 
     /// A last layer, with bias.
     pub fn head(features: [usize; 2], init: &mut WeightInit) -> Self {
-        let weight = init.kaiming(features, features[0], 1.0);
+        let weight = init.weights(features, features[0], 1.0);
         Self { weight, bias: Some(init.constant(features[1], 0.0)) }
     }
 
@@ -45,9 +45,10 @@ impl Lower for Dense {
             1 => x,
             _ => graph.push(&format!("{name}.flatten"), Op::Flatten, &[x])?,
         };
-        let weight = self.weight.val().transpose();
-        let shape = weight.dims();
-        let weight = GraphTensor::new(shape, to_host(name, weight)?)?;
+        let weight = match sketch(&self.weight, |[fan_in, _]| fan_in) {
+            Some(([fan_in, out], value)) => GraphTensor::constant([out, fan_in], value),
+            None => to_graph(name, self.weight.val().transpose())?,
+        };
         let bias = self.bias.as_ref().map(|b| to_graph(name, b.val())).transpose()?;
         Ok(graph.linear(name, x, weight, bias)?)
     }

@@ -1,9 +1,11 @@
 //! From a module to graph nodes.
 
+use burn::module::Param;
 use burn::tensor::Tensor;
 use hetrain_export::{GraphBuilder, NodeId};
 
 use crate::LayerError;
+use crate::init::sketched;
 
 /// A module that can describe itself as graph nodes.
 pub trait Lower {
@@ -33,4 +35,13 @@ pub(crate) fn to_graph<const D: usize>(
 ) -> Result<hetrain_export::Tensor, LayerError> {
     let shape = tensor.dims();
     Ok(hetrain_export::Tensor::new(shape, to_host(name, tensor)?)?)
+}
+
+/// Shape and common value of weights nobody has asked for yet.
+pub(crate) fn sketch<const D: usize>(
+    weight: &Param<Tensor<D>>,
+    fan_in: impl Fn([usize; D]) -> usize,
+) -> Option<([usize; D], f32)> {
+    let shape = (!weight.is_initialized()).then(|| weight.lazy_shape().dims::<D>())?;
+    Some((shape, sketched(fan_in(shape))))
 }

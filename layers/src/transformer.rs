@@ -7,9 +7,10 @@ use hetrain_export::{GraphBuilder, NodeId, Op, Tensor as GraphTensor};
 
 use crate::attention::SelfAttention;
 use crate::lower::to_host;
-use crate::models::{Flow, Stage, Tap};
+use crate::models::{Flow, Part, Stage, Tap};
 use crate::operator::Site;
-use crate::{Conv, ConvBlock, LayerError, Lower, ModelConfig, Norm, Switch, WeightInit};
+use crate::residual::ConvNorm;
+use crate::{BlockKind, Conv, ConvBlock, LayerError, Lower, ModelConfig, Norm, Switch, WeightInit};
 
 /// What enters a transformer as features, and a trained summand for where it stands.
 #[derive(Module, Debug)]
@@ -56,27 +57,29 @@ pub struct Block {
     pub attention: SelfAttention,
     /// Before the hidden layer.
     pub norm2: Norm,
-    /// Hidden layer, twice as wide.
+    /// Hidden layer.
     pub hidden: ConvBlock,
+    /// What the hidden layer is multiplied with, in gated blocks.
+    pub gate: Option<ConvNorm>,
     /// Back to the width of the block.
     pub out: Conv,
+    /// Whether the hidden layer reads what attention reads.
+    pub parallel: bool,
 }
 
 impl Block {
-    /// A block `width` wide with `heads` heads, its polynomials as `config` says; `causal`: positions see only themselves and those
-    /// before.
-    pub fn new(
-        [width, heads]: [usize; 2],
-        causal: bool,
-        config: &ModelConfig,
-        init: &mut WeightInit,
-    ) -> Self {
+    /// A block of the size and with the polynomials that `config` says; `causal`: positions see only themselves and those before.
+    pub fn new(causal: bool, config: &ModelConfig, init: &mut WeightInit) -> Self {
+        let size = config.size();
+        let (width, hidden) = (size.width, size.hidden());
         Self {
             norm1: Norm::new(width, config.norm, init),
-            attention: SelfAttention::new(width, heads, causal, config.attention, init),
+            attention: SelfAttention::new(width, size.heads, causal, config.attention, init),
             norm2: Norm::new(width, config.norm, init),
-            hidden: ConvBlock::new([width, 2 * width], 1, 1, 0, init),
-            out: Conv::new([2 * width, width], 1, 1, 0, init),
+            hidden: ConvBlock::new([width, hidden], 1, 1, 0, init),
+            gate: (size.block == BlockKind::Gated).then(|| ConvNorm::new([width, hidden], 1, 1, init)),
+            out: Conv::new([hidden, width], 1, 1, 0, init),
+            parallel: size.block == BlockKind::Parallel,
         }
     }
 }
@@ -86,16 +89,22 @@ impl Lower for Block {
         let at = |part: &str| format!("{name}.{part}");
         let y = self.norm1.lower(graph, &at("norm1"), x)?;
         let y = self.attention.lower(graph, &at("attention"), y)?;
-        let x = graph.push(&at("add1"), Op::Add, &[y, x])?;
-        let y = self.norm2.lower(graph, &at("norm2"), x)?;
-        let y = self.hidden.lower(graph, &at("hidden"), y)?;
+        let sum = graph.push(&at("add1"), Op::Add, &[y, x])?;
+        let x = self.norm2.lower(graph, &at("norm2"), if self.parallel { x } else { sum })?;
+        let mut y = self.hidden.lower(graph, &at("hidden"), x)?;
+        if let Some(gate) = &self.gate {
+            let gate = gate.lower(graph, &at("gate"), x)?;
+            y = graph.push(&at("gated"), Op::Mul, &[y, gate])?;
+        }
         let y = self.out.lower(graph, &at("out"), y)?;
-        Ok(graph.push(&at("add2"), Op::Add, &[y, x])?)
+        Ok(graph.push(&at("add2"), Op::Add, &[y, sum])?)
     }
 
     fn depth(&self) -> usize {
-        let norms = self.norm1.depth() + self.norm2.depth();
-        norms + self.attention.depth() + self.hidden.depth() + self.out.depth()
+        let gate = usize::from(self.gate.is_some());
+        let attention = self.norm1.depth() + self.attention.depth();
+        let hidden = self.norm2.depth() + self.hidden.depth() + gate + self.out.depth();
+        if self.parallel { attention.max(hidden) } else { attention + hidden }
     }
 }
 
@@ -103,9 +112,14 @@ impl Stage for Block {
     fn forward(&self, x: Flow, tap: &mut Tap) -> Flow {
         let x = x.map();
         let y = self.norm1.forward(x.clone(), &mut tap.penalties);
-        let x = self.attention.forward(y, &mut tap.penalties) + x;
-        let y = self.norm2.forward(x.clone(), &mut tap.penalties);
-        Flow::Map(self.out.forward(self.hidden.forward(y, &mut tap.penalties)) + x)
+        let sum = self.attention.forward(y, &mut tap.penalties) + x.clone();
+        let x = if self.parallel { x } else { sum.clone() };
+        let x = self.norm2.forward(x, &mut tap.penalties);
+        let y = match &self.gate {
+            Some(gate) => self.hidden.forward(x.clone(), &mut tap.penalties) * gate.forward(x),
+            None => self.hidden.forward(x, &mut tap.penalties),
+        };
+        Flow::Map(self.out.forward(y) + sum)
     }
 
     fn operators<'a>(&'a self, name: &str, out: &mut Vec<Site<'a>>) {
@@ -121,5 +135,32 @@ impl Stage for Block {
         all.push(self.norm2.switch_mut());
         all.extend(self.hidden.switches_mut());
         all
+    }
+}
+
+impl<'a> Part<'a> {
+    /// The parts of a transformer; blocks are hints.
+    pub(crate) fn transformer(
+        first: (&str, &'a dyn Stage),
+        blocks: &'a [Block],
+        head: &'a dyn Stage,
+    ) -> Vec<Self> {
+        let blocks =
+            blocks.iter().enumerate().map(|(i, block)| Self::new(format!("blocks.{i}"), block, true));
+        let (name, first) = first;
+        std::iter::once(Self::new(name, first, false))
+            .chain(blocks)
+            .chain([Self::new("head", head, false)])
+            .collect()
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn transformer_mut(
+        first: &'a mut dyn Stage,
+        blocks: &'a mut [Block],
+        head: &'a mut dyn Stage,
+    ) -> Vec<&'a mut dyn Stage> {
+        let blocks = blocks.iter_mut().map(|b| b as &mut dyn Stage);
+        std::iter::once(first).chain(blocks).chain([head]).collect()
     }
 }

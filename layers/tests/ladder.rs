@@ -5,7 +5,7 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use hetrain_export::{Graph, Interval, fold, interp};
 use hetrain_layers::{
-    ActivationKind, AttentionKind, HeModel, LayerError, ModelConfig, ModelName, NormKind, Size,
+    ActivationKind, AttentionKind, BlockKind, HeModel, LayerError, ModelConfig, ModelName, NormKind, Size,
 };
 
 const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
@@ -20,7 +20,7 @@ fn config(name: ModelName) -> ModelConfig {
         ModelName::Vgg11 => [3, 32, 32],
         // Patches that hang over the border.
         ModelName::Vit => [3, 12, 12],
-        ModelName::Gpt => [10, 6, 1],
+        ModelName::Gpt | ModelName::Bert => [10, 6, 1],
         // Smaller than CIFAR's 32, for speed.
         _ => [3, 16, 16],
     };
@@ -195,7 +195,16 @@ fn variants(name: ModelName) -> Vec<ModelConfig> {
     let attention = AttentionKind::ALL.map(|attention| ModelConfig { attention, ..usual.clone() });
     let norm = NormKind::ALL.map(|norm| ModelConfig { norm, ..usual.clone() });
     let activation = [ActivationKind::Poly6].map(|activation| ModelConfig { activation, ..usual.clone() });
-    attention.into_iter().chain(norm).chain(activation).collect()
+    let blocks = [BlockKind::Parallel, BlockKind::Gated].map(|block| {
+        let size = Some(Size { block, hidden: Some(12), ..name.size() });
+        ModelConfig { size, ..usual.clone() }
+    });
+    attention.into_iter().chain(norm).chain(activation).chain(blocks).collect()
+}
+
+fn described(config: &ModelConfig) -> String {
+    let ModelConfig { name, attention, norm, activation, .. } = config;
+    format!("{name}, {attention:?}, {norm:?}, {activation:?}, {:?}", config.size().block)
 }
 
 const SEEDS: [f32; 2] = [0.1, 0.3];
@@ -206,9 +215,9 @@ fn sample(model: &HeModel, seed: f32) -> Vec<f32> {
 
 #[test]
 fn every_replacement_in_transformers_is_lowered_and_folded_as_it_computes() {
-    for name in [ModelName::Vit, ModelName::Gpt] {
+    for name in [ModelName::Vit, ModelName::Gpt, ModelName::Bert] {
         for config in variants(name) {
-            let what = format!("{name}, {:?}, {:?}, {:?}", config.attention, config.norm, config.activation);
+            let what = described(&config);
             let model = trained_with(config, 1.0);
             // The intervals of what is evaluated, block by block: a polynomial of degree 31 leaves nothing of what is outside.
             for _ in 0..5 {
@@ -233,10 +242,10 @@ fn every_replacement_in_transformers_is_lowered_and_folded_as_it_computes() {
 #[test]
 fn gradients_through_every_replacement_equal_finite_differences() {
     let device = Device::flex().autodiff();
-    let size = Some(Size { width: 8, heads: 2, blocks: 1 });
     for config in variants(ModelName::Gpt) {
-        let what = format!("{:?}, {:?}, {:?}", config.attention, config.norm, config.activation);
-        let model = trained_with(ModelConfig { size, ..config }, 1.0).train();
+        let what = described(&config);
+        let size = Size { width: 8, heads: 2, blocks: 1, ..config.size() };
+        let model = trained_with(ModelConfig { size: Some(size), ..config }, 1.0).train();
         for blend in [0.0, 0.5, 1.0] {
             (0..model.operators()).for_each(|i| model.set_blend(i, blend));
             // A loss with unequal weights, in f64 sums so that differences keep their digits.
@@ -298,10 +307,11 @@ fn depths_are_those_the_planner_counts_on() {
             ModelName::Resnet18,
             ModelName::Vgg11,
             ModelName::Vit,
-            ModelName::Gpt
+            ModelName::Gpt,
+            ModelName::Bert
         ]
         .map(depth),
-        [5, 5, 5, 7, 9, 39, 35, 21, 34, 34]
+        [5, 5, 5, 7, 9, 39, 35, 21, 34, 34, 34]
     );
 }
 

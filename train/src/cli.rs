@@ -111,6 +111,18 @@ pub struct HowArgs {
     /// as fit]
     #[arg(long, value_name = "B", value_parser = clap::value_parser!(u64).range(1..))]
     pub batch: Option<u64>,
+    /// What the client encrypts [default: as the run's config says, else the sample]
+    #[arg(long, value_name = "WHAT")]
+    pub input: Option<InputName>,
+}
+
+/// What the client encrypts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum InputName {
+    /// The sample
+    Sample,
+    /// What the linear layers before anything else make of it, such as the embeddings of tokens
+    Embedded,
 }
 
 /// How values share ciphertexts.

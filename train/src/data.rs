@@ -9,7 +9,7 @@ use hetrain_datasets::{
 use hetrain_layers::ModelConfig;
 
 use crate::{
-    config::{ModelSettings, NormaliseSetting, RunConfig, TransformerSettings},
+    config::{NormaliseSetting, RunConfig},
     error::RunError,
 };
 
@@ -83,15 +83,7 @@ impl TrainingData {
 
     /// Settings of the network for this data.
     pub fn model_config(&self, config: &RunConfig) -> ModelConfig {
-        let ModelSettings { name, activation, transformer } = config.model;
-        let usual =
-            ModelConfig { activation, ..ModelConfig::new(name, self.train.shape, self.train.classes) };
-        match transformer {
-            Some(TransformerSettings { attention, norm, size }) => {
-                ModelConfig { attention, norm, size: Some(size), ..usual }
-            }
-            None => usual,
-        }
+        config.model.sized(self.train.shape, self.train.classes)
     }
 
     /// Mean and deviation per channel, as lowering wants them.

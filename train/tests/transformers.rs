@@ -12,27 +12,34 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use he_infer::ckks::{Ciphertext, Context};
-use he_infer::plan::{Bootstrapping, Packing, PlanOptions, Program, plan};
-use he_infer::run::{Client, NoObserver, Prepared, Server, execute};
+use he_infer::plan::{Bootstrapping, Packing, PlanOptions, Program, estimate, plan};
+use he_infer::run::{Client, NoObserver, Prepared, Server, calibrate, execute};
 use he_infer::slots::ClearSlots;
 use hetrain_export::{Graph, fold, interp};
-use hetrain_layers::{ActivationKind, AttentionKind, HeModel, ModelConfig, ModelName, NormKind, Size};
+use hetrain_layers::{
+    ActivationKind, AttentionKind, BlockKind, HeModel, ModelConfig, ModelName, NormKind, Size,
+};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
-const LETTERS: usize = 5;
-const LENGTH: usize = 4;
+/// Letters and positions of the small networks.
+const SMALL: [usize; 2] = [5, 4];
 
 /// Texts, one letter hot at every position.
-fn texts(count: usize, seed: usize) -> Vec<f32> {
-    let letter = |text: usize, position: usize| (text * 7 + position * position + seed * 3) % LETTERS;
-    let of = |text| (0..LETTERS * LENGTH).map(move |e| (text, e / LENGTH, e % LENGTH));
+fn texts([letters, length]: [usize; 2], count: usize, seed: usize) -> Vec<f32> {
+    let letter = |text: usize, position: usize| (text * 7 + position * position + seed * 3) % letters;
+    let of = |text| (0..letters * length).map(move |e| (text, e / length, e % length));
     (0..count).flat_map(of).map(|(text, l, p)| f32::from(u8::from(letter(text, p) == l))).collect()
 }
 
-fn batch(values: Vec<f32>, device: &Device) -> Tensor<4> {
-    let count = values.len() / (LETTERS * LENGTH);
-    Tensor::from_data(TensorData::new(values, [count, LETTERS, LENGTH, 1]), device)
+fn batch(config: &ModelConfig, values: Vec<f32>, device: &Device) -> Tensor<4> {
+    let [letters, length, _] = config.input;
+    let count = values.len() / (letters * length);
+    Tensor::from_data(TensorData::new(values, [count, letters, length, 1]), device)
+}
+
+fn sizes(config: &ModelConfig) -> [usize; 2] {
+    [config.input[0], config.input[1]]
 }
 
 /// Intervals for what was seen, if anything was.
@@ -53,13 +60,13 @@ fn settled(config: &ModelConfig) -> HeModel {
         let blend = (step as f32 - 20.0) / 20.0;
         (0..model.operators()).for_each(|i| model.set_blend(i, blend));
         model.collect_ranges(step >= 15);
-        model.forward(batch(texts(16, step), &device));
+        model.forward(batch(config, texts(sizes(config), 16, step), &device));
         set_ranges(&model);
     }
     let model = model.valid();
     for _ in 0..8 {
         model.collect_ranges(true);
-        model.forward(batch(texts(35, 0), &Device::flex()));
+        model.forward(batch(config, texts(sizes(config), 35, 0), &Device::flex()));
         set_ranges(&model);
     }
     model
@@ -70,23 +77,29 @@ fn largest(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
 
-/// Logits of the last letter by every rung for one text.
+/// Logits by every rung for one text; the client encrypts the text.
 fn climb(config: &ModelConfig, what: &str) {
+    climb_with(config, what, false);
+}
+
+/// The same; `embedded`: the client encrypts the embeddings of its letters.
+fn climb_with(config: &ModelConfig, what: &str, embedded: bool) {
     let model = settled(config);
-    let (mean, std) = ([0.0; LETTERS], [1.0; LETTERS]);
-    let mut graph = fold(&model.lower(&mean, &std).unwrap()).unwrap();
+    let [letters, length] = sizes(config);
+    let mut graph = fold(&model.lower(&vec![0.0; letters], &vec![1.0; letters]).unwrap()).unwrap();
+    let all = texts(sizes(config), 35, 0);
     let samples: Vec<Vec<f64>> =
-        texts(35, 0).chunks(LETTERS * LENGTH).map(|t| t.iter().map(|&v| f64::from(v)).collect()).collect();
+        all.chunks(letters * length).map(|t| t.iter().map(|&v| f64::from(v)).collect()).collect();
     let ranges = {
         let interpreter = interp::Interpreter::new(&graph).unwrap();
         interp::measure(&interpreter, samples.iter().map(Vec::as_slice), "texts").unwrap()
     };
     graph.set_ranges(ranges);
-    let text: Vec<f32> = texts(35, 0)[3 * LETTERS * LENGTH..][..LETTERS * LENGTH].to_vec();
-    let burn = model.forward(batch(text.clone(), &Device::flex())).logits;
+    let text = samples[3].clone();
+    let only = text.iter().map(|v| *v as f32).collect();
+    let burn = model.forward(batch(config, only, &Device::flex())).logits;
     let burn: Vec<f32> = burn.into_data().try_to_vec().unwrap();
-    let burn: Vec<f64> = burn[burn.len() - LETTERS..].iter().map(|v| f64::from(*v)).collect();
-    let text: Vec<f64> = text.into_iter().map(f64::from).collect();
+    let burn: Vec<f64> = burn[burn.len() - config.classes..].iter().map(|v| f64::from(*v)).collect();
     let folded = interp::evaluate(&graph, &text).unwrap().pop().unwrap();
     let size = folded.iter().fold(0.0f64, |m, v| m.max(v.abs()));
     assert!(largest(&burn, &folded) < 1e-4 * size.max(1.0), "{what}: Burn {burn:?}, graph {folded:?}");
@@ -96,8 +109,14 @@ fn climb(config: &ModelConfig, what: &str) {
         images: 1,
         precision_bits: 8,
         bootstrapping: Bootstrapping::Auto,
+        embedded,
     };
     let program = Arc::new(plan(graph, options).unwrap_or_else(|e| panic!("{what}: {e}")));
+    if program.slots() > 1 << 14 {
+        let costs = calibrate("this machine", &[program.chain.params.literal().log_n]).unwrap();
+        let price = estimate(&program, &costs).unwrap();
+        eprint!("{:.1} s and {:.2} GB estimated, ", price.seconds, price.peak_bytes as f64 / 1e9);
+    }
     let packed = in_clear(&program, &text);
     assert!(largest(&packed, &folded) < 1e-9 * size.max(1.0), "{what}: graph {folded:?}, packed {packed:?}");
     let encrypted = on_ciphertexts(&program, &text);
@@ -130,12 +149,16 @@ fn on_ciphertexts(program: &Arc<Program>, text: &[f64]) -> Vec<f64> {
     let server = Server::new(Arc::clone(program), &context, &keys).unwrap();
     let input = client.encrypt(&[text.to_vec()], &mut rng).unwrap();
     let input: Vec<Ciphertext> = input.iter().map(|c| context.expand_ciphertext(c).unwrap()).collect();
-    client.decrypt(&server.infer(input).unwrap(), 1).unwrap().remove(0)
+    let start = std::time::Instant::now();
+    let result = server.infer(input).unwrap();
+    eprint!("{:.1} s on {} threads, ", start.elapsed().as_secs_f64(), rayon::current_num_threads());
+    client.decrypt(&result, 1).unwrap().remove(0)
 }
 
 fn small() -> ModelConfig {
-    let size = Some(Size { width: 8, heads: 2, blocks: 1 });
-    ModelConfig { size, ..ModelConfig::new(ModelName::Gpt, [LETTERS, LENGTH, 1], LETTERS) }
+    let size = Some(Size { width: 8, heads: 2, blocks: 1, ..ModelName::Gpt.size() });
+    let [letters, length] = SMALL;
+    ModelConfig { size, ..ModelConfig::new(ModelName::Gpt, [letters, length, 1], letters) }
 }
 
 #[test]
@@ -159,9 +182,38 @@ fn polynomials_of_higher_degree_in_place_of_gelu() {
     }
 }
 
+#[test]
+fn blocks_of_every_kind() {
+    for block in [BlockKind::Parallel, BlockKind::Gated] {
+        let size = Some(Size { block, ..small().size() });
+        climb(&ModelConfig { size, ..small() }, block.as_str());
+    }
+    climb(&ModelConfig { name: ModelName::Bert, ..small() }, "bert");
+}
+
+#[test]
+fn clients_that_embed_their_text() {
+    climb_with(&small(), "embedded", true);
+    let size = Some(Size { blocks: 2, ..small().size() });
+    climb_with(&ModelConfig { size, ..small() }, "embedded, two blocks", true);
+}
+
 /// A norm and the attention behind it are deeper than what lies between two bootstraps: more of them go inside.
 #[test]
 fn blocks_too_deep_for_one_bootstrap() {
-    let size = Some(Size { width: 8, heads: 2, blocks: 2 });
+    let size = Some(Size { width: 8, heads: 2, blocks: 2, ..ModelName::Gpt.size() });
     climb(&ModelConfig { norm: NormKind::Rms, size, ..small() }, "two blocks with rms");
+}
+
+/// What `estimate --config bert_base` promises, held against a block of a quarter of the width: 192 features, three heads of 64, 128
+/// tokens, embedded by the client. Alone on a machine, `--test-threads 1`.
+#[test]
+#[ignore = "a minute and 10 GB"]
+fn a_quarter_of_a_block_of_bert_base() {
+    let size = Size { width: 192, heads: 3, blocks: 1, hidden: Some(768), ..ModelName::Bert.size() };
+    let config = ModelConfig { size: Some(size), ..ModelConfig::new(ModelName::Bert, [30, 128, 1], 2) };
+    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    one.install(|| climb_with(&config, "a quarter of a block of bert_base", true));
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    eprintln!("{}", status.lines().find(|l| l.starts_with("VmHWM")).unwrap_or("peak memory unknown"));
 }

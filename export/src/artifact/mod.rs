@@ -77,7 +77,7 @@ fn digest(graph: &Graph) -> Result<String, ExportError> {
         for &extent in tensor.shape() {
             hash.update((extent as u64).to_le_bytes());
         }
-        for v in tensor.data() {
+        for v in tensor.data().iter() {
             hash.update(v.to_le_bytes());
         }
     }

@@ -1,9 +1,9 @@
 //! Batch norm and input normalisation into the neighbouring convolution or dense layer.
 #![expect(clippy::indexing_slicing, reason = "indices follow shapes the builder has checked")]
 
-use super::{Rewriter, bias_tensor, scale_rows, weights_of};
+use super::{Rewriter, Weight, bias_tensor, scale_rows, weights_of};
 use crate::interp::valid;
-use crate::{ExportError, Graph, Node, Op, Tensor};
+use crate::{ExportError, Graph, Node, Op};
 
 /// `conv/dense → affine` becomes one layer, where nobody else reads the layer: `W' = sW`, `b' = sb + t`.
 pub(super) fn into_preceding(graph: &Graph) -> Result<Graph, ExportError> {
@@ -18,12 +18,12 @@ pub(super) fn into_preceding(graph: &Graph) -> Result<Graph, ExportError> {
     };
     let mut rewriter = Rewriter::new(graph);
     for (id, node) in graph.iter() {
-        if let Some((mut w, shape, mut b)) = weights_of(graph, node)?
+        if let Some((mut w, mut b)) = weights_of(graph, node)?
             && let Some(affine) = follower(id.0)
         {
             let (scale, shift) = affine_of(graph, &graph.nodes[affine])?;
             scale_rows(&mut w, &mut b, &scale, &shift);
-            let (weight, bias) = (Tensor::from_f64(shape, &w)?, bias_tensor(node, &b)?);
+            let (weight, bias) = (w.tensor()?, bias_tensor(node, &b)?);
             let new = rewriter.linear(node, &rewriter.inputs(node), weight, Some(bias))?;
             rewriter.map.push(new);
         } else if matches!(node.op, Op::Affine { .. })
@@ -76,7 +76,7 @@ pub(super) fn into_following(graph: &Graph) -> Result<Graph, ExportError> {
         if absorbed(id.0) {
             let instead = rewriter.map[node.inputs[0].0];
             rewriter.skip(instead);
-        } else if let Some((w, shape, b)) = weights_of(graph, node)?
+        } else if let Some((mut w, b)) = weights_of(graph, node)?
             && let Some(source) = taken(node)
         {
             let (mut scale, mut shift) = affine_of(graph, &graph.nodes[source])?;
@@ -87,8 +87,8 @@ pub(super) fn into_following(graph: &Graph) -> Result<Graph, ExportError> {
                     |v: Vec<f64>| v.iter().flat_map(|x| std::iter::repeat_n(*x, plane)).collect::<Vec<f64>>();
                 (scale, shift) = (repeat(scale), repeat(shift));
             }
-            let (w, b) = absorb(node, in_shape, w, &shape, b, &scale, &shift);
-            let (weight, bias) = (Tensor::from_f64(shape, &w)?, bias_tensor(node, &b)?);
+            let b = absorb(node, in_shape, &mut w, b, &scale, &shift);
+            let (weight, bias) = (w.tensor()?, bias_tensor(node, &b)?);
             let new = rewriter.linear(node, &rewriter.inputs(node), weight, Some(bias))?;
             rewriter.map.push(new);
         } else {
@@ -107,16 +107,20 @@ pub(super) fn affine_of(graph: &Graph, node: &Node) -> Result<(Vec<f64>, Vec<f64
     }
 }
 
-/// Weight and bias of a layer that takes over `scale·x + shift` on its input.
+/// The bias of a layer that takes over `scale·x + shift` on its input, and its weight in place.
 fn absorb(
     node: &Node,
     in_shape: &[usize],
-    mut w: Vec<f64>,
-    shape: &[usize],
+    weight: &mut Weight,
     b: Vec<f64>,
     scale: &[f64],
     shift: &[f64],
-) -> (Vec<f64>, Vec<f64>) {
+) -> Vec<f64> {
+    if shift.iter().all(|t| *t == 0.0) && weight.scaled(scale) {
+        return b;
+    }
+    let shape = weight.shape.clone();
+    let w = weight.each();
     match &node.op {
         Op::Conv2d { geometry: g, .. } => {
             let (co, ci, kh, kw) = (shape[0], shape[1], shape[2], shape[3]);
@@ -145,7 +149,7 @@ fn absorb(
                     }
                 }
             }
-            (w, bias)
+            bias
         }
         _ => {
             let mut bias = b;
@@ -155,7 +159,7 @@ fn absorb(
                     *v *= s;
                 }
             }
-            (w, bias)
+            bias
         }
     }
 }

@@ -90,18 +90,53 @@ impl<'g> Rewriter<'g> {
     }
 }
 
-/// Values and shape of a weight, and the bias.
-type LayerWeights = (Vec<f64>, Vec<usize>, Vec<f64>);
+/// A convolution's or dense layer's weight, in f64.
+struct Weight {
+    shape: Vec<usize>,
+    /// The one value of all, as long as all are multiplied by the same: it takes no memory.
+    same: Option<f64>,
+    values: Vec<f64>,
+}
+
+impl Weight {
+    /// Its values, one by one from here on.
+    fn each(&mut self) -> &mut Vec<f64> {
+        if let Some(value) = self.same.take() {
+            self.values = vec![value; self.shape.iter().product()];
+        }
+        &mut self.values
+    }
+
+    /// Multiply all by one factor, if they are the same and so are the factors.
+    fn scaled(&mut self, factors: &[f64]) -> bool {
+        match (&mut self.same, factors) {
+            (Some(value), [first, rest @ ..]) if rest.iter().all(|f| f == first) => {
+                *value *= first;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn tensor(self) -> Result<Tensor, ExportError> {
+        match self.same {
+            Some(value) => Ok(Tensor::constant(self.shape, value as f32)),
+            None => Tensor::from_f64(self.shape, &self.values),
+        }
+    }
+}
 
 /// Weight and bias (zeros where there is none, `[out]` or one per output) of a convolution or dense layer, in f64.
-fn weights_of(graph: &Graph, node: &crate::Node) -> Result<Option<LayerWeights>, ExportError> {
+fn weights_of(graph: &Graph, node: &crate::Node) -> Result<Option<(Weight, Vec<f64>)>, ExportError> {
     let (Op::Conv2d { weight, bias, .. } | Op::Linear { weight, bias }) = &node.op else { return Ok(None) };
     let w = graph.tensor(node, weight)?;
     let b = match bias {
         Some(b) => graph.tensor(node, b)?.to_f64(),
         None => vec![0.0; w.shape().first().copied().unwrap_or(0)],
     };
-    Ok(Some((w.to_f64(), w.shape().to_vec(), b)))
+    let same = w.as_constant().map(f64::from);
+    let values = if same.is_some() { Vec::new() } else { w.to_f64() };
+    Ok(Some((Weight { shape: w.shape().to_vec(), same, values }, b)))
 }
 
 /// The bias tensor of a folded layer: one value per channel, or one per output position.
@@ -115,10 +150,14 @@ fn bias_tensor(node: &crate::Node, bias: &[f64]) -> Result<Tensor, ExportError> 
 }
 
 /// Multiply row `c` of weight and bias by `scale[c]` and add `shift[c]`: what happens to a layer when an affine map follows it.
-fn scale_rows(weight: &mut [f64], bias: &mut [f64], scale: &[f64], shift: &[f64]) {
+fn scale_rows(weight: &mut Weight, bias: &mut [f64], scale: &[f64], shift: &[f64]) {
     let rows = scale.len().max(1);
-    for (row, s) in weight.chunks_exact_mut(weight.len() / rows).zip(scale) {
-        row.iter_mut().for_each(|w| *w *= s);
+    if !weight.scaled(scale) {
+        let weight = weight.each();
+        let row = weight.len() / rows;
+        for (row, s) in weight.chunks_exact_mut(row).zip(scale) {
+            row.iter_mut().for_each(|w| *w *= s);
+        }
     }
     for ((row, s), t) in bias.chunks_exact_mut(bias.len() / rows).zip(scale).zip(shift) {
         row.iter_mut().for_each(|b| *b = *b * s + t);

@@ -26,10 +26,12 @@ pub(super) fn into_linear(graph: &Graph) -> Result<Graph, ExportError> {
             let instead = rewriter.map[node.inputs[0].0];
             rewriter.skip(instead);
         } else if let Some((pool, _)) = chains[id.0]
-            && let Some((w, shape, b)) = weights_of(graph, node)?
+            && let Some((mut weight, b)) = weights_of(graph, node)?
             && let Op::AvgPool { kernel, stride } = graph.nodes[pool].op
         {
             let (from, to) = (&graph.nodes[graph.nodes[pool].inputs[0].0].shape, &graph.nodes[pool].shape);
+            let shape = weight.shape.clone();
+            let w = weight.each();
             let (rows, columns) = (shape[0], from.iter().product::<usize>());
             let mut spread = vec![0.0; rows * columns];
             let share = 1.0 / (kernel[0] * kernel[1]) as f64;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::quadratic::{inner, squared};
 use super::{Rewriter, affine::affine_of, bias_tensor, scale_rows, weights_of};
-use crate::{ExportError, Graph, Op, Tensor, interp};
+use crate::{ExportError, Graph, Op, interp};
 
 /// What is done with a node.
 enum Change {
@@ -27,9 +27,9 @@ pub(super) fn into_operands(graph: &Graph) -> Result<Graph, ExportError> {
     for (id, node) in graph.iter() {
         match changes.get(&id.0) {
             Some(Change::Scaled(scale)) => {
-                let Some((mut w, shape, mut b)) = weights_of(graph, node)? else { continue };
+                let Some((mut w, mut b)) = weights_of(graph, node)? else { continue };
                 scale_rows(&mut w, &mut b, scale, &vec![0.0; scale.len()]);
-                let (weight, bias) = (Tensor::from_f64(shape, &w)?, bias_tensor(node, &b)?);
+                let (weight, bias) = (w.tensor()?, bias_tensor(node, &b)?);
                 let new = rewriter.linear(node, &rewriter.inputs(node), weight, Some(bias))?;
                 rewriter.map.push(new);
             }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{Rewriter, bias_tensor, scale_rows, weights_of};
-use crate::{ExportError, Graph, Interval, Node, NodeId, Op, Tensor};
+use crate::{ExportError, Graph, Interval, Node, NodeId, Op};
 
 /// Where the inner affine maps of quadratics go.
 #[derive(Default)]
@@ -60,10 +60,10 @@ pub(super) fn into_square(graph: &Graph) -> Result<Graph, ExportError> {
     let mut rewriter = Rewriter::new(graph);
     for (id, node) in graph.iter() {
         if let Some((scale, shift)) = found.layers.get(&id.0)
-            && let Some((mut w, shape, mut b)) = weights_of(graph, node)?
+            && let Some((mut w, mut b)) = weights_of(graph, node)?
         {
             scale_rows(&mut w, &mut b, scale, shift);
-            let (weight, bias) = (Tensor::from_f64(shape, &w)?, bias_tensor(node, &b)?);
+            let (weight, bias) = (w.tensor()?, bias_tensor(node, &b)?);
             let new = rewriter.linear(node, &rewriter.inputs(node), weight, Some(bias))?;
             rewriter.map.push(new);
         } else if let Some(scale) = found.sums.get(&id.0) {

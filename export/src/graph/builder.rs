@@ -171,8 +171,8 @@ impl GraphBuilder {
     /// # Errors
     /// [`ExportError::NotFinite`].
     pub fn add_tensor(&mut self, name: &str, tensor: Tensor) -> Result<(), ExportError> {
-        if let Some(v) = tensor.data().iter().find(|v| !v.is_finite()) {
-            return Err(ExportError::NotFinite { tensor: name.into(), value: f64::from(*v) });
+        if let Some(v) = tensor.not_finite() {
+            return Err(ExportError::NotFinite { tensor: name.into(), value: f64::from(v) });
         }
         self.graph.tensors.insert(name.into(), tensor);
         Ok(())

@@ -111,7 +111,41 @@ impl Graph {
 
     /// Number of weights.
     pub fn parameters(&self) -> usize {
-        self.tensors.values().map(|t| t.data().len()).sum()
+        self.tensors.values().map(Tensor::len).sum()
+    }
+
+    /// This graph in two: what linear layers make of the input before anything else happens to it, and the rest, whose input that is.
+    /// `None` if there is no such layer, or nothing else.
+    ///
+    /// # Errors
+    /// None for a graph that was checked when it was made.
+    pub fn split_first_layers(&self) -> Result<Option<(Graph, Graph)>, ExportError> {
+        let linear = self.nodes.iter().take_while(|n| n.op == Op::Input || n.op.is_linear()).count();
+        // Nobody after the cut reads what is before it.
+        let last_read = |cut: usize| {
+            self.nodes
+                .iter()
+                .skip(cut + 1)
+                .flat_map(|n| &n.inputs)
+                .map(|i| i.0)
+                .min()
+                .is_none_or(|i| i >= cut)
+        };
+        let Some(cut) = (1..linear.min(self.nodes.len().saturating_sub(1))).rev().find(|cut| last_read(*cut))
+        else {
+            return Ok(None);
+        };
+        let part = |nodes: Vec<Node>| {
+            let names: std::collections::BTreeSet<&str> = nodes.iter().flat_map(|n| n.op.tensors()).collect();
+            let tensors = self.tensors.iter().filter(|(name, _)| names.contains(name.as_str()));
+            let tensors = tensors.map(|(name, tensor)| (name.clone(), tensor.clone())).collect();
+            Self::from_parts(nodes.clone(), tensors)
+        };
+        let (first, rest) = self.nodes.split_at(cut + 1);
+        let moved =
+            |n: &Node| Node { inputs: n.inputs.iter().map(|i| NodeId(i.0 - cut)).collect(), ..n.clone() };
+        let input = first.last().map(|n| Node { op: Op::Input, inputs: Vec::new(), ..n.clone() });
+        Ok(Some((part(first.to_vec())?, part(input.into_iter().chain(rest.iter().map(moved)).collect())?)))
     }
 
     /// Set the values seen at each node, in node order.

@@ -254,6 +254,27 @@ impl Op {
         }
     }
 
+    /// The operation without the names of its tensors: what two operations with the same tensors differ in.
+    #[must_use]
+    pub fn anonymous(&self) -> Self {
+        let mut op = self.clone();
+        match &mut op {
+            Op::Conv2d { weight, bias, .. } | Op::Linear { weight, bias } => {
+                weight.clear();
+                bias.iter_mut().for_each(String::clear);
+            }
+            Op::Affine { scale, shift } => {
+                scale.clear();
+                shift.clear();
+            }
+            Op::Bias { shift: name } | Op::RowSum { weight: name } | Op::Quadratic { coeffs: name, .. } => {
+                name.clear();
+            }
+            _ => {}
+        }
+        op
+    }
+
     /// Intervals on the *input* of the operation, where it has any.
     pub fn intervals(&self) -> Vec<Interval> {
         match self {

@@ -26,8 +26,13 @@ pub fn plans() {
         for images in [1, 4] {
             let [ours, naive] = [Bootstrapping::Auto, Bootstrapping::WhenEmpty].map(|bootstrapping| {
                 let clock = Instant::now();
-                let options =
-                    PlanOptions { packing: Packing::Image, images, precision_bits: 12, bootstrapping };
+                let options = PlanOptions {
+                    packing: Packing::Image,
+                    images,
+                    precision_bits: 12,
+                    bootstrapping,
+                    embedded: false,
+                };
                 let program = plan(Arc::clone(&graph), options).unwrap();
                 let planning = clock.elapsed().as_secs_f64();
                 let e = estimate(&program, &costs).unwrap();

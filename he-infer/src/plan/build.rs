@@ -6,13 +6,12 @@ use hetrain_export::Graph;
 use serde::{Deserialize, Serialize};
 
 use super::facts::{Facts, facts};
-use super::layout::Layout;
 use super::levels::{self, Levels};
 use super::noise::{self, Nominal, Predicted};
 use super::params::{self, Chain, sure_bits};
-use super::program::{Keep, Packing, PlannedNode, Program, Step};
+use super::program::{Keep, Packing, PlannedNode, Program};
 use super::refresh::{self, Refreshing};
-use super::steps::steps;
+use super::steps::{Placed, steps};
 use super::tokens::least_slots;
 use crate::HeError;
 use crate::bootstrap::BootstrapParams;
@@ -39,10 +38,12 @@ pub struct PlanOptions {
     pub packing: Packing,
     /// Images to a run of the image packing, a power of two: they are interleaved and share everything.
     pub images: usize,
-    /// Bits of precision the logits must keep, relative to their range.
+    /// Bits of precision the logits must keep, relative to their range; 0 where only the price is asked for.
     pub precision_bits: u32,
     /// Whether ciphertexts may be bootstrapped.
     pub bootstrapping: Bootstrapping,
+    /// Whether the client computes the linear layers before anything else (of texts, the embedding), and encrypts their result.
+    pub embedded: bool,
 }
 
 /// Parameters, levels and bootstraps.
@@ -50,7 +51,7 @@ struct Frame {
     chain: Chain,
     levels: Vec<Levels>,
     refreshing: Option<Refreshing>,
-    steps: Arc<[(Layout, Step)]>,
+    steps: Arc<[Placed]>,
 }
 
 /// The smallest secure parameters for `graph` (folded, with ranges), without planning the run: a quick answer to whether
@@ -59,7 +60,17 @@ struct Frame {
 /// # Errors
 /// As [`plan`].
 pub fn parameters(graph: &Graph, options: PlanOptions) -> Result<Chain, HeError> {
-    Ok(frame(graph, options)?.chain)
+    let (_, server) = split(graph, options)?;
+    Ok(frame(server.as_ref().unwrap_or(graph), options)?.chain)
+}
+
+/// What the client computes of `graph`, and what is left, if it computes anything.
+fn split(graph: &Graph, options: PlanOptions) -> Result<(Option<Graph>, Option<Graph>), HeError> {
+    if !options.embedded {
+        return Ok((None, None));
+    }
+    let (client, server) = graph.split_first_layers()?.ok_or(HeError::NoFirstLayers)?;
+    Ok((Some(client), Some(server)))
 }
 
 /// Primes of a chain that is surely cheaper without bootstraps.
@@ -121,7 +132,7 @@ fn refreshed(graph: &Graph, options: PlanOptions, direct: Option<&Frame>) -> Res
     };
     let frame = Frame { chain, levels, refreshing: Some(refreshing), steps };
     let found = sure_bits(&frame.predict(graph, &frame.facts(graph)?, false)?);
-    if found < f64::from(options.precision_bits) {
+    if options.precision_bits > 0 && found < f64::from(options.precision_bits) {
         return Err(too_deep(format!("{found:.1} bits with bootstraps")));
     }
     Ok((frame, seconds))
@@ -148,6 +159,8 @@ impl Frame {
 /// # Errors
 /// Operations without an encrypted form, missing ranges, or a depth no secure parameter set holds.
 pub fn plan(graph: Arc<Graph>, options: PlanOptions) -> Result<Program, HeError> {
+    let (client, server) = split(&graph, options)?;
+    let graph = server.map_or(graph, Arc::new);
     let frame = frame(&graph, options)?;
     let facts = frame.facts(&graph)?;
     let predicted = frame.predict(&graph, &facts, options.packing == Packing::Batch)?;
@@ -172,6 +185,7 @@ pub fn plan(graph: Arc<Graph>, options: PlanOptions) -> Result<Program, HeError>
     let mut program = Program {
         nodes: nodes.collect(),
         graph: Arc::clone(&graph),
+        client: client.map(Arc::new),
         chain,
         packing: options.packing,
         rotations: Vec::new(),
@@ -182,7 +196,7 @@ pub fn plan(graph: Arc<Graph>, options: PlanOptions) -> Result<Program, HeError>
     program.choose_keep();
     // Run the program on the counter: the keys are exactly what the run will ask for.
     let counter = program.counter();
-    let prepared = Prepared::new(&counter, &program)?;
+    let prepared = Prepared::counted(&counter, &program)?;
     run::execute(&counter, &program, &prepared, program.fresh_cost(), &mut run::NoObserver)?;
     program.rotations = counter.rotations();
     program.relin_level = counter.relin_level();
@@ -239,8 +253,13 @@ mod tests {
         graph.set_ranges(vec![range; graph.nodes().len()]);
         let graph = Arc::new(graph);
         for bootstrapping in [Bootstrapping::Never, Bootstrapping::Auto, Bootstrapping::WhenEmpty] {
-            let options =
-                PlanOptions { packing: Packing::Image, images: 1, precision_bits: 8, bootstrapping };
+            let options = PlanOptions {
+                packing: Packing::Image,
+                images: 1,
+                precision_bits: 8,
+                bootstrapping,
+                embedded: false,
+            };
             let program = plan(Arc::clone(&graph), options).unwrap();
             assert_eq!(
                 program.bootstraps() > 0,

@@ -136,7 +136,7 @@ fn working_bytes(program: &Program, node: &PlannedNode, n: usize) -> u64 {
         .filter_map(|&i| program.nodes.get(i))
         .map(|x| ct(x.level, program.vectors(x)) + ct(node.level_in, program.vectors(x)))
         .sum();
-    let inner = match &node.step {
+    let inner = match &*node.step {
         Step::Linear(map) => {
             let babies: usize = map.babies.iter().map(Vec::len).sum();
             let giants = map.outputs.iter().map(Vec::len).max().unwrap_or(0);
@@ -161,7 +161,7 @@ pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeErro
     let n = 1usize << params.log_n;
     let costs = costs.at(params.log_n);
     let counter = program.counter();
-    let prepared = Prepared::new(&counter, program)?;
+    let prepared = Prepared::counted(&counter, program)?;
     let mut per_node = PerNode { counter: &counter, before: counter.tally(), tallies: Vec::new() };
     let weights = counter.tally();
     run::execute(&counter, program, &prepared, program.fresh_cost(), &mut per_node)?;
@@ -170,7 +170,7 @@ pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeErro
         .iter()
         .zip(&per_node.tallies)
         .map(|(node, tally)| {
-            let (plaintexts, weight_bytes) = match &node.step {
+            let (plaintexts, weight_bytes) = match &*node.step {
                 Step::Linear(map) => (map.products() as u64, program.factor_bytes(node)),
                 Step::Sums { matrix, .. } => {
                     (0, 16 * matrix.rows.iter().map(|r| r.len() as u64).sum::<u64>())

@@ -6,6 +6,7 @@ use super::deviation::grouped;
 use super::levels::Levels;
 use super::program::Step;
 use super::tokens::scores_of;
+use super::weights::{for_each_weight, sketched};
 use crate::HeError;
 use crate::kernels::polynomial::{Noise, scheme_of};
 
@@ -101,9 +102,20 @@ impl Facts {
 
 /// Norms of the rows of a linear layer, and the number of weights in the longest.
 fn rows(graph: &Graph, node: &Node, facts: &mut Facts) -> Result<(), HeError> {
+    if sketched(graph, node).is_some()
+        && let Op::Conv2d { weight, .. } | Op::Linear { weight, .. } = &node.op
+    {
+        // Noise is amplified as values are, by what the ranges say of the weights that are not there.
+        let std =
+            |n: Option<&Node>| n.and_then(|n| n.range.as_ref()).map_or(1.0, |r| r.std.max(f64::MIN_POSITIVE));
+        let input = node.inputs.first().and_then(|i| graph.node(*i));
+        facts.terms = graph.tensor(node, weight)?.shape().iter().skip(1).product::<usize>() as f64;
+        facts.gains = vec![(1.0, (std(Some(node)) / std(input)).powi(2))];
+        return Ok(());
+    }
     let elements = node.shape.iter().product();
     let (mut norms, mut counts) = (vec![(1.0, 0.0f64); elements], vec![0.0f64; elements]);
-    super::linear::for_each_weight(graph, node, &mut |o, _, w| {
+    for_each_weight(graph, node, &mut |o, _, w| {
         if let (Some(n), Some(c)) = (norms.get_mut(o), counts.get_mut(o)) {
             n.1 += w * w;
             *c += 1.0;

@@ -75,6 +75,23 @@ impl Layout {
         first.into_iter().chain(self.more.get(element).into_iter().flatten().copied())
     }
 
+    /// Where the pixels of a channel lie, in slots from its first on, if that is the same for all channels of `pixels` elements and all
+    /// places of an element, or the first only.
+    pub(super) fn pixels(&self, pixels: usize, first_only: bool) -> Option<Vec<u32>> {
+        let take = if first_only { 1 } else { usize::MAX };
+        let first = self.places(0).next()?;
+        let away = |e: usize| self.places(e).next()?.checked_sub(first).and_then(|d| u32::try_from(d).ok());
+        let found: Vec<u32> = (0..pixels).map(away).collect::<Option<_>>()?;
+        let fits = |e: usize, distance: &u32| {
+            let (own, channel) = (self.places(e).take(take), self.places(e / pixels * pixels).take(take));
+            let vector = |p: usize| p / self.slots;
+            own.map(|p| (p, vector(p))).eq(channel.map(|p| (p + *distance as usize, vector(p))))
+        };
+        let all = self.elements().is_multiple_of(pixels)
+            && (0..self.elements()).zip(found.iter().cycle()).all(|(e, distance)| fits(e, distance));
+        all.then_some(found)
+    }
+
     /// The multiplexed layout of a `[channels, height, width]` tensor; a raster where one block does not fit a vector.
     pub fn multiplexed([c, h, w]: [usize; 3], grid: Grid, slots: usize) -> Self {
         let Grid { gap: [gy, gx], extent: [he, we] } = grid;

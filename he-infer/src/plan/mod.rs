@@ -17,8 +17,10 @@ mod noise;
 mod params;
 mod program;
 mod refresh;
+mod split;
 mod steps;
 mod tokens;
+mod weights;
 
 pub use crate::slots::{CostTable, UnitCosts};
 pub use build::{Bootstrapping, PlanOptions, parameters, plan};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hetrain_export::{Graph, Polynomial};
+use hetrain_export::{Graph, Polynomial, interp};
 use serde::{Deserialize, Serialize};
 
 use super::deviation::Deviations;
@@ -103,8 +103,8 @@ pub struct PlannedNode {
     pub op: &'static str,
     /// Indices of the nodes read.
     pub inputs: Vec<usize>,
-    /// What to do.
-    pub step: Step,
+    /// What to do; nodes that are alike share it.
+    pub step: Arc<Step>,
     /// Level the operands are dropped to.
     pub level_in: usize,
     /// Level of the result.
@@ -144,6 +144,8 @@ impl PlannedNode {
 pub struct Program {
     /// The folded graph the program computes.
     pub graph: Arc<Graph>,
+    /// What the client computes of a sample before, in the clear; absent where it encrypts the sample itself.
+    pub client: Option<Arc<Graph>>,
     /// Ring degree and primes.
     pub chain: Chain,
     /// How samples lie in ciphertexts.
@@ -218,7 +220,7 @@ impl Program {
 
     /// Bytes of a node's factors; what repeats is held once.
     pub(super) fn factor_bytes(&self, node: &PlannedNode) -> u64 {
-        let Step::Linear(map) = &node.step else { return 0 };
+        let Step::Linear(map) = &*node.step else { return 0 };
         let limbs = if self.keep == Keep::Residues { node.level_in + 1 } else { 1 };
         (map.products() * limbs * 8 * limb_stride(2 * map.period)) as u64
     }
@@ -240,7 +242,7 @@ impl Program {
         if images.is_empty() || images.len() > max {
             return Err(HeError::BatchSize { max, got: images.len() });
         }
-        let shape = self.graph.input_shape();
+        let shape = self.client.as_ref().unwrap_or(&self.graph).input_shape();
         let need: usize = shape.iter().product();
         for image in images {
             if image.len() != need {
@@ -249,14 +251,25 @@ impl Program {
             if let Some((index, &value)) = image.iter().enumerate().find(|(_, v)| !v.is_finite()) {
                 return Err(HeError::NotFinite { index, value });
             }
+        }
+        let embedded = match &self.client {
+            Some(client) => {
+                let client = interp::Interpreter::new(client)?;
+                images.iter().map(|image| client.logits(image)).collect::<Result<Vec<_>, _>>()?
+            }
+            None => images.to_vec(),
+        };
+        for image in &embedded {
             let limit = HEADROOM * self.nodes.first().map_or(f64::INFINITY, |n| n.bound);
             if let Some((index, &value)) = image.iter().enumerate().find(|(_, v)| v.abs() > limit) {
                 return Err(HeError::TooLarge { index, value, limit });
             }
         }
         Ok(match (self.packing, self.nodes.first()) {
-            (Packing::Image, Some(input)) => input.layout.pack(images),
-            _ => (0..need).map(|e| images.iter().filter_map(|i| i.get(e).copied()).collect()).collect(),
+            (Packing::Image, Some(input)) => input.layout.pack(&embedded),
+            _ => (0..self.graph.input_shape().iter().product())
+                .map(|e| embedded.iter().filter_map(|i| i.get(e).copied()).collect())
+                .collect(),
         })
     }
 

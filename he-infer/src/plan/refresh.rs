@@ -11,13 +11,14 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use hetrain_export::{Graph, Node, NodeId, Op};
 
-use super::layout::Layout;
 use super::levels::{self, Levels};
 use super::noise;
 use super::program::Step;
+use super::steps::Placed;
 use crate::HeError;
 use crate::bootstrap::{BootstrapCost, BootstrapParams};
 use crate::ckks::{Held, ParamsLiteral};
@@ -49,13 +50,13 @@ impl Refreshing {
 }
 
 /// Whether the scale of a node's result can be chosen, for it must be that of the bootstrap: it is a linear layer or a sum, and what is
-/// added to it comes from linear layers, from squares of such, or from quadratics.
+/// added to it comes from the input, linear layers, squares of such, or quadratics.
 fn can_refresh(graph: &Graph, id: usize) -> bool {
     let linear = |n: &Node| n.op.is_linear() || n.op == Op::Add;
     let here = graph.nodes().get(id).is_some_and(|n| linear(n) && !noise::passes(&n.op));
     let fits = |n: &Node| match n.op {
         Op::Square { .. } => n.inputs.first().is_some_and(|i| from_layer(graph, *i)),
-        Op::Quadratic { .. } => true,
+        Op::Quadratic { .. } | Op::Input => true,
         _ => linear(n),
     };
     here && noise::same_scales(graph, id).into_iter().filter_map(|id| graph.nodes().get(id)).all(fits)
@@ -116,11 +117,7 @@ struct Region {
 const INSIDE: usize = 2;
 
 /// Seconds of a run without refreshes, on one thread.
-pub(crate) fn seconds(
-    graph: &Graph,
-    steps: &[(Layout, Step)],
-    chain: &ParamsLiteral,
-) -> Result<f64, HeError> {
+pub(crate) fn seconds(graph: &Graph, steps: &[Placed], chain: &ParamsLiteral) -> Result<f64, HeError> {
     let last = graph.nodes().len().saturating_sub(1);
     let region = Prices::new(graph, steps, chain).region(0, last, 0, usize::MAX, None)?;
     Ok(region.map_or(f64::INFINITY, |region| region.seconds))
@@ -130,7 +127,7 @@ pub(crate) fn seconds(
 /// suffice.
 pub(crate) fn place(
     graph: &Graph,
-    steps: &[(Layout, Step)],
+    steps: &[Placed],
     chain: &ParamsLiteral,
     refreshing: &Refreshing,
 ) -> Result<Option<(Vec<Levels>, f64)>, HeError> {
@@ -149,7 +146,7 @@ pub(crate) fn place(
         let mut regions: BTreeMap<usize, Option<Region>> = BTreeMap::new();
         for (&need, best) in after {
             let plain = (need, false, 0.0);
-            let fresh = (can_refresh(graph, to) && need <= top && to != output).then(|| {
+            let fresh = (prices.can_refresh(to) && need <= top && to != output).then(|| {
                 let price = prices.refresh(to, refreshing);
                 (bottom, true, price)
             });
@@ -203,7 +200,7 @@ pub(crate) fn place(
 /// is compared with. The layers between still work at the lowest levels their readers allow.
 pub(crate) fn when_empty(
     graph: &Graph,
-    steps: &[(Layout, Step)],
+    steps: &[Placed],
     chain: &ParamsLiteral,
     refreshing: &Refreshing,
 ) -> Result<Option<(Vec<Levels>, f64)>, HeError> {
@@ -251,17 +248,26 @@ pub(crate) fn when_empty(
 /// Prices of nodes at levels.
 struct Prices<'a> {
     graph: &'a Graph,
-    steps: &'a [(Layout, Step)],
+    steps: &'a [Placed],
     chain: &'a ParamsLiteral,
     /// Those built in, so that every machine makes the same plan.
     costs: &'a UnitCosts,
-    /// Seconds of nodes at levels that were asked before.
-    known: RefCell<BTreeMap<(usize, usize), f64>>,
+    /// Seconds of steps, which nodes that are alike share, at levels that were asked before.
+    known: RefCell<BTreeMap<(*const Step, usize, usize), f64>>,
+    /// Whether nodes can be refreshed, as far as was asked.
+    refreshable: RefCell<BTreeMap<usize, bool>>,
 }
 
 impl<'a> Prices<'a> {
-    fn new(graph: &'a Graph, steps: &'a [(Layout, Step)], chain: &'a ParamsLiteral) -> Self {
-        Self { graph, steps, chain, costs: reference(), known: RefCell::default() }
+    fn new(graph: &'a Graph, steps: &'a [Placed], chain: &'a ParamsLiteral) -> Self {
+        Self {
+            graph,
+            steps,
+            chain,
+            costs: reference(),
+            known: RefCell::default(),
+            refreshable: RefCell::default(),
+        }
     }
 
     /// What it takes to have the result of `to` at level `base` after `from`, with as few bootstraps inside as will do, of these the
@@ -280,7 +286,7 @@ impl<'a> Prices<'a> {
         if refreshing.is_none() {
             return Ok(None);
         }
-        let places: Vec<usize> = (from + 1..to).filter(|&id| can_refresh(self.graph, id)).collect();
+        let places: Vec<usize> = (from + 1..to).filter(|&id| self.can_refresh(id)).collect();
         let mut sets: Vec<Vec<usize>> = vec![Vec::new()];
         for _ in 0..INSIDE {
             let longer = |set: &Vec<usize>| {
@@ -337,6 +343,10 @@ impl<'a> Prices<'a> {
         Ok(levels.get(from).map(|l| Region { level: l.result, seconds, inside: inside.into() }))
     }
 
+    fn can_refresh(&self, id: usize) -> bool {
+        *self.refreshable.borrow_mut().entry(id).or_insert_with(|| can_refresh(self.graph, id))
+    }
+
     /// Seconds of refreshing a node's result on one thread.
     fn refresh(&self, id: usize, refreshing: &Refreshing) -> f64 {
         let vectors = self.steps.get(id).map_or(1, |(layout, _)| layout.vectors());
@@ -346,20 +356,22 @@ impl<'a> Prices<'a> {
 
     /// Seconds of one node on one thread.
     fn node(&self, id: usize, level: usize) -> Result<f64, HeError> {
-        if let Some(seconds) = self.known.borrow().get(&(id, level)) {
+        let Some(placed) = self.steps.get(id) else { return Ok(0.0) };
+        let key = (Arc::as_ptr(&placed.1), placed.0.vectors(), level);
+        if let Some(seconds) = self.known.borrow().get(&key) {
             return Ok(*seconds);
         }
-        let seconds = self.steps.get(id).map_or(Ok(0.0), |step| self.priced(step, level))?;
-        self.known.borrow_mut().insert((id, level), seconds);
+        let seconds = self.priced(placed, level)?;
+        self.known.borrow_mut().insert(key, seconds);
         Ok(seconds)
     }
 
-    fn priced(&self, (layout, step): &(Layout, Step), level: usize) -> Result<f64, HeError> {
+    fn priced(&self, (layout, step): &Placed, level: usize) -> Result<f64, HeError> {
         // As large programs hold their weights; for small ones bootstraps are not worth considering, whatever this adds.
         let e = CostCounter::of(self.chain).holding(Held::Coefficients);
         let x = CostVec { level, scale: self.chain.default_scale };
         let each = |f: &dyn Fn() -> Result<(), HeError>| (0..layout.vectors()).try_for_each(|_| f());
-        match step {
+        match &**step {
             Step::Linear(map) => {
                 let weights = LinearWeights::new(&e, map, level, 1.0, 1.0)?;
                 let before = e.tally();
@@ -444,6 +456,7 @@ mod tests {
                 images: 1,
                 precision_bits: 10,
                 bootstrapping: Bootstrapping::Auto,
+                embedded: false,
             };
             let steps = steps(&graph, 1 << 15, options).unwrap();
             let (levels, seconds) = place(&graph, &steps, &chain, &refreshing).unwrap().unwrap();

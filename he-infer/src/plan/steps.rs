@@ -1,40 +1,56 @@
 //! What is done at each node, and how its result lies in vectors.
 
-use hetrain_export::{Graph, Node, Op, interp};
+use std::sync::Arc;
+
+use hetrain_export::{Graph, Node, NodeId, Op, interp};
 
 use super::PlanOptions;
 use super::layout::{Layout, NOWHERE};
-use super::linear::{LinearMap, bias_values, for_each_weight, interleaved};
+use super::linear::{LinearMap, interleaved};
 use super::program::{Packing, Step};
 use super::tokens::{Demands, demands};
+use super::weights::{bias_values, for_each_weight};
 use crate::HeError;
 use crate::slots::ScalarMatrix;
 
+/// The layout of a node's result, and what is done for it; nodes that are alike share both.
+pub(super) type Placed = (Layout, Arc<Step>);
+
 /// Layout and step of every node.
-pub(super) fn steps(
-    graph: &Graph,
-    slots: usize,
-    options: PlanOptions,
-) -> Result<Vec<(Layout, Step)>, HeError> {
+pub(super) fn steps(graph: &Graph, slots: usize, options: PlanOptions) -> Result<Vec<Placed>, HeError> {
     let PlanOptions { packing, images, .. } = options;
     if !images.is_power_of_two() || images > slots || (images > 1 && packing == Packing::Batch) {
         return Err(HeError::Together { images, slots });
     }
     // As for one image in fewer slots; then each slot becomes one for every image.
-    let mut steps: Vec<(Layout, Step)> = Vec::with_capacity(graph.nodes().len());
+    let mut steps: Vec<Placed> = Vec::with_capacity(graph.nodes().len());
     let demands = match packing {
         Packing::Image => demands(graph, slots / images)?,
         Packing::Batch => Demands::default(),
     };
+    // The first of every kind of node, and of which kind each node is. Blocks of sketched networks are all alike.
+    let mut firsts: Vec<usize> = Vec::new();
+    let mut kinds: Vec<usize> = Vec::new();
     for (id, node) in graph.iter() {
-        let step = step_of(graph, (id.0, node), slots / images, packing, &demands, &steps)?;
+        let like = |first: &usize| repeats(graph, [*first, id.0], &demands, &steps);
+        let kind = firsts.iter().position(like);
+        let known = kind.and_then(|kind| steps.get(*firsts.get(kind)?).cloned());
+        let step = match known {
+            Some(known) => known,
+            None => {
+                firsts.push(id.0);
+                let (layout, step) = step_of(graph, (id.0, node), slots / images, packing, &demands, &steps)?;
+                (layout, Arc::new(step))
+            }
+        };
+        kinds.push(kind.unwrap_or(firsts.len().saturating_sub(1)));
         steps.push(step);
     }
     if images == 1 {
         return Ok(steps);
     }
-    let wide = |(layout, step): (Layout, Step)| {
-        let step = match step {
+    let wide = |(layout, step): &Placed| {
+        let step = match Step::clone(step) {
             Step::Linear(map) => Step::Linear(map.interleaved(images)),
             Step::Bias(values) => Step::Bias(interleaved(&values, images)),
             Step::Scores(tokens) => Step::Scores(tokens.interleaved(images)),
@@ -43,9 +59,31 @@ pub(super) fn steps(
             Step::Polynomial { poly, fill } => Step::Polynomial { poly, fill: interleaved(&fill, images) },
             other => other,
         };
-        (layout.interleaved(images), step)
+        (layout.interleaved(images), Arc::new(step))
     };
-    Ok(steps.into_iter().map(wide).collect())
+    let wide: Vec<Placed> = firsts.iter().filter_map(|first| steps.get(*first)).map(wide).collect();
+    Ok(kinds.into_iter().filter_map(|kind| wide.get(kind).cloned()).collect())
+}
+
+/// Whether node `b` does with as many operands in the same layouts, with the same numbers and for the same readers, what `a` does.
+fn repeats(graph: &Graph, [a, b]: [usize; 2], demands: &Demands, before: &[Placed]) -> bool {
+    let (Some(first), Some(node)) = (graph.nodes().get(a), graph.nodes().get(b)) else { return false };
+    let alike = |(x, y): (&NodeId, &NodeId)| {
+        let shapes = graph.node(*x).map(|n| &n.shape) == graph.node(*y).map(|n| &n.shape);
+        let at = |id: &NodeId| before.get(id.0).map(|(layout, _)| layout);
+        shapes && at(x) == at(y)
+    };
+    let tensors = |n: &Node| n.op.tensors().into_iter().map(|t| graph.tensors().get(t)).collect::<Vec<_>>();
+    node.op.name() == first.op.name()
+        && node.shape == first.shape
+        && node.inputs.len() == first.inputs.len()
+        && !node.inputs.is_empty()
+        && first.inputs.iter().zip(&node.inputs).all(alike)
+        && demands.layouts.get(&a) == demands.layouts.get(&b)
+        && demands.tokens.get(&a) == demands.tokens.get(&b)
+        && demands.scores.contains(&a) == demands.scores.contains(&b)
+        && tensors(first) == tensors(node)
+        && first.op.anonymous() == node.op.anonymous()
 }
 
 fn step_of(
@@ -54,7 +92,7 @@ fn step_of(
     slots: usize,
     packing: Packing,
     demands: &Demands,
-    before: &[(Layout, Step)],
+    before: &[Placed],
 ) -> Result<(Layout, Step), HeError> {
     let unfriendly = || HeError::Unfriendly { node: node.name.clone(), op: node.op.name() };
     let arg = |i: usize| node.inputs.get(i).and_then(|id| before.get(id.0)).map(|(layout, _)| layout);

@@ -185,6 +185,8 @@ pub(super) struct Demands {
     pub(super) tokens: BTreeMap<usize, Tokens>,
     /// The first products of their attentions.
     pub(super) scores: Vec<usize>,
+    /// Layouts made before, by what they were made of: those of blocks that are alike are shared.
+    made: BTreeMap<String, Layout>,
 }
 
 /// Slots that the largest block of a head's features takes: fewer hold no attention.
@@ -260,23 +262,40 @@ fn rows_of(graph: &Graph, node: &Node) -> Option<usize> {
     })
 }
 
-/// The linear layer whose elements `id` renames, shifts or squares, so that slots of no element stay zero, and which of them each
-/// element of `id` comes from.
-fn producer(graph: &Graph, id: usize) -> Option<(usize, Vec<usize>)> {
-    let node = graph.nodes().get(id)?;
-    let input = node.inputs.first().map(|i| i.0);
-    match node.op {
-        Op::Bias { .. } | Op::Square { .. } | Op::Quadratic { .. } | Op::Reshape { .. } | Op::Flatten => {
-            producer(graph, input?)
+/// The linear layer whose elements `id` renames, shifts or squares, so that slots of no element stay zero, and the nodes between them,
+/// `id` first.
+fn producer(graph: &Graph, mut id: usize) -> Option<(usize, Vec<usize>)> {
+    let mut between = Vec::new();
+    loop {
+        let node = graph.nodes().get(id)?;
+        match node.op {
+            Op::Bias { .. }
+            | Op::Square { .. }
+            | Op::Quadratic { .. }
+            | Op::Reshape { .. }
+            | Op::Flatten
+            | Op::Transpose { .. } => {
+                between.push(id);
+                id = node.inputs.first()?.0;
+            }
+            Op::Causal | Op::Row { .. } => return None,
+            _ => return node.op.is_linear().then_some((id, between)),
         }
-        Op::Transpose { axes } => {
-            let (layer, order) = producer(graph, input?)?;
-            let sources = interp::sources(&graph.nodes().get(input?)?.shape, axes);
-            Some((layer, sources.into_iter().filter_map(|s| order.get(s).copied()).collect()))
-        }
-        Op::Causal | Op::Row { .. } => None,
-        _ => node.op.is_linear().then(|| (id, (0..node.shape.iter().product()).collect())),
     }
+}
+
+/// Which element of the layer each element of the first of the nodes `between` comes from.
+fn order(graph: &Graph, layer: &Node, between: &[usize]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..layer.shape.iter().product()).collect();
+    let mut shape = &layer.shape;
+    for node in between.iter().rev().filter_map(|id| graph.nodes().get(*id)) {
+        if let Op::Transpose { axes } = node.op {
+            let sources = interp::sources(shape, axes);
+            order = sources.into_iter().filter_map(|s| order.get(s).copied()).collect();
+        }
+        shape = &node.shape;
+    }
+    order
 }
 
 impl Demands {
@@ -306,24 +325,29 @@ impl Demands {
         let tokens = Tokens::new([heads, length, width], causal, slots, scores)?;
         let tokens = Tokens { distances: matches!(scores.op, Op::Distance { .. }), ..tokens };
         // The first operand counts [head, position, feature]; keys count [head, feature, position].
+        let plain = |features: usize| (0..heads * length * features).collect::<Vec<usize>>();
         let turned = |features: usize, e: usize| {
             let (h, k, t) = (e / (features * length), e / length % features, e % length);
             (h * length + t) * features + k
         };
-        let plain: Vec<usize> = (0..heads * length * width).collect();
-        let keys: Vec<usize> = plain.iter().map(|&e| turned(width, e)).collect();
-        let values: Vec<usize> = (0..heads * length * features).collect();
+        let keys = || plain(width).into_iter().map(|e| turned(width, e)).collect::<Vec<usize>>();
         let query = |e| tokens.query(e);
         let key = |e| tokens.key(e);
-        self.want(graph, operand(scores, 0), tokens.scattered(query, width, &plain))?;
-        self.want(graph, operand(scores, 1), tokens.scattered(key, width, &keys))?;
-        self.want(graph, operand(mixed, 1), tokens.scattered(key, features, &values))?;
-        self.layouts.insert(first, tokens.scores(heads));
+        let what = format!("{tokens:?}, {heads} heads");
+        let (queries, columns, values) = (operand(scores, 0), operand(scores, 1), operand(mixed, 1));
+        self.want(graph, queries, &what, "queries", || tokens.scattered(query, width, &plain(width)))?;
+        self.want(graph, columns, &what, "keys", || tokens.scattered(key, width, &keys()))?;
+        self.want(graph, values, &what, "values", || tokens.scattered(key, features, &plain(features)))?;
+        let layout = self.made(format!("scores, {what}"), || tokens.scores(heads));
+        self.layouts.insert(first, layout);
         let result = |[h, t, k]: [usize; 3]| vec![tokens.block(k, 0, h) + t];
-        self.layouts.insert(second, tokens.scattered(result, features, &values));
+        let mixed = || tokens.scattered(result, features, &plain(features));
+        let layout = self.made(format!("mixed, {features} features, {what}"), mixed);
+        self.layouts.insert(second, layout);
         for (id, node) in graph.iter() {
             if matches!(node.op, Op::RowSum { .. }) && rows_of(graph, node) == Some(first) {
-                self.put(node, id.0, tokens.rows(heads))?;
+                let layout = self.made(format!("rows, {what}"), || tokens.rows(heads));
+                self.put(node, id.0, layout)?;
             }
         }
         self.tokens.insert(first, tokens);
@@ -347,17 +371,41 @@ impl Demands {
     }
 
     /// Let operand `id` have a layout: that of the layer it comes from, in that layer's order.
-    fn want(&mut self, graph: &Graph, id: usize, layout: Layout) -> Result<(), HeError> {
+    fn want(
+        &mut self,
+        graph: &Graph,
+        id: usize,
+        what: &str,
+        role: &str,
+        layout: impl FnOnce() -> Layout,
+    ) -> Result<(), HeError> {
         let Some(node) = graph.nodes().get(id) else { return Ok(()) };
-        let (layer, order) = producer(graph, id)
+        let (layer, between) = producer(graph, id)
             .ok_or_else(|| refused(node, "attention that does not read its operands from linear layers"))?;
-        let mut inverse = vec![NOWHERE; order.len()];
-        for (e, &source) in order.iter().enumerate() {
-            if let Some(place) = inverse.get_mut(source) {
-                *place = e;
+        let Some(source) = graph.nodes().get(layer) else { return Ok(()) };
+        let moves = between.iter().filter_map(|id| graph.nodes().get(*id)).map(|n| match &n.op {
+            Op::Transpose { axes } => format!("{axes:?}"),
+            _ => format!("{:?}", n.shape),
+        });
+        let moves: Vec<String> = moves.collect();
+        let name = format!("{role} of {what} from {:?} by {moves:?}", source.shape);
+        let ordered = || {
+            let order = order(graph, source, &between);
+            let mut inverse = vec![NOWHERE; order.len()];
+            for (e, &source) in order.iter().enumerate() {
+                if let Some(place) = inverse.get_mut(source) {
+                    *place = e;
+                }
             }
-        }
-        self.put(node, layer, layout.renamed(inverse.into_iter()))
+            layout().renamed(inverse.into_iter())
+        };
+        let layout = self.made(name, ordered);
+        self.put(node, layer, layout)
+    }
+
+    /// The layout of this name, made once.
+    fn made(&mut self, name: String, make: impl FnOnce() -> Layout) -> Layout {
+        self.made.entry(name).or_insert_with(make).clone()
     }
 
     /// Let the result of `id` have a layout, once.

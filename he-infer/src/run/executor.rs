@@ -50,9 +50,18 @@ impl<E: SlotEvaluator> Prepared<E> {
     /// Prepare all weights that are kept, in the current thread pool.
     ///
     /// # Errors
-    /// Weights too large for their level: a plan for other ranges.
+    /// Weights too large for their level: a plan for other ranges; [`HeError::Sketched`].
     pub fn new(e: &E, program: &Program) -> Result<Self, HeError> {
-        let late = |n: &PlannedNode| program.keep == Keep::Nowhere && matches!(n.step, Step::Linear(_));
+        let sketched = |n: &&PlannedNode| matches!(&*n.step, Step::Linear(map) if map.sketched);
+        match program.nodes.iter().find(sketched) {
+            Some(node) => Err(HeError::Sketched { node: node.name.clone() }),
+            None => Self::counted(e, program),
+        }
+    }
+
+    /// The same for an evaluator that only counts, and needs no values.
+    pub(crate) fn counted(e: &E, program: &Program) -> Result<Self, HeError> {
+        let late = |n: &PlannedNode| program.keep == Keep::Nowhere && matches!(*n.step, Step::Linear(_));
         let one = |n: &PlannedNode| if late(n) { Ok(None) } else { prepare(e, program, n).map(Some) };
         Ok(Self { weights: program.nodes.iter().map(one).collect::<Result<_, HeError>>()? })
     }
@@ -73,7 +82,7 @@ fn prepare<E: SlotEvaluator>(e: &E, program: &Program, node: &PlannedNode) -> Re
     let summands = |values: &[Vec<f64>], level: usize, scale: f64| -> Result<Vec<E::Summand>, HeError> {
         values.par_iter().map(|v| e.summand(&|| v.clone(), level, scale)).collect()
     };
-    Ok(match &node.step {
+    Ok(match &*node.step {
         Step::Linear(map) => {
             let scale = factor_scale(program, node.level_in, from, node.scale)?;
             Weights::Linear(LinearWeights::new(e, map, node.level_in, scale, node.scale)?)
@@ -156,7 +165,7 @@ pub fn execute<E: SlotEvaluator>(
                 &late
             }
         };
-        let result = match (&node.step, weights, operands.as_slice()) {
+        let result = match (&*node.step, weights, operands.as_slice()) {
             (Step::Input, _, _) => input.take().unwrap_or_default(),
             (Step::Linear(map), Weights::Linear(w), [x]) => kernels::linear(e, x, map, w)?,
             (Step::Sums { matrix, bias }, _, [x]) => sums(e, program, node, x, matrix, bias)?,

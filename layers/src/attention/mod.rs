@@ -27,7 +27,6 @@ pub use weigh::Weigh;
 #[cfg(test)]
 pub(crate) use weigh::{DECAY_DEGREE, INVERSE_DEGREE};
 
-use crate::lower::to_graph;
 use crate::operator::{Site, Switch};
 use crate::{AttentionKind, Conv, LayerError, Lower, WeightInit};
 
@@ -161,7 +160,7 @@ impl Lower for SelfAttention {
         let at = |part: &str| format!("{name}.{part}");
         let [on_query, on_key, on_value] = self.weigh.factors(features, length, self.causal);
         let project = |graph: &mut GraphBuilder, part: &str, conv: &Conv, factor: f32| {
-            let weight = to_graph(&at(part), conv.weight.val().mul_scalar(factor))?;
+            let weight = conv.times(&at(part), factor)?;
             let y = graph.conv2d(&at(part), x, weight, None, Conv2dGeometry::new(1, 0))?;
             let y = self.weigh.lower_mapped(graph, &at("weigh"), part, y)?;
             let shape = vec![self.heads, features, length];

@@ -7,7 +7,7 @@ use hetrain_export::{Conv2dGeometry, conv_out_shape};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    HeModel, Net, cnn_s::CnnS, cnn64::Cnn64, cryptonets::Cryptonets, gpt, lenet5::Lenet5, mlp::Mlp,
+    HeModel, Net, bert, cnn_s::CnnS, cnn64::Cnn64, cryptonets::Cryptonets, gpt, lenet5::Lenet5, mlp::Mlp,
     resnet::Resnet, resnet18::Resnet18, vgg::Vgg11, vit,
 };
 use crate::{Function, LayerError, WeightInit};
@@ -42,11 +42,13 @@ pub enum ModelName {
     Vit,
     /// Language model, four blocks, 128 wide.
     Gpt,
+    /// Classifier of texts, four blocks, 128 wide, that looks both ways.
+    Bert,
 }
 
 impl ModelName {
     /// Every network.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Mlp,
         Self::CnnS,
         Self::Cnn64,
@@ -60,6 +62,7 @@ impl ModelName {
         Self::Vgg11,
         Self::Vit,
         Self::Gpt,
+        Self::Bert,
     ];
 
     /// The name in configurations and messages.
@@ -78,6 +81,7 @@ impl ModelName {
             Self::Vgg11 => "vgg11",
             Self::Vit => "vit",
             Self::Gpt => "gpt",
+            Self::Bert => "bert",
         }
     }
 
@@ -88,13 +92,13 @@ impl ModelName {
 
     /// Whether the network consists of attention, layer norms and GELU at first.
     pub const fn is_transformer(self) -> bool {
-        matches!(self, Self::Vit | Self::Gpt)
+        matches!(self, Self::Vit | Self::Gpt | Self::Bert)
     }
 
     /// The usual size of a transformer.
     pub const fn size(self) -> Size {
         let width = if matches!(self, Self::Vit) { 64 } else { 128 };
-        Size { width, heads: 4, blocks: 4 }
+        Size { width, heads: 4, blocks: 4, hidden: None, block: BlockKind::Plain }
     }
 
     /// Residual blocks per resolution; `None` for networks that are no CIFAR ResNets.
@@ -112,7 +116,8 @@ impl ModelName {
     /// height and width are free.
     const fn side_step(self) -> Option<usize> {
         match self {
-            Self::Mlp | Self::CnnS | Self::Cryptonets | Self::Lenet5 | Self::Vit | Self::Gpt => None,
+            Self::Mlp | Self::CnnS | Self::Cryptonets | Self::Lenet5 => None,
+            Self::Vit | Self::Gpt | Self::Bert => None,
             Self::Resnet20 | Self::Resnet32 | Self::Resnet44 | Self::Resnet56 => Some(4),
             Self::Resnet18 | Self::Cnn64 => Some(8),
             Self::Vgg11 => Some(32),
@@ -229,6 +234,37 @@ impl NormKind {
     }
 }
 
+/// How attention and the hidden layer of a block are put together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BlockKind {
+    /// One after the other (Radford et al. 2019).
+    #[default]
+    Plain,
+    /// Beside each other, added at once (Wang and Komatsuzaki 2021, GPT-J): fewer levels.
+    Parallel,
+    /// One after the other, the hidden layer multiplied with a second one (Shazeer 2020, arXiv:2002.05202): a level more.
+    Gated,
+}
+
+impl BlockKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Plain, Self::Parallel, Self::Gated];
+
+    /// The name in configurations.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Parallel => "parallel",
+            Self::Gated => "gated",
+        }
+    }
+
+    fn is_plain(&self) -> bool {
+        *self == Self::Plain
+    }
+}
+
 /// How large a transformer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -239,6 +275,19 @@ pub struct Size {
     pub heads: usize,
     /// Blocks.
     pub blocks: usize,
+    /// Features of the hidden layers, if not twice the width.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<usize>,
+    /// What blocks are like.
+    #[serde(default, skip_serializing_if = "BlockKind::is_plain")]
+    pub block: BlockKind,
+}
+
+impl Size {
+    /// Features of the hidden layers.
+    pub fn hidden(&self) -> usize {
+        self.hidden.unwrap_or(2 * self.width)
+    }
 }
 
 /// Settings of [`HeModel`].
@@ -267,6 +316,8 @@ pub struct ModelConfig {
 
 /// Largest extent or count accepted: beyond it sizes are a mistake, and their products could overflow.
 const SIZE_MAX: usize = 4096;
+/// The same for vocabularies and hidden layers.
+const MANY_MAX: usize = 1 << 20;
 
 impl ModelConfig {
     /// With the usual replacements.
@@ -289,14 +340,19 @@ impl ModelConfig {
             Err(LayerError::Config { model: self.name.as_str(), what, needs, got })
         };
         let [c, h, w] = self.input;
-        if self.classes < 2 || self.classes > SIZE_MAX {
-            return fail("number of classes", format!("2 to {SIZE_MAX}"), self.classes.to_string());
+        let words = matches!(self.name, ModelName::Gpt | ModelName::Bert);
+        let most = if words { MANY_MAX } else { SIZE_MAX };
+        if self.classes < 2 || self.classes > most {
+            return fail("number of classes", format!("2 to {most}"), self.classes.to_string());
         }
-        if self.input.contains(&0) || c.max(h).max(w) > SIZE_MAX {
-            let needs = format!("[channels, height, width] from 1 to {SIZE_MAX}");
+        if self.input.contains(&0) || c > most || h.max(w) > SIZE_MAX {
+            let needs = format!("[channels, height, width] from 1 to {SIZE_MAX} ({most} channels)");
             return fail("input", needs, format!("{:?}", self.input));
         }
-        let Size { width, heads, blocks } = self.size();
+        let size @ Size { width, heads, blocks, .. } = self.size();
+        if !(1..=MANY_MAX).contains(&size.hidden()) {
+            return fail("hidden", format!("1 to {MANY_MAX}"), size.hidden().to_string());
+        }
         if [width, heads, blocks].iter().any(|n| !(1..=SIZE_MAX).contains(n)) || width % heads != 0 {
             let needs = format!("a width that the heads divide, and 1 to {SIZE_MAX} of each");
             let got = format!("{width} wide, {heads} heads, {blocks} blocks");
@@ -305,6 +361,7 @@ impl ModelConfig {
         let fits = match self.name {
             ModelName::Cryptonets => after(self.input, 5, 2, 1).is_some(),
             ModelName::Gpt => w == 1 && c == self.classes,
+            ModelName::Bert => w == 1,
             // Patches that hang over the border do so by the same on both sides.
             ModelName::Vit => h == w && h.div_ceil(vit::SIDE) * vit::SIDE % 2 == h % 2,
             _ => true,
@@ -313,6 +370,7 @@ impl ModelConfig {
             let needs = match self.name {
                 ModelName::Vit => "a square image of an even side",
                 ModelName::Gpt => "text: a channel for each class, and one column",
+                ModelName::Bert => "text: a channel for each token, and one column",
                 _ => "height and width of at least 3",
             };
             return fail("input", needs.into(), format!("{:?}", self.input));
@@ -332,10 +390,22 @@ impl ModelConfig {
     /// # Errors
     /// [`LayerError::Config`].
     pub fn init(&self, device: &Device, seed: u64) -> Result<HeModel, LayerError> {
+        self.build(WeightInit::new(device, seed))
+    }
+
+    /// The same network with weights that are shapes only, all of a layer of the same value, until somebody asks for them: what a
+    /// network costs does not depend on their values, and large ones need not fit into memory.
+    ///
+    /// # Errors
+    /// [`LayerError::Config`].
+    pub fn sketch(&self, device: &Device) -> Result<HeModel, LayerError> {
+        self.build(WeightInit::new(device, 0).sketch())
+    }
+
+    fn build(&self, init: WeightInit) -> Result<HeModel, LayerError> {
         self.check()?;
         let function = if self.name.is_transformer() { Function::Gelu } else { Function::Relu };
-        let init =
-            &mut WeightInit::new(device, seed).with_activation(self.activation).with_function(function);
+        let init = &mut init.with_activation(self.activation).with_function(function);
         let net = match self.name {
             ModelName::Mlp => Net::Mlp(Mlp::new(self, init)),
             ModelName::CnnS => Net::CnnS(CnnS::new(self, init)),
@@ -349,6 +419,7 @@ impl ModelConfig {
             ModelName::Vgg11 => Net::Vgg11(Vgg11::new(self, init)),
             ModelName::Vit => Net::Vit(vit::Vit::new(self, init)),
             ModelName::Gpt => Net::Gpt(gpt::Gpt::new(self, init)),
+            ModelName::Bert => Net::Bert(bert::Bert::new(self, init)),
         };
         Ok(HeModel { net, config: self.clone() })
     }

@@ -64,11 +64,11 @@ pub struct Gpt {
 impl Gpt {
     pub(crate) fn new(config: &ModelConfig, init: &mut WeightInit) -> Self {
         let [vocabulary, length, _] = config.input;
-        let Size { width, heads, blocks } = config.size();
+        let Size { width, blocks, .. } = config.size();
         let conv = Conv::new([vocabulary, width], 1, 1, 0, init);
         Self {
             embedding: Embedding::new(conv, [width, length, 1], init),
-            blocks: (0..blocks).map(|_| Block::new([width, heads], true, config, init)).collect(),
+            blocks: (0..blocks).map(|_| Block::new(true, config, init)).collect(),
             head: NextToken {
                 norm: Norm::new(width, config.norm, init),
                 fc: Dense::head([width, config.classes], init),
@@ -79,16 +79,10 @@ impl Gpt {
 
 impl Network for Gpt {
     fn parts(&self) -> Vec<Part<'_>> {
-        let blocks = self.blocks.iter().enumerate();
-        let blocks = blocks.map(|(i, block)| Part::new(format!("blocks.{i}"), block, true));
-        let embedding = Part::new("embedding", &self.embedding, false);
-        std::iter::once(embedding).chain(blocks).chain([Part::new("head", &self.head, false)]).collect()
+        Part::transformer(("embedding", &self.embedding), &self.blocks, &self.head)
     }
 
     fn parts_mut(&mut self) -> Vec<&mut dyn Stage> {
-        let mut parts: Vec<&mut dyn Stage> = vec![&mut self.embedding];
-        parts.extend(self.blocks.iter_mut().map(|b| b as &mut dyn Stage));
-        parts.push(&mut self.head);
-        parts
+        Part::transformer_mut(&mut self.embedding, &mut self.blocks, &mut self.head)
     }
 }

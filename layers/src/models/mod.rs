@@ -1,5 +1,6 @@
 //! The networks, and what they all can do.
 
+mod bert;
 mod cnn64;
 mod cnn_s;
 mod config;
@@ -19,7 +20,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use hetrain_export::{Graph, GraphBuilder, Interval};
 
-pub use config::{ActivationKind, AttentionKind, ModelConfig, ModelName, NormKind, Size};
+pub use config::{ActivationKind, AttentionKind, BlockKind, ModelConfig, ModelName, NormKind, Size};
 pub(crate) use stage::{Flow, Network, Part, Stage, Tap};
 
 use crate::operator::{Site, Source};
@@ -39,6 +40,7 @@ enum Net {
     Vgg11(vgg::Vgg11),
     Vit(vit::Vit),
     Gpt(gpt::Gpt),
+    Bert(bert::Bert),
 }
 
 impl Net {
@@ -54,6 +56,7 @@ impl Net {
             Self::Vgg11(n) => n,
             Self::Vit(n) => n,
             Self::Gpt(n) => n,
+            Self::Bert(n) => n,
         }
     }
 
@@ -69,6 +72,7 @@ impl Net {
             Self::Vgg11(n) => n,
             Self::Vit(n) => n,
             Self::Gpt(n) => n,
+            Self::Bert(n) => n,
         }
     }
 }

@@ -71,10 +71,10 @@ pub struct Vit {
 impl Vit {
     pub(crate) fn new(config: &ModelConfig, init: &mut WeightInit) -> Self {
         let [channels, side, _] = config.input;
-        let Size { width, heads, blocks } = config.size();
+        let Size { width, blocks, .. } = config.size();
         Self {
             patches: patches([channels, width], side, init),
-            blocks: (0..blocks).map(|_| Block::new([width, heads], false, config, init)).collect(),
+            blocks: (0..blocks).map(|_| Block::new(false, config, init)).collect(),
             head: Head {
                 pool: AvgPool::new(SIDE),
                 norm: Norm::new(width, config.norm, init),
@@ -86,16 +86,10 @@ impl Vit {
 
 impl Network for Vit {
     fn parts(&self) -> Vec<Part<'_>> {
-        let blocks = self.blocks.iter().enumerate();
-        let blocks = blocks.map(|(i, block)| Part::new(format!("blocks.{i}"), block, true));
-        let patches = Part::new("patches", &self.patches, false);
-        std::iter::once(patches).chain(blocks).chain([Part::new("head", &self.head, false)]).collect()
+        Part::transformer(("patches", &self.patches), &self.blocks, &self.head)
     }
 
     fn parts_mut(&mut self) -> Vec<&mut dyn Stage> {
-        let mut parts: Vec<&mut dyn Stage> = vec![&mut self.patches];
-        parts.extend(self.blocks.iter_mut().map(|b| b as &mut dyn Stage));
-        parts.push(&mut self.head);
-        parts
+        Part::transformer_mut(&mut self.patches, &mut self.blocks, &mut self.head)
     }
 }

@@ -6,18 +6,15 @@ use anyhow::bail;
 use he_infer::plan::{Chain, parameters};
 use hetrain_datasets::DataError;
 use hetrain_export::{Artifact, Severity, check, interp};
-use hetrain_layers::HeModel;
 
 use super::{
     Context,
     plan::{Planned, options},
-    untrained::untrained,
+    untrained::Sketch,
 };
 use crate::{
     cli::{CheckArgs, HowArgs, PlanArgs},
-    config::{self, RunConfig},
-    data::TrainingData,
-    device::DeviceName,
+    config::{self, Described},
     error::RunError,
     progress::say,
     run_dir::RunDir,
@@ -37,24 +34,29 @@ pub fn run(context: &Context, args: &CheckArgs) -> anyhow::Result<()> {
 
 fn config_file(context: &Context, name: &str) -> anyhow::Result<()> {
     let path = config::find(name)?;
-    let config = RunConfig::load(&path, &[])?;
-    if !config.phases.last().is_some_and(|p| p.kind.ends_polynomial()) {
+    let described = Described::load(&path, &[])?;
+    if let Described::Run(config) = &described
+        && !config.phases.last().is_some_and(|p| p.kind.ends_polynomial())
+    {
         bail!(
             "{}: the network ends with ReLU, which is not a polynomial\n  help: add a `replace` phase; it trains a quadratic in its place, at 1 level",
             path.display()
         );
     }
-    match TrainingData::load(&config, context.global.data_dir.as_deref()) {
-        Ok(data) => {
-            let model = data.model_config(&config).init(&DeviceName::Cpu.open()?, config.seed)?;
-            say(&format!("{}: {}", path.display(), data.describe()));
+    match Sketch::new(&described, context.global.data_dir.as_deref()) {
+        Ok(sketch) => {
+            let model = &sketch.model;
+            if let Some(data) = &sketch.data {
+                say(&format!("{}: {}", path.display(), data.describe()));
+            }
             say(&format!(
                 "{}: {} levels, {} operators to replace",
-                config.model.name,
+                model.config().name,
                 model.depth(),
                 model.operators()
             ));
-            parameters_of(&config, &data, &model)?;
+            // Whether a secure parameter set holds the network, trained so that values keep the size batch norm gives them.
+            say(&describe(&parameters(&sketch.graph()?, options(&HowArgs::default(), Some(&sketch.he)))?));
         }
         Err(RunError::Data(missing @ DataError::Missing { .. })) => {
             say(&format!("warning: shapes, levels and parameters were not checked: {missing}"));
@@ -64,13 +66,6 @@ fn config_file(context: &Context, name: &str) -> anyhow::Result<()> {
         Err(other) => return Err(other.into()),
     }
     say("nothing keeps this configuration from running encrypted");
-    Ok(())
-}
-
-/// Whether a secure parameter set holds the network, trained so that values keep the size batch norm gives them.
-fn parameters_of(config: &RunConfig, data: &TrainingData, model: &HeModel) -> anyhow::Result<()> {
-    let (graph, options) = (untrained(data, model)?, options(&HowArgs::default(), Some(&config.he)));
-    say(&describe(&parameters(&graph, options)?));
     Ok(())
 }
 

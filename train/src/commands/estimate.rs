@@ -8,13 +8,11 @@ use he_infer::plan::{Program, plan};
 use super::{
     Context,
     plan::{Planned, check_batch, options, price},
-    untrained::untrained,
+    untrained::Sketch,
 };
 use crate::{
     cli::{EstimateArgs, PlanArgs},
-    config::{self, RunConfig},
-    data::TrainingData,
-    device::DeviceName,
+    config::{self, Described},
     progress::tell,
 };
 
@@ -25,13 +23,12 @@ fn architecture(
     args: &EstimateArgs,
 ) -> anyhow::Result<(String, Arc<Program>)> {
     let path = config::find(name)?;
-    let config = RunConfig::load(&path, &args.set)?;
-    let data = TrainingData::load(&config, context.global.data_dir.as_deref())?;
-    let model = data.model_config(&config).init(&DeviceName::Cpu.open()?, config.seed)?;
-    let graph = Arc::new(untrained(&data, &model)?);
-    let program = plan(graph, options(&args.how, Some(&config.he)))
+    let described = Described::load(&path, &args.set)?;
+    let sketch = Sketch::new(&described, context.global.data_dir.as_deref())?;
+    let program = plan(Arc::new(sketch.graph()?), options(&args.how, Some(&sketch.he)))
         .with_context(|| format!("{}: cannot be planned", path.display()))?;
-    Ok((format!("{}, untrained", path.display()), Arc::new(program)))
+    let parameters = sketch.model.trainable() as f64 / 1e6;
+    Ok((format!("{}, untrained, {parameters:.1} million parameters", path.display()), Arc::new(program)))
 }
 
 /// Run the command.
@@ -39,7 +36,7 @@ fn architecture(
 /// # Errors
 /// A model that cannot be read or planned.
 pub fn run(context: &Context, args: &EstimateArgs) -> anyhow::Result<()> {
-    let (what, program) = match (&args.model, &args.config) {
+    let (what, mut program) = match (&args.model, &args.config) {
         (Some(model), _) => {
             let planned = Planned::new(context, &PlanArgs { model: model.clone(), how: args.how.clone() })?;
             (planned.path.display().to_string(), planned.program)
@@ -110,5 +107,16 @@ pub fn run(context: &Context, args: &EstimateArgs) -> anyhow::Result<()> {
         mb(e.working_bytes),
         mb(e.resident_bytes)
     ))?;
+    let mut least = None;
+    while Arc::make_mut(&mut program).shrink() {
+        least = Some(price(&program, 1)?.0);
+    }
+    if let Some(least) = least.filter(|least| least.peak_bytes < e.peak_bytes) {
+        tell(&format!(
+            "with `--max-memory`: at least {:.0} MB, weights encoded layer by layer as they are needed, {:.3} s",
+            mb(least.peak_bytes),
+            least.seconds
+        ))?;
+    }
     Ok(())
 }

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Context, bench};
 use crate::{
-    cli::{HowArgs, LayoutName, PlanArgs},
-    config::{HeSettings, LayoutKind, RunConfig},
+    cli::{HowArgs, InputName, LayoutName, PlanArgs},
+    config::{HeSettings, InputKind, LayoutKind, RunConfig},
     error::RunError,
     run_dir::RunDir,
     verify::{available_memory, resident_memory},
@@ -49,6 +49,9 @@ pub struct PlanFile {
     pub precision_bits: u32,
     /// Whether ciphertexts may be bootstrapped.
     pub bootstrapping: Bootstrapping,
+    /// Whether the client computes the first layers.
+    #[serde(default)]
+    pub embedded: bool,
 }
 
 fn one() -> usize {
@@ -83,6 +86,7 @@ impl Planned {
             images: stored.images,
             precision_bits: stored.precision_bits,
             bootstrapping: stored.bootstrapping,
+            embedded: stored.embedded,
         };
         let planned = Self::with_options(path, options)?;
         let digest = planned.artifact.digest()?;
@@ -137,6 +141,7 @@ impl Planned {
             images: self.options.images,
             precision_bits: self.options.precision_bits,
             bootstrapping: self.options.bootstrapping,
+            embedded: self.options.embedded,
         })
     }
 }
@@ -150,7 +155,9 @@ pub fn options(how: &HowArgs, he: Option<&HeSettings>) -> PlanOptions {
     let bootstrapping = he.map_or(Bootstrapping::Auto, |h| h.bootstrap);
     let precision_bits = how.precision_bits.or(he.map(|h| h.precision_bits)).unwrap_or(DEFAULT_BITS);
     let images = if packing == Packing::Image { how.batch.unwrap_or(1) as usize } else { 1 };
-    PlanOptions { packing, images, precision_bits, bootstrapping }
+    let asked = how.input.map(|input| input == InputName::Embedded);
+    let embedded = asked.unwrap_or(he.is_some_and(|h| h.input == InputKind::Embedded));
+    PlanOptions { packing, images, precision_bits, bootstrapping, embedded }
 }
 
 /// Refuse `--batch` where it would change nothing.

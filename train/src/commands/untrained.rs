@@ -1,24 +1,63 @@
 //! Networks that exist as a configuration only, for whoever wants to know what one would cost before training it.
 
-use burn::module::Module;
+use std::path::Path;
+
 use hetrain_export::{Graph, Interval, NodeId, Op, RangeStats, fold};
 use hetrain_layers::{HeModel, RangeProbe};
 
-use crate::data::TrainingData;
+use crate::{
+    config::{Architecture, Described, HeSettings},
+    data::TrainingData,
+    device::DeviceName,
+    error::RunError,
+};
 
-/// The folded graph of `model` as it would be after training, with the ranges batch norm would give. (The untrained network's
-/// own values say nothing: its quadratics are not fitted yet and explode in deep networks.)
-///
-/// # Errors
-/// A normalisation for other channels.
-pub fn untrained(data: &TrainingData, model: &HeModel) -> anyhow::Result<Graph> {
-    let polynomial = model.deep_copy().valid();
-    (0..polynomial.operators()).for_each(|i| polynomial.set_blend(i, 1.0));
-    let (mean, std) = data.mean_std()?;
-    let mut graph = fold(&polynomial.lower(&mean, &std)?)?;
-    let ranges = assumed(&graph);
-    graph.set_ranges(ranges);
-    Ok(graph)
+/// A configured network whose weights are sketched, and the normalisation before it.
+pub struct Sketch {
+    /// The network.
+    pub model: HeModel,
+    /// Its data, where there is any.
+    pub data: Option<TrainingData>,
+    /// What the encrypted run may assume.
+    pub he: HeSettings,
+    normalise: (Vec<f64>, Vec<f64>),
+}
+
+impl Sketch {
+    /// For a described run or network.
+    ///
+    /// # Errors
+    /// Data errors, a network that does not exist for the data.
+    pub fn new(described: &Described, data_dir: Option<&Path>) -> Result<Self, RunError> {
+        let device = DeviceName::Cpu.open()?;
+        match described {
+            Described::Run(config) => {
+                let data = TrainingData::load(config, data_dir)?;
+                let model = data.model_config(config).sketch(&device)?;
+                let normalise = data.mean_std()?;
+                Ok(Self { model, data: Some(data), he: config.he.clone(), normalise })
+            }
+            Described::Architecture(Architecture { model, input, classes, he, .. }) => {
+                let model = model.sized(*input, *classes).sketch(&device)?;
+                let normalise = (vec![0.0; input[0]], vec![1.0; input[0]]);
+                Ok(Self { model, data: None, he: he.clone(), normalise })
+            }
+        }
+    }
+
+    /// The folded graph of the network as it would be after training, with the ranges batch norm would give. (The untrained
+    /// network's own values say nothing: its quadratics are not fitted yet and explode in deep networks.)
+    ///
+    /// # Errors
+    /// A normalisation for other channels.
+    pub fn graph(&self) -> anyhow::Result<Graph> {
+        let (mean, std) = &self.normalise;
+        (0..self.model.operators()).for_each(|i| self.model.set_blend(i, 1.0));
+        let mut graph = fold(&self.model.lower(mean, std)?)?;
+        let ranges = assumed(&graph);
+        graph.set_ranges(ranges);
+        Ok(graph)
+    }
 }
 
 /// Ranges of values with mean 0 and deviation 1. Before a polynomial they are those of its interval. Before a
@@ -37,6 +76,14 @@ fn assumed(graph: &Graph) -> Vec<RangeStats> {
             // A square of normal values: mean σ², deviation √2·σ².
             let (square, max) = (side.mean * side.mean + side.std * side.std, side.max_abs().powi(2));
             *range = RangeStats { min: 0.0, max, mean: square, std: square * 2f64.sqrt(), ..usual.clone() };
+        }
+        if let (Op::Add, [a, b]) = (&node.op, node.inputs.as_slice())
+            && let (Some(a), Some(b)) = (ranges.get(a.0).cloned(), ranges.get(b.0).cloned())
+            && let Some(range) = ranges.get_mut(id.0)
+        {
+            // Independent sides: a stream grows with every branch that is added to it, and the norms that read it divide by that.
+            let (mean, std) = (a.mean + b.mean, a.std.hypot(b.std));
+            *range = RangeStats { min: mean + std * min, max: mean + std * max, mean, std, ..usual.clone() };
         }
         if let Op::Square { intervals } = &node.op
             && let (Some(moved), Some(source)) = (intervals.first(), node.inputs.first())

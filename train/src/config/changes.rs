@@ -20,6 +20,7 @@ impl RunConfig {
                 bootstrap: Bootstrapping::Auto,
                 precision_bits: 12,
                 layout: LayoutKind::Image,
+                input: InputKind::Sample,
             },
             verify: None,
             ..self.clone()

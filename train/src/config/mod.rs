@@ -108,15 +108,50 @@ pub fn find(name: &str) -> Result<PathBuf, ConfigError> {
     Err(ConfigError::NotFound { name: name.into(), looked, known })
 }
 
+/// What a configuration describes.
+pub enum Described {
+    /// A run.
+    Run(Box<RunConfig>),
+    /// A network without data.
+    Architecture(Architecture),
+}
+
+impl Described {
+    /// Read the file at `path`, of either kind, with the `--set` assignments in `overrides` applied.
+    ///
+    /// # Errors
+    /// As [`RunConfig::load`].
+    pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
+        let origin = path.display().to_string();
+        let root = changed(&read(path)?, &origin, overrides)?;
+        let mistakes = |mistakes| ConfigError::Mistakes { origin, mistakes };
+        if root.get("input").is_some() && root.get("data").is_none() {
+            return resolve::architecture(&root).map(Self::Architecture).map_err(mistakes);
+        }
+        resolve::resolve(&root).map(|run| Self::Run(Box::new(run))).map_err(mistakes)
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|source| ConfigError::Io { path: path.into(), source })
+}
+
+/// The tree of a text with assignments applied.
+fn changed(text: &str, origin: &str, overrides: &[String]) -> Result<tree::Node, ConfigError> {
+    let mut root = tree::Node::parse(text, origin)?;
+    for assignment in overrides {
+        root.set(assignment)?;
+    }
+    Ok(root)
+}
+
 impl RunConfig {
     /// Read the file at `path` with the `--set` assignments in `overrides` applied.
     ///
     /// # Errors
     /// [`ConfigError`]; mistakes in values come all together.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ConfigError::Io { path: path.into(), source })?;
-        Self::parse(&text, &path.display().to_string(), overrides)
+        Self::parse(&read(path)?, &path.display().to_string(), overrides)
     }
 
     /// Read a configuration from text; `origin` names it in messages.
@@ -124,10 +159,7 @@ impl RunConfig {
     /// # Errors
     /// As [`RunConfig::load`].
     pub fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<Self, ConfigError> {
-        let mut root = tree::Node::parse(text, origin)?;
-        for assignment in overrides {
-            root.set(assignment)?;
-        }
+        let root = changed(text, origin, overrides)?;
         resolve::resolve(&root).map_err(|mistakes| ConfigError::Mistakes { origin: origin.into(), mistakes })
     }
 

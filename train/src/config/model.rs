@@ -4,7 +4,7 @@ use std::fmt;
 
 use he_infer::plan::Bootstrapping;
 use hetrain_datasets::{Augment, DatasetConfig};
-use hetrain_layers::{ActivationKind, AttentionKind, ModelName, NormKind, Operator, Size};
+use hetrain_layers::{ActivationKind, AttentionKind, ModelConfig, ModelName, NormKind, Operator, Size};
 use serde::Serialize;
 
 /// A whole run.
@@ -27,6 +27,21 @@ pub struct RunConfig {
     /// Verification at the end of training; none when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verify: Option<VerifySettings>,
+}
+
+/// A network without data, of which there is a price only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Architecture {
+    /// What it is called.
+    pub name: String,
+    /// The network.
+    pub model: ModelSettings,
+    /// `[channels, height, width]` of a sample.
+    pub input: [usize; 3],
+    /// Number of classes.
+    pub classes: usize,
+    /// What the encrypted run may assume.
+    pub he: HeSettings,
 }
 
 /// Choice of the network; input shape and classes come from the data.
@@ -54,6 +69,18 @@ pub struct TransformerSettings {
 }
 
 impl ModelSettings {
+    /// Settings of the network for samples of this shape and as many classes.
+    pub fn sized(&self, input: [usize; 3], classes: usize) -> ModelConfig {
+        let usual =
+            ModelConfig { activation: self.activation, ..ModelConfig::new(self.name, input, classes) };
+        match self.transformer {
+            Some(TransformerSettings { attention, norm, size }) => {
+                ModelConfig { attention, norm, size: Some(size), ..usual }
+            }
+            None => usual,
+        }
+    }
+
     /// The kinds of operators that the network has to replace.
     pub fn operators(&self) -> Vec<Operator> {
         let all = Operator::ALL.map(|(_, kind)| kind);
@@ -310,6 +337,26 @@ pub struct HeSettings {
     pub precision_bits: u32,
     /// How values share ciphertexts.
     pub layout: LayoutKind,
+    /// What the client encrypts.
+    #[serde(skip_serializing_if = "InputKind::is_sample")]
+    pub input: InputKind,
+}
+
+/// What the client encrypts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputKind {
+    /// The sample: of a text, which token stands at each position.
+    #[default]
+    Sample,
+    /// What the linear layers before anything else make of it, such as the embeddings of tokens.
+    Embedded,
+}
+
+impl InputKind {
+    fn is_sample(&self) -> bool {
+        *self == Self::Sample
+    }
 }
 
 /// How values share ciphertexts.

@@ -2,7 +2,7 @@
 
 use he_infer::plan::Bootstrapping;
 use hetrain_datasets::{Augment, DatasetConfig, known, nearest as nearest_dataset};
-use hetrain_layers::{ActivationKind, AttentionKind, ModelName, NormKind, Operator, Size};
+use hetrain_layers::{ActivationKind, AttentionKind, BlockKind, ModelName, NormKind, Operator, Size};
 
 use super::{
     model::*,
@@ -12,6 +12,7 @@ use super::{
 };
 
 const ROOT: [&str; 8] = ["name", "seed", "model", "data", "phases", "checkpoint", "he", "verify"];
+const TRANSFORMER: [&str; 7] = ["attention", "norm", "width", "heads", "blocks", "hidden", "block"];
 const DATA: [&str; 15] = [
     "name",
     "dir",
@@ -30,6 +31,41 @@ const DATA: [&str; 15] = [
     "augment",
 ];
 
+/// Read and check a network without data.
+///
+/// # Errors
+/// All mistakes, in the order of the file.
+pub(super) fn architecture(root: &Node) -> Result<Architecture, Mistakes> {
+    let mut mistakes = Mistakes::new();
+    let mut s = Section::open(Some(root), "", &["name", "model", "input", "classes", "he"], &mut mistakes);
+    for key in ["name", "model"] {
+        if !s.has(key) {
+            s.add(None, key, "is missing".into(), format!("add `{key}:`; see configs/bert_base.yaml"));
+        }
+    }
+    let name = run_name(&mut s);
+    let model = model(&mut s);
+    let need = "[channels, height, width]";
+    let whole = |v: &f64| (*v >= 1.0 && v.fract() == 0.0).then_some(*v as usize);
+    let found = s.reals_or_none("input", need).unwrap_or_default();
+    let sizes: Vec<usize> = found.iter().filter_map(whole).collect();
+    let input = match sizes[..] {
+        [c, h, w] if found.len() == 3 => [c, h, w],
+        _ => {
+            s.reject(
+                "input",
+                "needs three whole numbers of at least 1".into(),
+                "write `[channels, height, width]`",
+            );
+            [1; 3]
+        }
+    };
+    let classes = s.whole("classes", 2, 2, 1 << 20) as usize;
+    // How precise untrained values would be says little; their price is known anyway.
+    let he = he(&mut s, 0, 0);
+    if mistakes.is_empty() { Ok(Architecture { name, model, input, classes, he }) } else { Err(mistakes) }
+}
+
 /// Read and check everything.
 ///
 /// # Errors
@@ -37,6 +73,16 @@ const DATA: [&str; 15] = [
 pub(super) fn resolve(root: &Node) -> Result<RunConfig, Mistakes> {
     let mut mistakes = Mistakes::new();
     let mut s = Section::open(Some(root), "", &ROOT, &mut mistakes);
+    if s.has("input") && !s.has("data") {
+        let what = "describes a network without data, of which there is a price only";
+        s.add(
+            None,
+            "input",
+            what.into(),
+            "`hetrain estimate --config` prints it; to train, name `data:` and `phases:`",
+        );
+        return Err(mistakes);
+    }
     for key in ["name", "model", "data", "phases"] {
         if !s.has(key) {
             s.add(None, key, "is missing".into(), format!("add `{key}:`; see configs/quickstart.yaml"));
@@ -51,7 +97,7 @@ pub(super) fn resolve(root: &Node) -> Result<RunConfig, Mistakes> {
         let minutes = c.real("minutes", 5.0, |v| v > 0.0 && v <= 5.0, "a number above 0, at most 5");
         CheckpointSettings { minutes, steps: c.whole_or_none("steps", 1, 1 << 40).map(|v| v as usize) }
     };
-    let he = he(&mut s);
+    let he = he(&mut s, 12, 4);
     let verify = s.has("verify").then(|| {
         let mut v = s.group("verify", &["samples", "encrypted"]);
         let samples = v.whole_or_none("samples", 1, 1 << 40).map(|n| n as usize);
@@ -88,7 +134,7 @@ fn run_name(s: &mut Section<'_>) -> String {
 
 fn model(s: &mut Section<'_>) -> ModelSettings {
     let present = s.has("model");
-    let mut m = s.group("model", &["name", "activation", "attention", "norm", "width", "heads", "blocks"]);
+    let mut m = s.group("model", &[&["name", "activation"], &TRANSFORMER[..]].concat());
     if present && !m.has("name") {
         m.add(
             None,
@@ -106,19 +152,19 @@ fn model(s: &mut Section<'_>) -> ModelSettings {
     let norm = m.choice_or_none("norm", &NormKind::ALL.map(|n| (n.as_str(), n))).unwrap_or_default();
     let usual = name.size();
     let mut count = |key, usual: usize| m.whole(key, usual as u64, 1, 4096) as usize;
-    let size = Size {
-        width: count("width", usual.width),
-        heads: count("heads", usual.heads),
-        blocks: count("blocks", usual.blocks),
-    };
+    let (width, heads) = (count("width", usual.width), count("heads", usual.heads));
+    let blocks = count("blocks", usual.blocks);
+    let hidden = m.whole_or_none("hidden", 1, 1 << 20).map(|v| v as usize);
+    let block = m.choice_or_none("block", &BlockKind::ALL.map(|b| (b.as_str(), b))).unwrap_or_default();
+    let size = Size { width, heads, blocks, hidden, block };
     if !size.width.is_multiple_of(size.heads) {
         let what = format!("{} heads do not divide the width {}", size.heads, size.width);
         m.reject("heads", what, "choose a width that is a multiple of the heads");
     }
     let transformer = TransformerSettings { attention, norm, size };
-    for key in ["attention", "norm", "width", "heads", "blocks"] {
+    for key in TRANSFORMER {
         if m.has(key) && !name.is_transformer() {
-            m.reject(key, format!("`{name}` has none"), "remove it, or choose a transformer: vit, gpt");
+            m.reject(key, format!("`{name}` has none"), "remove it, or choose a transformer: vit, gpt, bert");
         }
     }
     ModelSettings { name, activation, transformer: name.is_transformer().then_some(transformer) }
@@ -315,8 +361,8 @@ fn replaced_in_part(last: PhaseKind, left: &[Operator]) -> bool {
     last == PhaseKind::Replace && !left.is_empty()
 }
 
-fn he(s: &mut Section<'_>) -> HeSettings {
-    let mut h = s.group("he", &["security", "bootstrap", "precision_bits", "layout"]);
+fn he(s: &mut Section<'_>, usual_bits: u64, least_bits: u64) -> HeSettings {
+    let mut h = s.group("he", &["security", "bootstrap", "precision_bits", "layout", "input"]);
     let security = h.whole("security", 128, 1, 1024) as u32;
     if security != 128 {
         h.reject(
@@ -328,9 +374,12 @@ fn he(s: &mut Section<'_>) -> HeSettings {
     let bootstrap = h
         .choice_or_none("bootstrap", &[("auto", Bootstrapping::Auto), ("never", Bootstrapping::Never)])
         .unwrap_or(Bootstrapping::Auto);
-    let precision_bits = h.whole("precision_bits", 12, 4, 30) as u32;
+    let precision_bits = h.whole("precision_bits", usual_bits, least_bits, 30) as u32;
     let layout = h
         .choice_or_none("layout", &[("image", LayoutKind::Image), ("batch", LayoutKind::Batch)])
         .unwrap_or(LayoutKind::Image);
-    HeSettings { security, bootstrap, precision_bits, layout }
+    let input = h
+        .choice_or_none("input", &[("sample", InputKind::Sample), ("embedded", InputKind::Embedded)])
+        .unwrap_or_default();
+    HeSettings { security, bootstrap, precision_bits, layout, input }
 }

@@ -22,7 +22,9 @@ pub(super) fn explain(job: &Job<'_>, ladder: &Ladder) -> anyhow::Result<Option<S
     if let (Some(sample), Packing::Image) = (exact, job.options.packing) {
         let graph = interp::evaluate(&job.artifact.graph, &pixels(job.test, sample))?;
         let packed = packed_nodes(job, sample)?;
-        for ((node, a), b) in job.program.nodes.iter().zip(&graph).zip(&packed) {
+        // What the client computes is no part of the program.
+        let before = graph.len().saturating_sub(job.program.nodes.len());
+        for ((node, a), b) in job.program.nodes.iter().zip(graph.iter().skip(before)).zip(&packed) {
             let worst = a.iter().zip(b).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
             if worst.is_nan() || worst > EXACT * node.bound {
                 return Ok(Some(format!(

@@ -102,6 +102,7 @@ pub fn climb(job: &Job<'_>, burn: &BurnRungs<'_>) -> anyhow::Result<LadderSummar
         packing: format!("{:?}", job.options.packing).to_lowercase(),
         precision_bits: job.options.precision_bits,
         images: job.options.images,
+        embedded: job.options.embedded,
     };
     let mut ladder = Ladder::open(&job.folder.join("ladder.jsonl"), &header)?;
     let known = ladder.len();

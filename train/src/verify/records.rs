@@ -70,6 +70,9 @@ pub struct Header {
     /// Images that share ciphertexts in the image layout.
     #[serde(default = "one")]
     pub images: usize,
+    /// Whether the client computes the first layers.
+    #[serde(default)]
+    pub embedded: bool,
 }
 
 fn one() -> usize {
@@ -246,6 +249,7 @@ mod tests {
             model_digest: model.into(),
             data_digest: "d".into(),
             images: 1,
+            embedded: false,
             packing: "image".into(),
             precision_bits: 12,
         }
