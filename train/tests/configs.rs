@@ -192,3 +192,21 @@ fn a_configuration_that_needs_a_teacher_says_so_before_it_looks_for_data() {
         assert!(!ran.stderr.contains("cifar") && !dir.join("runs").exists(), "{}", ran.stderr);
     }
 }
+
+#[test]
+fn an_architecture_without_data_is_priced_and_not_trained() {
+    let dir = Dir::new();
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/bert_base.yaml");
+    let config = config.to_str().unwrap();
+    let ran = dir.succeeds(&["estimate", "--config", config, "--set", "model.blocks=2"]);
+    for part in ["37.7 million parameters", "blocks.1.out", "one image", "with `--max-memory`"] {
+        assert!(ran.stdout.contains(part), "{part} is missing in\n{}", ran.stdout);
+    }
+    dir.fails(
+        &["train", "--config", config],
+        &["`input`: describes a network without data", "hetrain estimate"],
+    );
+    assert!(!dir.join("runs").exists());
+    let wrong = ["estimate", "--config", config, "--set", "input=[30522,128]", "--set", "model.heads=5"];
+    dir.fails(&wrong, &["`input`", "[channels, height, width]", "5 heads do not divide the width 768"]);
+}

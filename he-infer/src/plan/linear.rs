@@ -95,15 +95,21 @@ impl LinearMap {
         };
         // Which offsets occur between which vectors.
         let (inputs, outputs) = (from.vectors(), to.vectors());
-        let mut seen = vec![false; inputs * outputs * modulus as usize];
-        each(&mut |r, c, _| {
-            seen[(r / slots * inputs + c / slots) * modulus as usize + offset(r, c) as usize] = true;
-        })?;
+        let sketched = sketched(graph, node).is_some_and(|w| w != 0.0);
+        let seen = match pixels.filter(|_| sketched && repeats.is_some()) {
+            Some(pixels) => dense(from, to, pixels, modulus),
+            None => {
+                let mut seen = vec![false; inputs * outputs * modulus as usize];
+                each(&mut |r, c, _| {
+                    seen[(r / slots * inputs + c / slots) * modulus as usize + offset(r, c) as usize] = true;
+                })?;
+                seen
+            }
+        };
         let met = |d: &i64| seen.iter().skip(*d as usize).step_by(modulus as usize).any(|s| *s);
         let offsets: Vec<i64> = (0..modulus).filter(met).collect();
         let split = Split::best(&offsets, modulus);
         let mut build = Build::new(inputs, outputs);
-        let sketched = sketched(graph, node).is_some();
         if sketched {
             for (place, _) in seen.iter().enumerate().filter(|(_, seen)| **seen) {
                 let (pair, d) = (place / modulus as usize, (place % modulus as usize) as i64);
@@ -163,6 +169,33 @@ impl LinearMap {
         }
         values.repeat(slots / self.period)
     }
+}
+
+/// Which offsets occur between which vectors, if every channel of the output reads every channel of the input: `[outputs, inputs,
+/// modulus]`. Vectors are filled alike, so few pairs of them differ.
+fn dense(from: &Layout, to: &Layout, pixels: usize, modulus: i64) -> Vec<bool> {
+    let slots = from.slots();
+    let residues = |layout: &Layout, take: usize| -> Vec<Vec<i64>> {
+        let mut found = vec![BTreeSet::new(); layout.vectors()];
+        for place in (0..layout.elements()).step_by(pixels).flat_map(|e| layout.places(e).take(take)) {
+            found[place / slots].insert((place % slots) as i64 % modulus);
+        }
+        found.into_iter().map(|set| set.into_iter().collect()).collect()
+    };
+    let (columns, rows) = (residues(from, 1), residues(to, usize::MAX));
+    let mut known: BTreeMap<(&[i64], &[i64]), Vec<bool>> = BTreeMap::new();
+    let mut seen = Vec::with_capacity(rows.len() * columns.len() * modulus as usize);
+    for (rows, columns) in rows.iter().flat_map(|r| columns.iter().map(move |c| (r, c))) {
+        let offsets = known.entry((rows, columns)).or_insert_with(|| {
+            let mut offsets = vec![false; modulus as usize];
+            for c in columns {
+                rows.iter().for_each(|r| offsets[(c - r).rem_euclid(modulus) as usize] = true);
+            }
+            offsets
+        });
+        seen.extend_from_slice(offsets);
+    }
+    seen
 }
 
 /// Slot values of one image for `images` interleaved ones.

@@ -149,12 +149,24 @@ pub fn execute<E: SlotEvaluator>(
         let mut operands = Vec::with_capacity(node.inputs.len());
         for &i in &node.inputs {
             readers[i] -= 1;
-            let value = if readers[i] == 0 { values[i].take() } else { values[i].clone() };
-            let lowered = value
-                .unwrap_or_default()
-                .iter()
-                .map(|v| e.drop_to(v, node.level_in))
-                .collect::<Result<Vec<_>, _>>()?;
+            // The last reader takes the vectors themselves, copies are made for the others only.
+            let lowered = match values[i].take() {
+                Some(value) if readers[i] == 0 => {
+                    let lower = |v: E::Vec| {
+                        if e.level(&v) == node.level_in { Ok(v) } else { e.drop_to(&v, node.level_in) }
+                    };
+                    value.into_iter().map(lower).collect::<Result<Vec<_>, _>>()?
+                }
+                value => {
+                    let lowered = value
+                        .iter()
+                        .flatten()
+                        .map(|v| e.drop_to(v, node.level_in))
+                        .collect::<Result<Vec<_>, _>>()?;
+                    values[i] = value;
+                    lowered
+                }
+            };
             operands.push(lowered);
         }
         let late;

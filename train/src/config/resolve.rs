@@ -12,6 +12,7 @@ use super::{
 };
 
 const ROOT: [&str; 8] = ["name", "seed", "model", "data", "phases", "checkpoint", "he", "verify"];
+const ARCHITECTURE: [&str; 5] = ["name", "model", "input", "classes", "he"];
 const TRANSFORMER: [&str; 7] = ["attention", "norm", "width", "heads", "blocks", "hidden", "block"];
 const DATA: [&str; 15] = [
     "name",
@@ -37,7 +38,7 @@ const DATA: [&str; 15] = [
 /// All mistakes, in the order of the file.
 pub(super) fn architecture(root: &Node) -> Result<Architecture, Mistakes> {
     let mut mistakes = Mistakes::new();
-    let mut s = Section::open(Some(root), "", &["name", "model", "input", "classes", "he"], &mut mistakes);
+    let mut s = Section::open(Some(root), "", &ARCHITECTURE, &mut mistakes);
     for key in ["name", "model"] {
         if !s.has(key) {
             s.add(None, key, "is missing".into(), format!("add `{key}:`; see configs/bert_base.yaml"));
@@ -72,8 +73,10 @@ pub(super) fn architecture(root: &Node) -> Result<Architecture, Mistakes> {
 /// All mistakes, in the order of the file.
 pub(super) fn resolve(root: &Node) -> Result<RunConfig, Mistakes> {
     let mut mistakes = Mistakes::new();
-    let mut s = Section::open(Some(root), "", &ROOT, &mut mistakes);
-    if s.has("input") && !s.has("data") {
+    let without_data = root.get("input").is_some() && root.get("data").is_none();
+    let known: &[&str] = if without_data { &ARCHITECTURE } else { &ROOT };
+    let mut s = Section::open(Some(root), "", known, &mut mistakes);
+    if without_data {
         let what = "describes a network without data, of which there is a price only";
         s.add(
             None,
