@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use hetrain_datasets::{DatasetConfig, ImageSet, load};
 
 /// Counts of one order: of every context, how often what followed it.
-type Counts = HashMap<Vec<u8>, HashMap<u8, f64>>;
+type Counts = HashMap<Vec<u16>, HashMap<u16, f64>>;
 
 /// An interpolated model: continuation counts below the highest order, one discount for each.
 struct KneserNey {
@@ -20,7 +20,7 @@ struct KneserNey {
 }
 
 impl KneserNey {
-    fn learn(text: &[u8], order: usize, vocabulary: usize) -> Self {
+    fn learn(text: &[u16], order: usize, vocabulary: usize) -> Self {
         let counts = |length: usize| -> Counts {
             let mut counts = Counts::new();
             if length == order {
@@ -31,9 +31,9 @@ impl KneserNey {
                 return counts;
             }
             // In how many contexts one longer it occurs.
-            let longer: HashSet<&[u8]> = text.windows(length + 1).collect();
+            let longer: HashSet<&[u16]> = text.windows(length + 1).collect();
             for gram in longer {
-                let Some((last, context)) = gram.get(1..).and_then(<[u8]>::split_last) else { continue };
+                let Some((last, context)) = gram.get(1..).and_then(<[u16]>::split_last) else { continue };
                 *counts.entry(context.to_vec()).or_default().entry(*last).or_default() += 1.0;
             }
             counts
@@ -49,7 +49,7 @@ impl KneserNey {
     }
 
     /// Probability of `next` after `past`.
-    fn probability(&self, past: &[u8], next: u8) -> f64 {
+    fn probability(&self, past: &[u16], next: u16) -> f64 {
         let mut p = 1.0 / self.vocabulary as f64;
         for (length, (counts, discount)) in self.orders.iter().enumerate() {
             let Some(context) = past.len().checked_sub(length).and_then(|from| past.get(from..)) else {
@@ -65,7 +65,7 @@ impl KneserNey {
 }
 
 /// The characters that follow, window after window; of windows that overlap by half the first half of each.
-fn characters(set: &ImageSet, step: usize) -> Vec<u8> {
+fn characters(set: &ImageSet, step: usize) -> Vec<u16> {
     (0..set.len()).filter_map(|i| set.labels_of(i)?.get(..step)).flatten().copied().collect()
 }
 
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn probabilities_sum_to_one() {
-        let text: Vec<u8> = (0..500u32).map(|i| (i * i % 7 % 4) as u8).collect();
+        let text: Vec<u16> = (0..500u32).map(|i| (i * i % 7 % 4) as u16).collect();
         let model = KneserNey::learn(&text, 3, 5);
         for past in [&[][..], &[1], &[1, 2], &[4, 4]] {
             let sum: f64 = (0..5).map(|next| model.probability(past, next)).sum();

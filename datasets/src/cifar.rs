@@ -54,7 +54,14 @@ pub(crate) fn load_numbered(
 
 /// A set of CIFAR's kind without samples.
 pub(crate) fn empty() -> ImageSet {
-    ImageSet { shape: [3, 32, 32], classes: 10, white: 255.0, pixels: Vec::new(), labels: Vec::new() }
+    ImageSet {
+        shape: [3, 32, 32],
+        classes: 10,
+        white: 255.0,
+        pixels: Vec::new(),
+        tokens: Vec::new(),
+        labels: Vec::new(),
+    }
 }
 
 fn read_into(set: &mut ImageSet, path: &Path) -> Result<(), DataError> {
@@ -69,7 +76,7 @@ fn read_into(set: &mut ImageSet, path: &Path) -> Result<(), DataError> {
                 let (label, classes) = (usize::from(label), set.classes);
                 return Err(DataError::Label { path: path.to_path_buf(), record, label, classes });
             }
-            set.labels.push(label);
+            set.labels.push(label.into());
             set.pixels.extend_from_slice(pixels);
         }
     }

@@ -124,7 +124,7 @@ fn read(dir: &Path, part: &'static str) -> Result<(ImageSet, Vec<usize>), DataEr
         planes(&image, shape, out);
         Ok(())
     })?;
-    set.labels = listed.iter().map(|l| l.label).collect();
+    set.labels = listed.iter().map(|l| l.label.into()).collect();
     Ok((set, listed.iter().map(|l| l.number).collect()))
 }
 

@@ -185,8 +185,8 @@ fn read_part(listed: &[Listed], shape: [usize; 3], classes: usize) -> Result<Ima
         planes(&decode(&file::bytes(&item.path)?, &item.path)?, shape, out);
         Ok(())
     })?;
-    let labels = listed.iter().map(|l| l.label).collect();
-    Ok(ImageSet { shape, classes, white: 255.0, pixels, labels })
+    let labels = listed.iter().map(|l| l.label.into()).collect();
+    Ok(ImageSet { shape, classes, white: 255.0, pixels, tokens: Vec::new(), labels })
 }
 
 #[cfg(test)]

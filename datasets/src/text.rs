@@ -65,11 +65,11 @@ fn split(
         return setting("name", need, vocabulary.len());
     }
     let unknown = vocabulary.binary_search(&UNKNOWN).unwrap_or_default();
-    let index = |c: &char| vocabulary.binary_search(c).unwrap_or(unknown) as u8;
-    let tokens = |part: &[char]| part.iter().map(index).collect::<Vec<u8>>();
+    let index = |c: &char| vocabulary.binary_search(c).unwrap_or(unknown) as u16;
+    let tokens = |part: &[char]| part.iter().map(index).collect::<Vec<u16>>();
     let (seen, test) = (tokens(&seen), tokens(&test));
     let (train, validation) = seen.split_at(seen.len() / 10 * 9);
-    let windows = |part: &[u8], step: usize| windows(part, length, step, vocabulary.len());
+    let windows = |part: &[u16], step: usize| windows(part, length, step, vocabulary.len());
     Ok(Splits {
         name: name.to_owned(),
         // Overlapping by half: every character is seen with a long past and with a short one.
@@ -97,21 +97,14 @@ fn vocabulary(seen: &[char], test: &[char], rare: usize) -> Vec<char> {
     counts.into_keys().collect()
 }
 
-/// Every `step`-th window of `length` of `tokens` that fits with the token after it, of `classes` different ones.
-pub fn windows(tokens: &[u8], length: usize, step: usize, classes: usize) -> ImageSet {
-    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-    for window in tokens.windows(length + 1).step_by(step) {
-        let (past, next) = (window.iter().take(length), window.iter().skip(1));
-        let start = pixels.len();
-        pixels.resize(start + classes * length, 0);
-        for (position, &token) in past.enumerate() {
-            if let Some(pixel) = pixels.get_mut(start + usize::from(token) * length + position) {
-                *pixel = 1;
-            }
-        }
-        labels.extend(next);
+/// Every `step`-th window of `length` of `text` that fits with the token after it, of `classes` different ones.
+pub fn windows(text: &[u16], length: usize, step: usize, classes: usize) -> ImageSet {
+    let (mut tokens, mut labels) = (Vec::new(), Vec::new());
+    for window in text.windows(length + 1).step_by(step) {
+        tokens.extend(window.iter().take(length));
+        labels.extend(window.iter().skip(1));
     }
-    ImageSet { shape: [classes, length, 1], classes, white: 1.0, pixels, labels }
+    ImageSet { shape: [classes, length, 1], classes, white: 1.0, pixels: Vec::new(), tokens, labels }
 }
 
 #[cfg(test)]
@@ -131,7 +124,7 @@ mod tests {
         let set = &splits.train;
         assert!(set.check().is_ok() && set.shape == [3, 4, 1] && set.targets() == 4);
         // "abca" and what follows each character of it.
-        assert_eq!(set.pixels_of(0).unwrap(), [1, 0, 0, 1, 0, 1, 0, 0, 0, 0, 1, 0]);
+        assert_eq!(*set.pixels_of(0).unwrap(), [1, 0, 0, 1, 0, 1, 0, 0, 0, 0, 1, 0]);
         assert_eq!((set.labels_of(0).unwrap(), set.label(0)), (&[1, 2, 0, 1][..], Some(1)));
         // 405 characters, a window every second; 45 and 50 characters, a window every fourth.
         let sizes = [&splits.train, splits.validation.as_ref().unwrap(), &splits.test].map(ImageSet::len);

@@ -53,16 +53,16 @@ impl Alphabet {
     ///
     /// # Errors
     /// An empty text, a letter the model has never seen and has no stand-in for.
-    pub fn classes(&self, text: &str) -> anyhow::Result<Vec<u8>> {
+    pub fn classes(&self, text: &str) -> anyhow::Result<Vec<u16>> {
         let known = |letter: char| self.letters.iter().position(|l| *l == letter);
         let class = |(place, letter)| match known(letter).or_else(|| known(char::REPLACEMENT_CHARACTER)) {
-            Some(class) => Ok(u8::try_from(class)?),
+            Some(class) => Ok(u16::try_from(class)?),
             None => bail!(
                 "the text has {letter:?} at position {place}, which the model has never seen\n  help: it knows {}",
                 self.letters.iter().collect::<String>().escape_debug()
             ),
         };
-        let classes: Vec<u8> = text.chars().enumerate().map(class).collect::<anyhow::Result<_>>()?;
+        let classes: Vec<u16> = text.chars().enumerate().map(class).collect::<anyhow::Result<_>>()?;
         if classes.is_empty() {
             bail!("the text is empty\n  help: give at least one letter for the model to go on from");
         }
@@ -74,7 +74,7 @@ impl Alphabet {
     ///
     /// # Errors
     /// As [`Alphabet::classes`].
-    pub fn window(&self, text: &str) -> anyhow::Result<Vec<u8>> {
+    pub fn window(&self, text: &str) -> anyhow::Result<Vec<u16>> {
         let classes = self.classes(text)?;
         let blank = self.classes(&self.blank().to_string())?;
         let missing = self.length.saturating_sub(classes.len());
