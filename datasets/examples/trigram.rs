@@ -1,8 +1,9 @@
 //! What a language model has to beat: an interpolated Kneser-Ney trigram (Kneser and Ney 1995; Chen and Goodman 1999, CMU-CS TR-10-98) of
-//! the same characters, learned from the same part of the text and tested on the same.
+//! the same characters or tokens, learned from the same part of the text and tested on the same.
 //!
 //! ```text
-//! cargo run --release -p hetrain-datasets --example trigram -- wikitext-2        needs $HETRAIN_DATA with text/wikitext-2/
+//! cargo run --release -p hetrain-datasets --example trigram -- wikitext-2                 needs $HETRAIN_DATA with text/wikitext-2/
+//! cargo run --release -p hetrain-datasets --example trigram -- wikitext-2 --tokens 512    of tokens, as `data.tokens: 512`
 //! ```
 #![allow(clippy::print_stdout, reason = "an example says what it found")]
 
@@ -64,16 +65,25 @@ impl KneserNey {
     }
 }
 
-/// The characters that follow, window after window; of windows that overlap by half the first half of each.
-fn characters(set: &ImageSet, step: usize) -> Vec<u16> {
+/// What follows, window after window; of windows that overlap by half the first half of each.
+fn following(set: &ImageSet, step: usize) -> Vec<u16> {
     (0..set.len()).filter_map(|i| set.labels_of(i)?.get(..step)).flatten().copied().collect()
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let name = std::env::args().nth(1).unwrap_or_else(|| "tinyshakespeare".into());
-    let splits = load(&DatasetConfig::named(&name), None, 1)?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (name, tokens) = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => ("tinyshakespeare", None),
+        [name] => (name, None),
+        [name, "--tokens", tokens] => (name, Some(tokens.parse()?)),
+        _ => return Err("needs the name of a text, and perhaps --tokens N".into()),
+    };
+    let splits = load(&DatasetConfig { tokens, ..DatasetConfig::named(name) }, None, 1)?;
+    let vocabulary = splits.vocabulary.ok_or("not a text")?;
+    let characters = vocabulary.characters_per_token(&splits.test);
+    let unit = if characters.is_some() { "token" } else { "character" };
     let length = splits.train.targets();
-    let (seen, test) = (characters(&splits.train, length / 2), characters(&splits.test, length));
+    let (seen, test) = (following(&splits.train, length / 2), following(&splits.test, length));
     for order in 1..=5 {
         let model = KneserNey::learn(&seen, order, splits.train.classes);
         let nats: f64 = (0..test.len())
@@ -83,8 +93,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             })
             .sum::<f64>()
             / test.len() as f64;
+        let each = characters.map_or(String::new(), |n| format!(" ({:.4} a character)", nats / n));
         println!(
-            "{name}, order {order}: {nats:.4} nats a character, perplexity {:.3}, over {} characters",
+            "{name}, order {order}: {nats:.4} nats a {unit}{each}, perplexity {:.3}, over {} {unit}s",
             nats.exp(),
             test.len()
         );

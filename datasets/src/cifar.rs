@@ -49,7 +49,10 @@ pub(crate) fn load_numbered(
     let mut test = empty();
     read_into(&mut test, &dir.join("test_batch.bin"))?;
     let class_names = class_names(&dir.join("batches.meta.txt"))?;
-    Ok((Splits { name: set.name.to_owned(), train, test, validation: None, class_names }, numbers))
+    Ok((
+        Splits { name: set.name.to_owned(), train, test, validation: None, class_names, vocabulary: None },
+        numbers,
+    ))
 }
 
 /// A set of CIFAR's kind without samples.

@@ -50,6 +50,7 @@ pub(crate) fn load(set: &'static Known, roots: &[PathBuf]) -> Result<Splits, Dat
         test: read(&dir, "test")?.0,
         validation: None,
         class_names: cifar::CLASSES.map(str::to_owned).to_vec(),
+        vocabulary: None,
     })
 }
 

@@ -33,6 +33,7 @@ pub(crate) fn load(seed: u64) -> Result<Splits, DataError> {
         test: all.subset(&test),
         validation: None,
         class_names: numerals(10),
+        vocabulary: None,
     })
 }
 

@@ -92,6 +92,7 @@ pub(crate) fn load(
         test: ImageSet { classes, ..test },
         validation: None,
         class_names,
+        vocabulary: None,
     })
 }
 

@@ -75,6 +75,7 @@ pub(crate) fn load(
         test: read(&test)?,
         validation: if val.is_empty() { None } else { Some(read(&val)?) },
         class_names,
+        vocabulary: None,
     })
 }
 

@@ -26,6 +26,7 @@ pub(crate) fn load(set: &'static Known, roots: &[PathBuf]) -> Result<Splits, Dat
         test: read(&dir.join("optdigits.tes"), "test")?,
         validation: None,
         class_names: numerals(10),
+        vocabulary: None,
     })
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
 
-use crate::DataError;
+use crate::{DataError, Vocabulary};
 
 /// Pixels and labels of one part of a data set, as stored in the source.
 ///
@@ -43,6 +43,8 @@ pub struct Splits {
     pub validation: Option<ImageSet>,
     /// One name per class, in label order.
     pub class_names: Vec<String>,
+    /// Of a text, what its tokens stand for.
+    pub vocabulary: Option<Vocabulary>,
 }
 
 impl ImageSet {
