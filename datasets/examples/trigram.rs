@@ -1,8 +1,9 @@
 //! What a language model has to beat: an interpolated Kneser-Ney trigram (Kneser and Ney 1995; Chen and Goodman 1999, CMU-CS TR-10-98) of
-//! the same characters, learned from the same part of the text and tested on the same.
+//! the same characters or tokens, learned from the same part of the text and tested on the same.
 //!
 //! ```text
-//! cargo run --release -p hetrain-datasets --example trigram -- wikitext-2        needs $HETRAIN_DATA with text/wikitext-2/
+//! cargo run --release -p hetrain-datasets --example trigram -- wikitext-2                 needs $HETRAIN_DATA with text/wikitext-2/
+//! cargo run --release -p hetrain-datasets --example trigram -- wikitext-2 --tokens 512    of tokens, as `data.tokens: 512`
 //! ```
 #![allow(clippy::print_stdout, reason = "an example says what it found")]
 
@@ -11,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 use hetrain_datasets::{DatasetConfig, ImageSet, load};
 
 /// Counts of one order: of every context, how often what followed it.
-type Counts = HashMap<Vec<u8>, HashMap<u8, f64>>;
+type Counts = HashMap<Vec<u16>, HashMap<u16, f64>>;
 
 /// An interpolated model: continuation counts below the highest order, one discount for each.
 struct KneserNey {
@@ -20,7 +21,7 @@ struct KneserNey {
 }
 
 impl KneserNey {
-    fn learn(text: &[u8], order: usize, vocabulary: usize) -> Self {
+    fn learn(text: &[u16], order: usize, vocabulary: usize) -> Self {
         let counts = |length: usize| -> Counts {
             let mut counts = Counts::new();
             if length == order {
@@ -31,9 +32,9 @@ impl KneserNey {
                 return counts;
             }
             // In how many contexts one longer it occurs.
-            let longer: HashSet<&[u8]> = text.windows(length + 1).collect();
+            let longer: HashSet<&[u16]> = text.windows(length + 1).collect();
             for gram in longer {
-                let Some((last, context)) = gram.get(1..).and_then(<[u8]>::split_last) else { continue };
+                let Some((last, context)) = gram.get(1..).and_then(<[u16]>::split_last) else { continue };
                 *counts.entry(context.to_vec()).or_default().entry(*last).or_default() += 1.0;
             }
             counts
@@ -49,7 +50,7 @@ impl KneserNey {
     }
 
     /// Probability of `next` after `past`.
-    fn probability(&self, past: &[u8], next: u8) -> f64 {
+    fn probability(&self, past: &[u16], next: u16) -> f64 {
         let mut p = 1.0 / self.vocabulary as f64;
         for (length, (counts, discount)) in self.orders.iter().enumerate() {
             let Some(context) = past.len().checked_sub(length).and_then(|from| past.get(from..)) else {
@@ -64,16 +65,25 @@ impl KneserNey {
     }
 }
 
-/// The characters that follow, window after window; of windows that overlap by half the first half of each.
-fn characters(set: &ImageSet, step: usize) -> Vec<u8> {
+/// What follows, window after window; of windows that overlap by half the first half of each.
+fn following(set: &ImageSet, step: usize) -> Vec<u16> {
     (0..set.len()).filter_map(|i| set.labels_of(i)?.get(..step)).flatten().copied().collect()
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let name = std::env::args().nth(1).unwrap_or_else(|| "tinyshakespeare".into());
-    let splits = load(&DatasetConfig::named(&name), None, 1)?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (name, tokens) = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => ("tinyshakespeare", None),
+        [name] => (name, None),
+        [name, "--tokens", tokens] => (name, Some(tokens.parse()?)),
+        _ => return Err("needs the name of a text, and perhaps --tokens N".into()),
+    };
+    let splits = load(&DatasetConfig { tokens, ..DatasetConfig::named(name) }, None, 1)?;
+    let vocabulary = splits.vocabulary.ok_or("not a text")?;
+    let characters = vocabulary.characters_per_token(&splits.test);
+    let unit = if characters.is_some() { "token" } else { "character" };
     let length = splits.train.targets();
-    let (seen, test) = (characters(&splits.train, length / 2), characters(&splits.test, length));
+    let (seen, test) = (following(&splits.train, length / 2), following(&splits.test, length));
     for order in 1..=5 {
         let model = KneserNey::learn(&seen, order, splits.train.classes);
         let nats: f64 = (0..test.len())
@@ -83,8 +93,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             })
             .sum::<f64>()
             / test.len() as f64;
+        let each = characters.map_or(String::new(), |n| format!(" ({:.4} a character)", nats / n));
         println!(
-            "{name}, order {order}: {nats:.4} nats a character, perplexity {:.3}, over {} characters",
+            "{name}, order {order}: {nats:.4} nats a {unit}{each}, perplexity {:.3}, over {} {unit}s",
             nats.exp(),
             test.len()
         );
@@ -98,7 +109,7 @@ mod tests {
 
     #[test]
     fn probabilities_sum_to_one() {
-        let text: Vec<u8> = (0..500u32).map(|i| (i * i % 7 % 4) as u8).collect();
+        let text: Vec<u16> = (0..500u32).map(|i| (i * i % 7 % 4) as u16).collect();
         let model = KneserNey::learn(&text, 3, 5);
         for past in [&[][..], &[1], &[1, 2], &[4, 4]] {
             let sum: f64 = (0..5).map(|next| model.probability(past, next)).sum();

@@ -6,7 +6,8 @@ fn set(count: usize) -> ImageSet {
         classes: 5,
         white: 200.0,
         pixels: (0..count * 24).map(|i| (i * 7 % 201) as u8).collect(),
-        labels: (0..count).map(|i| (i % 5) as u8).collect(),
+        labels: (0..count).map(|i| (i % 5) as u16).collect(),
+        tokens: vec![],
     }
 }
 

@@ -53,6 +53,7 @@ mod tests {
             classes: 3,
             white: 255.0,
             pixels: (0..count).flat_map(|i| [(i / 256) as u8, i as u8]).collect(),
+            tokens: vec![],
             labels: (0..count).map(|i| [0, 0, 1, 0, 2][i % 5]).collect(),
         }
     }

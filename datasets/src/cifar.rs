@@ -49,12 +49,22 @@ pub(crate) fn load_numbered(
     let mut test = empty();
     read_into(&mut test, &dir.join("test_batch.bin"))?;
     let class_names = class_names(&dir.join("batches.meta.txt"))?;
-    Ok((Splits { name: set.name.to_owned(), train, test, validation: None, class_names }, numbers))
+    Ok((
+        Splits { name: set.name.to_owned(), train, test, validation: None, class_names, vocabulary: None },
+        numbers,
+    ))
 }
 
 /// A set of CIFAR's kind without samples.
 pub(crate) fn empty() -> ImageSet {
-    ImageSet { shape: [3, 32, 32], classes: 10, white: 255.0, pixels: Vec::new(), labels: Vec::new() }
+    ImageSet {
+        shape: [3, 32, 32],
+        classes: 10,
+        white: 255.0,
+        pixels: Vec::new(),
+        tokens: Vec::new(),
+        labels: Vec::new(),
+    }
 }
 
 fn read_into(set: &mut ImageSet, path: &Path) -> Result<(), DataError> {
@@ -69,7 +79,7 @@ fn read_into(set: &mut ImageSet, path: &Path) -> Result<(), DataError> {
                 let (label, classes) = (usize::from(label), set.classes);
                 return Err(DataError::Label { path: path.to_path_buf(), record, label, classes });
             }
-            set.labels.push(label);
+            set.labels.push(label.into());
             set.pixels.extend_from_slice(pixels);
         }
     }

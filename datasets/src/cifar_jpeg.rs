@@ -50,6 +50,7 @@ pub(crate) fn load(set: &'static Known, roots: &[PathBuf]) -> Result<Splits, Dat
         test: read(&dir, "test")?.0,
         validation: None,
         class_names: cifar::CLASSES.map(str::to_owned).to_vec(),
+        vocabulary: None,
     })
 }
 
@@ -124,7 +125,7 @@ fn read(dir: &Path, part: &'static str) -> Result<(ImageSet, Vec<usize>), DataEr
         planes(&image, shape, out);
         Ok(())
     })?;
-    set.labels = listed.iter().map(|l| l.label).collect();
+    set.labels = listed.iter().map(|l| l.label.into()).collect();
     Ok((set, listed.iter().map(|l| l.number).collect()))
 }
 

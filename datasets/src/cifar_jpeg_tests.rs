@@ -68,7 +68,7 @@ fn the_mixed_set_repeats_lossless_training_and_tests_on_lossless() {
     let splits = load_from(&folder(), "cifar10-mixed").unwrap();
     assert_eq!(splits.name, "cifar10-mixed");
     assert_eq!(splits.train.labels, [1, 1, 1, 1]);
-    assert_eq!(splits.train.pixels_of(3), Some(&[3u8; 3072][..]));
+    assert_eq!(splits.train.pixels_of(3).as_deref(), Some(&[3u8; 3072][..]));
     assert_eq!(splits.test.labels, [2]);
     assert_eq!(splits.test.pixels, [2u8; 3072]);
 }
@@ -79,7 +79,10 @@ fn what_the_mixed_set_chooses_by_is_neither_trained_on_nor_a_test_image() {
     // Photograph 0 is kept aside: its lossless form chooses, its JPEG form is nowhere.
     let splits = load_from(&tmp, "cifar10-mixed").unwrap();
     let validation = splits.validation.unwrap();
-    assert_eq!((validation.labels.as_slice(), validation.pixels_of(0)), (&[9][..], Some(&[1u8; 3072][..])));
+    assert_eq!(
+        (validation.labels.as_slice(), validation.pixels_of(0).as_deref()),
+        (&[9][..], Some(&[1u8; 3072][..]))
+    );
     // The same photographs in batch 2 are numbers 10 000 and 10 001: now photograph 0 is there as JPEG only.
     let bin = tmp.path().join("cifar10/cifar-10-batches-bin");
     fs::rename(bin.join("data_batch_1.bin"), bin.join("data_batch_2.bin")).unwrap();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::DataError;
+use crate::{DataError, byte_pairs::MOST};
 
 /// Choice of a data set and how it is read; everything but `name` may be left out.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -35,6 +35,10 @@ pub struct DatasetConfig {
     /// Otherwise 1 (every character counts, and one that is only in the test is an error), for `wikitext-2` 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rare: Option<usize>,
+    /// Texts only: learn this many tokens of one or more characters from the part to train on, by byte pairs. Otherwise each
+    /// character is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<usize>,
     /// Keep this many training samples, chosen by seed, each class in proportion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_limit: Option<usize>,
@@ -47,6 +51,11 @@ impl DatasetConfig {
     /// The data set `name` with nothing else set.
     pub fn named(name: &str) -> Self {
         Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    /// Whether it is a text.
+    pub fn is_text(&self) -> bool {
+        matches!(self.name.as_str(), "text" | "tinyshakespeare" | "wikitext-2")
     }
 
     /// Refuse values no reader could use, and settings the named set has no use for.
@@ -66,12 +75,17 @@ impl DatasetConfig {
         if !idx && !folder && self.class_names.is_some() {
             return unused("class_names", "IDX files or image folders");
         }
-        let text = matches!(self.name.as_str(), "text" | "tinyshakespeare" | "wikitext-2");
-        if !text && self.length.is_some() {
-            return unused("length", "text");
+        let of_texts = [("length", self.length), ("rare", self.rare), ("tokens", self.tokens)];
+        if let Some((key, _)) = of_texts.iter().find(|(_, set)| set.is_some() && !self.is_text()) {
+            return unused(key, "text");
         }
-        if !text && self.rare.is_some() {
-            return unused("rare", "text");
+        if let Some(n) = self.tokens
+            && !(257..=MOST).contains(&n)
+        {
+            return setting("tokens", format!("257 (the bytes and a token of two) to {MOST}"), n);
+        }
+        if self.tokens.is_some() && self.rare.is_some() {
+            return setting("rare", "a text by character, without `tokens`", "both");
         }
         if let Some(n) = self.length
             && !(2..=4096).contains(&n)
@@ -157,6 +171,9 @@ mod tests {
             (DatasetConfig { channels: Some(2), ..base() }, "channels"),
             (DatasetConfig { class_names: names(&["a", "a"]), ..base() }, "class_names"),
             (DatasetConfig { test_limit: Some(0), ..base() }, "test_limit"),
+            (DatasetConfig { tokens: Some(512), ..base() }, "tokens"),
+            (DatasetConfig { tokens: Some(256), ..DatasetConfig::named("text") }, "tokens"),
+            (DatasetConfig { tokens: Some(512), rare: Some(2), ..DatasetConfig::named("text") }, "rare"),
         ];
         for (config, key) in cases {
             let error = config.check().unwrap_err();

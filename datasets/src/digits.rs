@@ -22,7 +22,8 @@ pub(crate) fn load(seed: u64) -> Result<Splits, DataError> {
         classes: 10,
         white: 16.0,
         pixels: stored.data.iter().map(|&v| v as u8).collect(),
-        labels: stored.target.iter().map(|&v| v as u8).collect(),
+        labels: stored.target.iter().map(|&v| v as u16).collect(),
+        tokens: Vec::new(),
     };
     all.check()?;
     let (test, train) = stratified(&all.labels, TEST, stream(Purpose::DigitsSplit, seed, 0, 0));
@@ -32,6 +33,7 @@ pub(crate) fn load(seed: u64) -> Result<Splits, DataError> {
         test: all.subset(&test),
         validation: None,
         class_names: numerals(10),
+        vocabulary: None,
     })
 }
 

@@ -49,6 +49,28 @@ pub enum DataError {
         /// What it is.
         found: String,
     },
+    /// A text has a character that its vocabulary lacks.
+    #[error(
+        "the text has {character:?} at position {place}, which the model has never seen\n  help: it knows {known}"
+    )]
+    UnknownCharacter {
+        /// The character.
+        character: char,
+        /// Characters before it.
+        place: usize,
+        /// All characters of the vocabulary, escaped.
+        known: String,
+    },
+    /// The tokens of a vocabulary contradict each other.
+    #[error(
+        "vocabulary of a text\n  need: {need}\n  found: {found}\n  help: fetch the model file again, or export it again"
+    )]
+    Vocabulary {
+        /// What it has to be.
+        need: String,
+        /// What it is.
+        found: String,
+    },
     /// Reading or writing failed.
     #[error("{}: {source}\n  help: check that the file exists, is readable and is whole", path.display())]
     Io {

@@ -92,6 +92,7 @@ pub(crate) fn load(
         test: ImageSet { classes, ..test },
         validation: None,
         class_names,
+        vocabulary: None,
     })
 }
 
@@ -111,7 +112,8 @@ fn read_part(images: &Path, labels: &Path, part: &'static str) -> Result<ImageSe
     if image_count == 0 {
         return Err(DataError::Empty { path: images.to_path_buf(), part });
     }
-    Ok(ImageSet { shape: [1, height, width], classes: 0, white: 255.0, pixels, labels: label_bytes })
+    let labels = label_bytes.into_iter().map(u16::from).collect();
+    Ok(ImageSet { shape: [1, height, width], classes: 0, white: 255.0, pixels, tokens: Vec::new(), labels })
 }
 
 /// Dimensions and bytes of a file with `D` dimensions.

@@ -63,7 +63,7 @@ fn plain_and_packed_files_read_alike() {
     assert_eq!(plain.train, packed.train);
     assert_eq!(plain.train.shape, [1, 2, 3]);
     assert_eq!(plain.train.labels, [1, 0, 9]);
-    assert_eq!(plain.train.pixels_of(1), Some(&[6, 7, 8, 9, 10, 11][..]));
+    assert_eq!(plain.train.pixels_of(1).as_deref(), Some(&[6, 7, 8, 9, 10, 11][..]));
     assert_eq!((plain.test.len(), plain.test.classes, plain.class_names.len()), (1, 10, 10));
     plain.train.check().unwrap();
 }

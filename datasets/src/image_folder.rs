@@ -75,6 +75,7 @@ pub(crate) fn load(
         test: read(&test)?,
         validation: if val.is_empty() { None } else { Some(read(&val)?) },
         class_names,
+        vocabulary: None,
     })
 }
 
@@ -185,8 +186,8 @@ fn read_part(listed: &[Listed], shape: [usize; 3], classes: usize) -> Result<Ima
         planes(&decode(&file::bytes(&item.path)?, &item.path)?, shape, out);
         Ok(())
     })?;
-    let labels = listed.iter().map(|l| l.label).collect();
-    Ok(ImageSet { shape, classes, white: 255.0, pixels, labels })
+    let labels = listed.iter().map(|l| l.label.into()).collect();
+    Ok(ImageSet { shape, classes, white: 255.0, pixels, tokens: Vec::new(), labels })
 }
 
 #[cfg(test)]

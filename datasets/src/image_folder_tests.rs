@@ -69,7 +69,7 @@ fn sizes_that_differ_need_the_setting() {
     let config = DatasetConfig { size: Some([2, 5]), ..plain() };
     let splits = read(tmp.path(), &config).unwrap();
     assert_eq!(splits.train.shape, [1, 2, 5]);
-    assert_eq!(splits.train.pixels_of(3), Some(&[21u8; 10][..]));
+    assert_eq!(splits.train.pixels_of(3).as_deref(), Some(&[21u8; 10][..]));
 }
 
 #[test]

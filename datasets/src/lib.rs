@@ -22,6 +22,7 @@
 
 mod augment;
 mod batch;
+mod byte_pairs;
 mod calibration;
 mod cifar;
 mod cifar_jpeg;
@@ -43,6 +44,7 @@ mod optdigits;
 mod seeded;
 mod set;
 mod text;
+mod vocabulary;
 
 pub use augment::Augment;
 pub use batch::{Batcher, ImageBatch};
@@ -53,8 +55,9 @@ pub use download::{Progress, download, download_from};
 pub use error::{DataError, Place};
 pub use install::{file_sha256, install_verified};
 pub use known::{Known, known, nearest};
-pub use load::load;
+pub use load::{load, load_in};
 pub use locate::{cache_dir, weights};
 pub use normalise::Normalise;
 pub use set::{ImageSet, Splits};
 pub use text::windows;
+pub use vocabulary::Vocabulary;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    DataError, DatasetConfig, ImageSet, Splits, cifar, cifar_jpeg, digits, idx, image_folder,
+    DataError, DatasetConfig, ImageSet, Splits, Vocabulary, cifar, cifar_jpeg, digits, idx, image_folder,
     known::{by_name, nearest},
     locate::roots,
     optdigits,
@@ -19,10 +19,28 @@ use crate::{
 /// # Errors
 /// [`DataError`] when the name or a setting is unknown or unusable, or files are missing or damaged.
 pub fn load(config: &DatasetConfig, data_dir: Option<&Path>, seed: u64) -> Result<Splits, DataError> {
-    load_from(config, &roots(data_dir, config.dir.as_deref()), seed)
+    load_from(config, &roots(data_dir, config.dir.as_deref()), seed, None)
 }
 
-fn load_from(config: &DatasetConfig, roots: &[PathBuf], seed: u64) -> Result<Splits, DataError> {
+/// Read the text a config names in a given vocabulary, as [`load`] reads it in one of its own.
+///
+/// # Errors
+/// As [`load`]; a character that the vocabulary lacks.
+pub fn load_in(
+    vocabulary: &Vocabulary,
+    config: &DatasetConfig,
+    data_dir: Option<&Path>,
+    seed: u64,
+) -> Result<Splits, DataError> {
+    load_from(config, &roots(data_dir, config.dir.as_deref()), seed, Some(vocabulary))
+}
+
+fn load_from(
+    config: &DatasetConfig,
+    roots: &[PathBuf],
+    seed: u64,
+    vocabulary: Option<&Vocabulary>,
+) -> Result<Splits, DataError> {
     let Some(set) = by_name(&config.name) else {
         return Err(DataError::UnknownDataset { name: config.name.clone(), nearest: nearest(&config.name) });
     };
@@ -33,7 +51,7 @@ fn load_from(config: &DatasetConfig, roots: &[PathBuf], seed: u64) -> Result<Spl
         "cifar10" => cifar::load(set, roots)?,
         "cifar10-jpeg" => cifar_jpeg::load(set, roots)?,
         "cifar10-mixed" => cifar_jpeg::load_mixed(set, roots)?,
-        "text" | "tinyshakespeare" | "wikitext-2" => text::load(set, config, roots)?,
+        "text" | "tinyshakespeare" | "wikitext-2" => text::load(set, config, roots, vocabulary)?,
         "covid-ct" | "covid-xray" | "image-folder" => image_folder::load(set, config, roots)?,
         _ => idx::load(set, config, roots)?,
     };
@@ -58,7 +76,7 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_answered_with_the_nearest() {
-        let error = load_from(&DatasetConfig::named("fashion_mnist"), &[], 0).unwrap_err().to_string();
+        let error = load_from(&DatasetConfig::named("fashion_mnist"), &[], 0, None).unwrap_err().to_string();
         assert!(
             error.contains("`fashion_mnist`") && error.contains("did you mean `fashion-mnist`?"),
             "{error}"
@@ -70,7 +88,8 @@ mod tests {
     fn every_set_but_the_embedded_one_says_what_is_missing() {
         let tmp = tempfile::tempdir().unwrap();
         for set in known().iter().filter(|k| k.name != "digits") {
-            let error = load_from(&DatasetConfig::named(set.name), &[tmp.path().into()], 0).unwrap_err();
+            let error =
+                load_from(&DatasetConfig::named(set.name), &[tmp.path().into()], 0, None).unwrap_err();
             let text = error.to_string();
             assert!(matches!(error, DataError::Missing { .. }), "{}: {text}", set.name);
             assert!(
@@ -87,9 +106,9 @@ mod tests {
             test_limit: Some(9999),
             ..DatasetConfig::named("digits")
         };
-        let splits = load_from(&config, &[], 3).unwrap();
+        let splits = load_from(&config, &[], 3, None).unwrap();
         assert_eq!((splits.train.len(), splits.test.len()), (100, 360));
         assert!(splits.train.class_counts().iter().all(|c| (9..=11).contains(c)));
-        assert_ne!(splits.train.digest(), load_from(&config, &[], 4).unwrap().train.digest());
+        assert_ne!(splits.train.digest(), load_from(&config, &[], 4, None).unwrap().train.digest());
     }
 }

@@ -32,13 +32,13 @@ impl Normalise {
         let [channels, height, width] = set.shape;
         let mut sums = vec![(0u128, 0u128); channels];
         if height * width > 0 && channels > 0 {
-            for (i, plane) in set.pixels.chunks_exact(height * width).enumerate() {
-                let (mut sum, mut squares) = (0u64, 0u64);
-                for &p in plane {
-                    sum += u64::from(p);
-                    squares += u64::from(p) * u64::from(p);
-                }
-                if let Some(total) = sums.get_mut(i % channels) {
+            for image in (0..set.len()).filter_map(|i| set.pixels_of(i)) {
+                for (plane, total) in image.chunks_exact(height * width).zip(&mut sums) {
+                    let (mut sum, mut squares) = (0u64, 0u64);
+                    for &p in plane {
+                        sum += u64::from(p);
+                        squares += u64::from(p) * u64::from(p);
+                    }
                     total.0 += u128::from(sum);
                     total.1 += u128::from(squares);
                 }
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     fn set(shape: [usize; 3], pixels: Vec<u8>, count: usize) -> ImageSet {
-        ImageSet { shape, classes: 2, white: 10.0, pixels, labels: vec![0; count] }
+        ImageSet { shape, classes: 2, white: 10.0, pixels, tokens: vec![], labels: vec![0; count] }
     }
 
     #[test]

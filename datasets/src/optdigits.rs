@@ -26,19 +26,26 @@ pub(crate) fn load(set: &'static Known, roots: &[PathBuf]) -> Result<Splits, Dat
         test: read(&dir.join("optdigits.tes"), "test")?,
         validation: None,
         class_names: numerals(10),
+        vocabulary: None,
     })
 }
 
 fn read(path: &Path, part: &'static str) -> Result<ImageSet, DataError> {
     let text = file::text(path)?;
-    let mut set =
-        ImageSet { shape: [1, 8, 8], classes: 10, white: 16.0, pixels: Vec::new(), labels: Vec::new() };
+    let mut set = ImageSet {
+        shape: [1, 8, 8],
+        classes: 10,
+        white: 16.0,
+        pixels: Vec::new(),
+        tokens: Vec::new(),
+        labels: Vec::new(),
+    };
     for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let values: Option<Vec<u8>> = line.split(',').map(|v| v.trim().parse().ok()).collect();
         match values.as_deref().and_then(|v| v.split_last()) {
             Some((&label, pixels)) if pixels.len() == 64 && label < 10 && pixels.iter().all(|&p| p <= 16) => {
                 set.pixels.extend_from_slice(pixels);
-                set.labels.push(label);
+                set.labels.push(label.into());
             }
             _ => {
                 return Err(DataError::Line {
@@ -82,7 +89,7 @@ mod tests {
         fs::write(tmp.path().join("optdigits/optdigits.tes"), line(0, 9)).unwrap();
         let splits = load(by_name("optdigits").unwrap(), &[tmp.path().into()]).unwrap();
         assert_eq!(splits.train.labels, [7, 0]);
-        assert_eq!(splits.train.pixels_of(1), Some(&[16u8; 64][..]));
+        assert_eq!(splits.train.pixels_of(1).as_deref(), Some(&[16u8; 64][..]));
         assert_eq!(splits.test.labels, [9]);
         splits.train.check().unwrap();
     }

@@ -54,9 +54,10 @@ pub(crate) fn permutation(n: usize, mut rng: ChaCha8Rng) -> Vec<usize> {
 ///
 /// Classes get whole shares first; the rest goes to the largest remainders. Returns the chosen and
 /// the other indices, both ascending.
-pub(crate) fn stratified(labels: &[u8], take: usize, mut rng: ChaCha8Rng) -> (Vec<usize>, Vec<usize>) {
+pub(crate) fn stratified(labels: &[u16], take: usize, mut rng: ChaCha8Rng) -> (Vec<usize>, Vec<usize>) {
     let take = take.min(labels.len());
-    let mut classes: Vec<Vec<usize>> = vec![Vec::new(); 256];
+    let most = labels.iter().copied().max().unwrap_or_default();
+    let mut classes: Vec<Vec<usize>> = vec![Vec::new(); usize::from(most) + 1];
     for (i, &label) in labels.iter().enumerate() {
         if let Some(class) = classes.get_mut(usize::from(label)) {
             class.push(i);
@@ -122,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_stratified_choice_is_exact_and_fair() {
-        let labels: Vec<u8> = (0..103)
+        let labels: Vec<u16> = (0..103)
             .map(|i| {
                 if i < 50 {
                     0
@@ -135,7 +136,7 @@ mod tests {
             .collect();
         let (chosen, rest) = stratified(&labels, 20, stream(Purpose::Limit, 9, 0, 0));
         assert_eq!((chosen.len(), rest.len()), (20, 83));
-        let count = |c: u8| chosen.iter().filter(|&&i| labels[i] == c).count();
+        let count = |c: u16| chosen.iter().filter(|&&i| labels[i] == c).count();
         assert_eq!((count(0), count(7), count(255)), (10, 6, 4)); // 9.7, 5.8, 4.5
         let mut all = [chosen, rest].concat();
         all.sort_unstable();

@@ -1,13 +1,16 @@
 //! Images and labels as the source stores them, before any arithmetic.
 
+use std::borrow::Cow;
+
 use sha2::{Digest, Sha256};
 
-use crate::DataError;
+use crate::{DataError, Vocabulary};
 
 /// Pixels and labels of one part of a data set, as stored in the source.
 ///
 /// # Shapes
 /// - `pixels`: `[count, channels, height, width]`, row-major
+/// - `tokens`: `[count, height]`
 /// - `labels`: `[count]`, or `[count, height]` where every position has one (text)
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImageSet {
@@ -17,10 +20,13 @@ pub struct ImageSet {
     pub classes: usize,
     /// The stored value that becomes 1.0: 255 for bytes, 16 for the 8×8 digits.
     pub white: f32,
-    /// All pixels.
+    /// All pixels; none of a text.
     pub pixels: Vec<u8>,
+    /// Of a text, what stands at each position: the channel whose pixel is 1 there, and all others are 0. Pixels of large
+    /// vocabularies would take thousands of times the memory.
+    pub tokens: Vec<u16>,
     /// Class numbers, one per image or one per position.
-    pub labels: Vec<u8>,
+    pub labels: Vec<u16>,
 }
 
 /// The parts of one data set.
@@ -37,12 +43,17 @@ pub struct Splits {
     pub validation: Option<ImageSet>,
     /// One name per class, in label order.
     pub class_names: Vec<String>,
+    /// Of a text, what its tokens stand for.
+    pub vocabulary: Option<Vocabulary>,
 }
 
 impl ImageSet {
     /// Number of images.
     pub fn len(&self) -> usize {
-        self.pixels.len() / self.sample_len().max(1)
+        match self.tokens.len() {
+            0 => self.pixels.len() / self.sample_len().max(1),
+            tokens => tokens / self.shape[1].max(1),
+        }
     }
 
     /// Whether there are no images.
@@ -61,24 +72,37 @@ impl ImageSet {
     }
 
     /// Pixels of image `i`, or `None` past the end.
-    pub fn pixels_of(&self, i: usize) -> Option<&[u8]> {
-        let n = self.sample_len();
-        let start = i.checked_mul(n)?;
-        self.pixels.get(start..start.checked_add(n)?)
+    pub fn pixels_of(&self, i: usize) -> Option<Cow<'_, [u8]>> {
+        if self.tokens.is_empty() {
+            return part(&self.pixels, i, self.sample_len()).map(Cow::Borrowed);
+        }
+        let tokens = self.tokens_of(i)?;
+        let mut pixels = vec![0; self.sample_len()];
+        for (position, &token) in tokens.iter().enumerate() {
+            if let Some(pixel) = pixels.get_mut(usize::from(token) * tokens.len() + position) {
+                *pixel = 1;
+            }
+        }
+        Some(Cow::Owned(pixels))
+    }
+
+    /// Tokens of sample `i` of a text, or `None` past the end.
+    fn tokens_of(&self, i: usize) -> Option<&[u16]> {
+        part(&self.tokens, i, self.shape[1])
     }
 
     /// Labels of image `i`, or `None` past the end.
-    pub fn labels_of(&self, i: usize) -> Option<&[u8]> {
+    pub fn labels_of(&self, i: usize) -> Option<&[u16]> {
         self.labels.chunks_exact(self.targets().max(1)).nth(i)
     }
 
     /// Class of image `i`, or what follows its last position; `None` past the end.
-    pub fn label(&self, i: usize) -> Option<u8> {
+    pub fn label(&self, i: usize) -> Option<u16> {
         self.labels_of(i)?.last().copied()
     }
 
     /// [`ImageSet::label`] of all images.
-    pub(crate) fn last_labels(&self) -> Vec<u8> {
+    pub(crate) fn last_labels(&self) -> Vec<u16> {
         (0..self.len()).filter_map(|i| self.label(i)).collect()
     }
 
@@ -98,17 +122,16 @@ impl ImageSet {
     /// # Panics
     /// If an index is past the end.
     pub fn subset(&self, indices: &[usize]) -> ImageSet {
-        let mut pixels = Vec::with_capacity(indices.len() * self.sample_len());
-        let mut labels = Vec::with_capacity(indices.len());
+        let mut chosen = self.like();
+        let values = indices.len() * self.sample_len();
+        chosen.pixels.reserve_exact(if self.tokens.is_empty() { values } else { 0 });
         for &i in indices {
-            let sample = self.pixels_of(i).zip(self.labels_of(i));
-            assert!(sample.is_some(), "sample {i} of {}", self.len());
-            if let Some((image, own)) = sample {
-                pixels.extend_from_slice(image);
-                labels.extend_from_slice(own);
-            }
+            assert!(i < self.len(), "sample {i} of {}", self.len());
+            chosen.pixels.extend(part(&self.pixels, i, self.sample_len()).unwrap_or_default());
+            chosen.tokens.extend(self.tokens_of(i).unwrap_or_default());
+            chosen.labels.extend(self.labels_of(i).unwrap_or_default());
         }
-        ImageSet { pixels, labels, ..self.like() }
+        chosen
     }
 
     /// An empty set of the same kind.
@@ -118,11 +141,12 @@ impl ImageSet {
             classes: self.classes,
             white: self.white,
             pixels: Vec::new(),
+            tokens: Vec::new(),
             labels: Vec::new(),
         }
     }
 
-    /// SHA-256 over shape, classes, white value, labels and pixels, in hexadecimal.
+    /// SHA-256 over shape, classes, white value, labels (a byte each, of more than 256 classes two) and pixels, in hexadecimal.
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
         hash.update(b"hetrain image set 1\0");
@@ -130,20 +154,32 @@ impl ImageSet {
             hash.update((*n as u64).to_le_bytes());
         }
         hash.update(self.white.to_le_bytes());
-        hash.update(&self.labels);
+        for label in &self.labels {
+            let bytes = label.to_le_bytes();
+            hash.update(bytes.get(..if self.classes > 256 { 2 } else { 1 }).unwrap_or_default());
+        }
         hash.update(&self.pixels);
+        if !self.tokens.is_empty() {
+            (0..self.len()).filter_map(|i| self.pixels_of(i)).for_each(|pixels| hash.update(pixels));
+        }
         hex(&hash.finalize())
     }
 
     /// Check that the fields agree.
     ///
     /// # Errors
-    /// [`DataError::Inconsistent`] when counts differ, a label is no class or `white` is not positive.
+    /// [`DataError::Inconsistent`] when counts differ, a label is no class, a token no channel or `white` is not positive.
     pub fn check(&self) -> Result<(), DataError> {
-        let images = self.pixels.len().checked_div(self.sample_len()).unwrap_or(0);
+        let images = self.len();
         let counts = [1, self.shape[1]].map(|targets| images.checked_mul(targets));
+        let [channels, height, width] = self.shape;
+        let text = width == 1 && self.pixels.is_empty() && images * height == self.tokens.len();
+        let held = match self.tokens.is_empty() {
+            true => images.checked_mul(self.sample_len()) == Some(self.pixels.len()),
+            false => text && self.tokens.iter().all(|&t| usize::from(t) < channels),
+        };
         let whole = self.sample_len() > 0
-            && images.checked_mul(self.sample_len()) == Some(self.pixels.len())
+            && held
             && counts.contains(&Some(self.labels.len()))
             && self.labels.iter().all(|&l| usize::from(l) < self.classes)
             && self.white > 0.0
@@ -154,10 +190,16 @@ impl ImageSet {
         Err(DataError::Inconsistent {
             shape: self.shape,
             classes: self.classes,
-            pixels: self.pixels.len(),
+            pixels: self.pixels.len() + self.tokens.len(),
             labels: self.labels.len(),
         })
     }
+}
+
+/// The `i`-th `n` of `values`; `None` past the end.
+fn part<T>(values: &[T], i: usize, n: usize) -> Option<&[T]> {
+    let start = i.checked_mul(n)?;
+    values.get(start..start.checked_add(n)?)
 }
 
 /// Bytes as lower-case hexadecimal.
@@ -175,6 +217,7 @@ mod tests {
             classes: 3,
             white: 255.0,
             pixels: vec![1, 2, 3, 4, 5, 6],
+            tokens: Vec::new(),
             labels: vec![0, 2, 1],
         }
     }
@@ -202,6 +245,19 @@ mod tests {
         for other in others {
             assert_ne!(base, other.digest());
         }
+    }
+
+    #[test]
+    fn tokens_stand_for_pixels() {
+        let pixels = vec![1, 0, 0, 1, 0, 0, 0, 0, 0, 1, 1, 0];
+        let dense = ImageSet { shape: [3, 2, 1], pixels, labels: vec![1, 2, 0, 1], ..set() };
+        let text = ImageSet { pixels: vec![], tokens: vec![0, 1, 2, 1], ..dense.clone() };
+        assert!(text.check().is_ok() && (text.len(), text.targets()) == (2, 2));
+        assert_eq!(text.pixels_of(1), dense.pixels_of(1));
+        assert_eq!((text.pixels_of(2), text.digest()), (None, dense.digest()));
+        assert_eq!(text.subset(&[1]).digest(), dense.subset(&[1]).digest());
+        assert!(ImageSet { tokens: vec![0, 1, 3, 1], ..text.clone() }.check().is_err());
+        assert!(ImageSet { tokens: vec![0, 1, 2], ..text }.check().is_err());
     }
 
     #[test]

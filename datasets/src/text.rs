@@ -1,14 +1,13 @@
-//! Text, character by character: windows of a fixed length, and for each position the character that follows.
+//! Text: windows of a fixed length, and for each position what follows there, a character or a token of several.
 //!
-//! A window is an "image" of one column: a channel for each character of the vocabulary, a row for each position, 1 where the
-//! character stands. Of one file the first nine tenths of the text are to learn from, the last tenth is for the test; of two, one is
+//! A window is an "image" of one column: a channel for each token of the vocabulary, a row for each position, 1 where the token
+//! stands. Of one file the first nine tenths of the text are to learn from, the last tenth is for the test; of two, one is
 //! for each. The last tenth of what is to learn from is to choose by.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::{
-    DataError, DatasetConfig, ImageSet, Splits,
+    DataError, DatasetConfig, ImageSet, Splits, Vocabulary,
     config::setting,
     file,
     known::Known,
@@ -21,97 +20,109 @@ const TWO: &[Need] =
 
 /// Positions of a window, if nothing else is said.
 const LENGTH: usize = 64;
-/// Stands for every rare character.
-const UNKNOWN: char = char::REPLACEMENT_CHARACTER;
 
-/// Read all parts.
+/// Where the vocabulary comes from.
+enum Source<'a> {
+    /// The characters of the text, those rarer than this as one.
+    Characters(usize),
+    /// So many tokens, learned from the part to train on.
+    BytePairs(usize),
+    /// From elsewhere: whoever reads the text knows no other.
+    Given(&'a Vocabulary),
+}
+
+/// Read all parts, in the vocabulary given or in one of the text.
 pub(crate) fn load(
     set: &'static Known,
     config: &DatasetConfig,
     roots: &[PathBuf],
+    vocabulary: Option<&Vocabulary>,
 ) -> Result<Splits, DataError> {
     let length = config.length.unwrap_or(LENGTH);
+    let source = |rare: usize| match (vocabulary, config.tokens) {
+        (Some(vocabulary), _) => Source::Given(vocabulary),
+        (None, Some(tokens)) => Source::BytePairs(tokens),
+        (None, None) => Source::Characters(config.rare.unwrap_or(rare)),
+    };
     if set.name == "wikitext-2" {
         let folder = find(set, TWO, roots)?;
         let [learn, test] = ["valid.txt", "test.txt"].map(|name| folder.join(name));
         let [seen, unseen] = [file::text(&learn)?, file::text(&test)?];
-        return split(set.name, [&seen, &unseen], length, config.rare.unwrap_or(5), &learn);
+        return split(set.name, [&seen, &unseen], length, &source(5), &learn);
     }
     let path = find(set, ONE, roots)?.join("input.txt");
     let text = file::text(&path)?;
-    let test = text.chars().count() / 10 * 9;
-    let at = text.char_indices().nth(test).map_or(text.len(), |(at, _)| at);
-    split(set.name, text.split_at(at).into(), length, config.rare.unwrap_or(1), &path)
+    split(set.name, nine_tenths(&text), length, &source(1), &path)
+}
+
+/// The first nine tenths of the characters, rounded down to tens, and the rest.
+fn nine_tenths(text: &str) -> [&str; 2] {
+    let count = text.chars().count() / 10 * 9;
+    text.split_at(text.char_indices().nth(count).map_or(text.len(), |(at, _)| at)).into()
 }
 
 fn split(
     name: &str,
     [seen, test]: [&str; 2],
     length: usize,
-    rare: usize,
+    source: &Source<'_>,
     path: &Path,
 ) -> Result<Splits, DataError> {
-    let (seen, test): (Vec<char>, Vec<char>) = (seen.chars().collect(), test.chars().collect());
+    let place = path.display();
     // Each part has a window and the character after it.
-    let need = 90 * (length + 1);
-    if seen.len() < need || test.len() <= length {
-        let path = path.display();
-        let need = format!("a text of at least {} characters in {path}", 100 * (length + 1));
-        return setting("length", need, seen.len() + test.len());
+    let count = [seen, test].map(|part| part.chars().count());
+    if count[0] < 90 * (length + 1) || count[1] <= length {
+        let need = format!("a text of at least {} characters in {place}", 100 * (length + 1));
+        return setting("length", need, count.iter().sum::<usize>());
     }
-    let vocabulary = vocabulary(&seen, &test, rare);
-    if !(2..=256).contains(&vocabulary.len()) {
-        let need = format!("2 to 256 different characters in {} (`rare` makes them fewer)", path.display());
-        return setting("name", need, vocabulary.len());
+    let [train, validation] = nine_tenths(seen);
+    let vocabulary = match *source {
+        Source::Characters(rare) => Vocabulary::of_characters(seen, test, rare),
+        Source::BytePairs(tokens) => Vocabulary::of_byte_pairs(train, tokens)?,
+        Source::Given(vocabulary) => vocabulary.clone(),
+    };
+    let classes = vocabulary.len();
+    match *source {
+        Source::Characters(_) if !(2..=256).contains(&classes) => {
+            let need = format!(
+                "2 to 256 different characters in {place} (`rare` makes them fewer, or set `tokens`)"
+            );
+            return setting("name", need, classes);
+        }
+        Source::BytePairs(tokens) if classes < tokens => {
+            let need =
+                format!("at most the {classes} tokens that {place} has: others do not occur in it twice");
+            return setting("tokens", need, tokens);
+        }
+        _ => {}
     }
-    let unknown = vocabulary.binary_search(&UNKNOWN).unwrap_or_default();
-    let index = |c: &char| vocabulary.binary_search(c).unwrap_or(unknown) as u8;
-    let tokens = |part: &[char]| part.iter().map(index).collect::<Vec<u8>>();
-    let (seen, test) = (tokens(&seen), tokens(&test));
-    let (train, validation) = seen.split_at(seen.len() / 10 * 9);
-    let windows = |part: &[u8], step: usize| windows(part, length, step, vocabulary.len());
+    let parts = [train, validation, test].map(|part| vocabulary.encode(part));
+    let [train, validation, test] = parts;
+    let (train, validation, test) = (train?, validation?, test?);
+    let shortest = [&train, &validation, &test].map(Vec::len).into_iter().min().unwrap_or_default();
+    if shortest <= length {
+        let need = format!("less than the {shortest} tokens of the shortest part of {place}");
+        return setting("length", need, length);
+    }
     Ok(Splits {
         name: name.to_owned(),
         // Overlapping by half: every character is seen with a long past and with a short one.
-        train: windows(train, length.div_ceil(2)),
-        test: windows(&test, length),
-        validation: Some(windows(validation, length)),
-        class_names: vocabulary.iter().map(|c| c.escape_default().to_string()).collect(),
+        train: windows(&train, length, length.div_ceil(2), classes),
+        test: windows(&test, length, length, classes),
+        validation: Some(windows(&validation, length, length, classes)),
+        class_names: vocabulary.names(),
+        vocabulary: Some(vocabulary),
     })
 }
 
-/// The characters that count, in order; the unknown one among them where others do not.
-fn vocabulary(seen: &[char], test: &[char], rare: usize) -> Vec<char> {
-    let mut counts: BTreeMap<char, usize> = BTreeMap::new();
-    seen.iter().for_each(|c| *counts.entry(*c).or_default() += 1);
-    if rare <= 1 {
-        // Nothing is unknown: the test's characters are the text's.
-        test.iter().for_each(|c| *counts.entry(*c).or_default() += 1);
-    } else {
-        let before = counts.len();
-        counts.retain(|_, count| *count >= rare);
-        if counts.len() < before || test.iter().any(|c| !counts.contains_key(c)) {
-            counts.insert(UNKNOWN, rare);
-        }
+/// Every `step`-th window of `length` of `text` that fits with the token after it, of `classes` different ones.
+pub fn windows(text: &[u16], length: usize, step: usize, classes: usize) -> ImageSet {
+    let (mut tokens, mut labels) = (Vec::new(), Vec::new());
+    for window in text.windows(length + 1).step_by(step) {
+        tokens.extend(window.iter().take(length));
+        labels.extend(window.iter().skip(1));
     }
-    counts.into_keys().collect()
-}
-
-/// Every `step`-th window of `length` of `tokens` that fits with the token after it, of `classes` different ones.
-pub fn windows(tokens: &[u8], length: usize, step: usize, classes: usize) -> ImageSet {
-    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-    for window in tokens.windows(length + 1).step_by(step) {
-        let (past, next) = (window.iter().take(length), window.iter().skip(1));
-        let start = pixels.len();
-        pixels.resize(start + classes * length, 0);
-        for (position, &token) in past.enumerate() {
-            if let Some(pixel) = pixels.get_mut(start + usize::from(token) * length + position) {
-                *pixel = 1;
-            }
-        }
-        labels.extend(next);
-    }
-    ImageSet { shape: [classes, length, 1], classes, white: 1.0, pixels, labels }
+    ImageSet { shape: [classes, length, 1], classes, white: 1.0, pixels: Vec::new(), tokens, labels }
 }
 
 #[cfg(test)]
@@ -119,8 +130,7 @@ mod tests {
     use super::*;
 
     fn of(text: &str, length: usize) -> Result<Splits, DataError> {
-        let at = text.char_indices().nth(text.chars().count() / 10 * 9).map_or(text.len(), |(at, _)| at);
-        split("text", text.split_at(at).into(), length, 1, Path::new("input.txt"))
+        split("text", nine_tenths(text), length, &Source::Characters(1), Path::new("input.txt"))
     }
 
     #[test]
@@ -131,7 +141,7 @@ mod tests {
         let set = &splits.train;
         assert!(set.check().is_ok() && set.shape == [3, 4, 1] && set.targets() == 4);
         // "abca" and what follows each character of it.
-        assert_eq!(set.pixels_of(0).unwrap(), [1, 0, 0, 1, 0, 1, 0, 0, 0, 0, 1, 0]);
+        assert_eq!(*set.pixels_of(0).unwrap(), [1, 0, 0, 1, 0, 1, 0, 0, 0, 0, 1, 0]);
         assert_eq!((set.labels_of(0).unwrap(), set.label(0)), (&[1, 2, 0, 1][..], Some(1)));
         // 405 characters, a window every second; 45 and 50 characters, a window every fourth.
         let sizes = [&splits.train, splits.validation.as_ref().unwrap(), &splits.test].map(ImageSet::len);
@@ -141,12 +151,13 @@ mod tests {
     #[test]
     fn rare_characters_are_one() {
         let (seen, test) = ("abcab".repeat(100) + "x", "abyab".repeat(20));
-        let splits = split("two", [&seen, &test], 4, 2, Path::new("valid.txt")).unwrap();
+        let splits = split("two", [&seen, &test], 4, &Source::Characters(2), Path::new("valid.txt")).unwrap();
         assert_eq!(splits.class_names, ["a", "b", "c", "\\u{fffd}"]);
         // "abya" and the "b" after it.
         assert_eq!(splits.test.labels_of(0).unwrap(), &[1, 3, 0, 1]);
         // Where every character counts, those of the test do too.
-        assert_eq!(split("two", [&seen, &test], 4, 1, Path::new("valid.txt")).unwrap().train.classes, 5);
+        let all = split("two", [&seen, &test], 4, &Source::Characters(1), Path::new("valid.txt")).unwrap();
+        assert_eq!(all.train.classes, 5);
     }
 
     #[test]
@@ -155,5 +166,28 @@ mod tests {
         assert!(of(&"a".repeat(500), 4).unwrap_err().to_string().contains("different characters"));
         let varied: String = (0..600).filter_map(|i| char::from_u32(0x4e00 + i)).collect();
         assert!(of(&varied, 4).is_err());
+    }
+
+    #[test]
+    fn tokens_are_learned_from_the_part_to_train_on() {
+        let path = Path::new("input.txt");
+        let read = |text: &str, source| split("text", nine_tenths(text), 4, &source, path);
+        let text = ["to be or not to be, ".repeat(100), "zzyx ".repeat(100)].concat();
+        let splits = read(&text, Source::BytePairs(260)).unwrap();
+        let vocabulary = splits.vocabulary.unwrap();
+        assert_eq!((splits.train.classes, vocabulary.len()), (260, 260));
+        assert!(vocabulary.names().iter().all(|name| !name.contains("zz")));
+        assert!(splits.test.check().is_ok() && splits.test.pixels_of(0).unwrap().len() == 4 * 260);
+        let test = nine_tenths(&text)[1];
+        assert_eq!(splits.test.labels[..4], vocabulary.encode(test).unwrap()[1..5]);
+        // Another text, for whom knows this vocabulary.
+        let other = read(&"never before ".repeat(50), Source::Given(&vocabulary)).unwrap();
+        assert_eq!((other.vocabulary.as_ref(), other.test.classes), (Some(&vocabulary), 260));
+        let refused = |text: &str, tokens| read(text, Source::BytePairs(tokens)).unwrap_err().to_string();
+        let error = refused(&text, 5000);
+        assert!(error.contains("`tokens`") && error.contains("tokens that input.txt has"), "{error}");
+        // A repeated letter is a few long tokens.
+        assert!(refused(&"a".repeat(600), 262).contains("of the shortest part"));
+        assert!(refused("", 300).contains("at least 500 characters"));
     }
 }

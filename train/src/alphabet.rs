@@ -1,11 +1,14 @@
-//! Letters and numbers: what a language model by character reads and writes.
+//! Text and numbers: what a language model reads and writes.
+
+use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use hetrain_datasets::{DatasetConfig, Splits, Vocabulary, load, load_in};
 use hetrain_export::Artifact;
 
-/// The letters of a model, in the order of its channels and of its classes.
+/// What the channels and classes of a language model stand for, its letters or tokens of several.
 pub struct Alphabet {
-    letters: Vec<char>,
+    vocabulary: Vocabulary,
     /// Positions the model reads at once.
     length: usize,
 }
@@ -14,17 +17,34 @@ impl Alphabet {
     /// That of a language model.
     ///
     /// # Errors
-    /// A model that reads something else.
+    /// A model that reads something else, or whose tokens contradict each other.
     pub fn of(artifact: &Artifact) -> anyhow::Result<Self> {
-        let names = &artifact.provenance.classes;
-        let letters: Option<Vec<char>> = names.iter().map(|name| unescaped(name)).collect();
-        match (letters, artifact.graph.input_shape()) {
-            (Some(letters), &[channels, length, 1]) if channels == letters.len() => {
-                Ok(Self { letters, length })
-            }
-            (_, shape) => bail!(
-                "the model of run `{}` takes images {shape:?}, not text\n  help: name a language model, such as one trained with `model: {{ name: gpt }}`",
-                artifact.provenance.run
+        Self::find(artifact)?.with_context(|| {
+            format!(
+                "the model of run `{}` takes images {:?}, not text\n  help: name a language model, such as one trained with `model: {{ name: gpt }}`",
+                artifact.provenance.run,
+                artifact.graph.input_shape(),
+            )
+        })
+    }
+
+    /// That of a model, if it reads text.
+    ///
+    /// # Errors
+    /// Tokens that contradict each other.
+    fn find(artifact: &Artifact) -> anyhow::Result<Option<Self>> {
+        let provenance = &artifact.provenance;
+        let vocabulary = Vocabulary::from_parts(&provenance.classes, &provenance.merges)
+            .with_context(|| format!("the model of run `{}`", provenance.run))?;
+        let shape = artifact.graph.input_shape();
+        let Some(vocabulary) = vocabulary else { return Ok(None) };
+        match *shape {
+            [channels, length, 1] if channels == vocabulary.len() => Ok(Some(Self { vocabulary, length })),
+            _ if vocabulary.is_of_characters() => Ok(None),
+            _ => bail!(
+                "the model of run `{}` takes inputs {shape:?}, which do not fit its {} tokens\n  help: take its file from where it was exported",
+                provenance.run,
+                vocabulary.len()
             ),
         }
     }
@@ -34,106 +54,100 @@ impl Alphabet {
         self.length
     }
 
-    /// The letter of a class.
-    pub fn letter(&self, class: usize) -> Option<char> {
-        self.letters.get(class).copied()
+    /// What its numbers stand for.
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
     }
 
-    /// What stands where there is no text: a line break, or the first letter of a model that does not know one.
-    pub fn blank(&self) -> char {
-        self.letters.iter().copied().find(|l| *l == '\n').or(self.letters.first().copied()).unwrap_or('\n')
+    /// What its numbers stand for, in a word.
+    pub fn unit(&self) -> &'static str {
+        if self.vocabulary.is_of_characters() { "letter" } else { "token" }
     }
 
-    /// Letters it has.
-    pub fn letters(&self) -> usize {
-        self.letters.len()
-    }
-
-    /// The classes of the letters of `text`; of those never seen that of the unknown, if the model has it.
+    /// The numbers of `text`.
     ///
     /// # Errors
     /// An empty text, a letter the model has never seen and has no stand-in for.
-    pub fn classes(&self, text: &str) -> anyhow::Result<Vec<u8>> {
-        let known = |letter: char| self.letters.iter().position(|l| *l == letter);
-        let class = |(place, letter)| match known(letter).or_else(|| known(char::REPLACEMENT_CHARACTER)) {
-            Some(class) => Ok(u8::try_from(class)?),
-            None => bail!(
-                "the text has {letter:?} at position {place}, which the model has never seen\n  help: it knows {}",
-                self.letters.iter().collect::<String>().escape_debug()
-            ),
-        };
-        let classes: Vec<u8> = text.chars().enumerate().map(class).collect::<anyhow::Result<_>>()?;
-        if classes.is_empty() {
+    pub fn tokens(&self, text: &str) -> anyhow::Result<Vec<u16>> {
+        if text.is_empty() {
             bail!("the text is empty\n  help: give at least one letter for the model to go on from");
         }
-        Ok(classes)
+        Ok(self.vocabulary.encode(text)?)
     }
 
-    /// The classes at the positions of the window that ends `text`. What is missing before a shorter text is
-    /// [`Alphabet::blank`].
-    ///
-    /// # Errors
-    /// As [`Alphabet::classes`].
-    pub fn window(&self, text: &str) -> anyhow::Result<Vec<u8>> {
-        let classes = self.classes(text)?;
-        let blank = self.classes(&self.blank().to_string())?;
-        let missing = self.length.saturating_sub(classes.len());
-        let seen = classes.iter().skip(classes.len().saturating_sub(self.length)).copied();
-        Ok(blank.into_iter().cycle().take(missing).chain(seen).collect())
+    /// What stands at the positions of the window that ends `text`. What is missing before a shorter text is
+    /// [`Vocabulary::blank`].
+    pub fn window(&self, text: &[u16]) -> Vec<u16> {
+        let missing = self.length.saturating_sub(text.len());
+        let seen = text.iter().skip(text.len().saturating_sub(self.length)).copied();
+        std::iter::repeat_n(self.vocabulary.blank(), missing).chain(seen).collect()
     }
 
-    /// The input for the window that ends `text`: for each letter a channel, 1 where it stands.
-    ///
-    /// # Errors
-    /// As [`Alphabet::classes`].
-    pub fn encode(&self, text: &str) -> anyhow::Result<Vec<f64>> {
-        let mut input = vec![0.0; self.letters.len() * self.length];
-        for (position, class) in self.window(text)?.into_iter().enumerate() {
-            let place = usize::from(class) * self.length + position;
-            *input.get_mut(place).context("a letter out of place")? = 1.0;
+    /// The input for the window that ends `text`: for each letter or token a channel, 1 where it stands.
+    pub fn input(&self, text: &[u16]) -> Vec<f64> {
+        let mut input = vec![0.0; self.vocabulary.len() * self.length];
+        for (position, token) in self.window(text).into_iter().enumerate() {
+            if let Some(value) = input.get_mut(usize::from(token) * self.length + position) {
+                *value = 1.0;
+            }
         }
-        Ok(input)
+        input
     }
 }
 
-/// The letter that `char::escape_default` made `name` of.
-fn unescaped(name: &str) -> Option<char> {
-    let mut letters = name.chars();
-    let one = match (letters.next()?, letters.next()) {
-        (letter, None) => return Some(letter),
-        ('\\', Some('n')) => '\n',
-        ('\\', Some('r')) => '\r',
-        ('\\', Some('t')) => '\t',
-        ('\\', Some(letter @ ('\\' | '\'' | '"'))) => letter,
-        ('\\', Some('u')) => {
-            let code = name.strip_prefix("\\u{")?.strip_suffix('}')?;
-            return char::from_u32(u32::from_str_radix(code, 16).ok()?);
+/// A data set as a model reads it: a text in the model's vocabulary and windows, which need not be learned from it again.
+///
+/// # Errors
+/// Data errors; tokens of the model that contradict each other.
+pub fn data_for(
+    artifact: &Artifact,
+    source: &DatasetConfig,
+    data_dir: Option<&Path>,
+    seed: u64,
+) -> anyhow::Result<Splits> {
+    match Alphabet::find(artifact)? {
+        Some(own) if source.is_text() => {
+            let source = DatasetConfig { length: Some(own.length), ..source.clone() };
+            Ok(load_in(&own.vocabulary, &source, data_dir, seed)?)
         }
-        _ => return None,
-    };
-    letters.next().is_none().then_some(one)
+        _ => Ok(load(source, data_dir, seed)?),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use hetrain_export::{GraphBuilder, Provenance};
+
     use super::*;
 
-    #[test]
-    fn letters_come_back_from_their_names() {
-        for letter in ['a', ' ', '\n', '\t', '\'', '"', '\\', 'é', '語'] {
-            assert_eq!(unescaped(&letter.escape_default().to_string()), Some(letter));
-        }
-        assert!(["", "cat", "\\x", "\\u{zz}"].iter().all(|name| unescaped(name).is_none()));
+    fn artifact(classes: &[&str], merges: &[[u16; 2]], shape: [usize; 3]) -> Artifact {
+        let mut graph = GraphBuilder::default();
+        graph.input("text", &shape).unwrap();
+        let classes = classes.iter().map(|c| (*c).to_owned()).collect();
+        let provenance = Provenance { classes, merges: merges.to_vec(), ..Provenance::default() };
+        Artifact { graph: graph.finish().unwrap(), provenance }
     }
 
     #[test]
     fn a_text_ends_where_the_window_does() {
-        let alphabet = Alphabet { letters: vec!['\n', 'a', 'b'], length: 3 };
-        assert_eq!(alphabet.encode("ab").unwrap(), [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
-        assert_eq!(alphabet.encode("bbbaba").unwrap(), alphabet.encode("aba").unwrap());
-        assert!(alphabet.encode("ac").unwrap_err().to_string().contains("'c' at position 1"));
-        assert!(alphabet.encode("").is_err());
-        let open = Alphabet { letters: vec!['a', char::REPLACEMENT_CHARACTER], length: 2 };
-        assert_eq!(open.encode("az").unwrap(), [1.0, 0.0, 0.0, 1.0]);
+        let alphabet = Alphabet::of(&artifact(&["\\n", "a", "b"], &[], [3, 3, 1])).unwrap();
+        let input = |text: &str| alphabet.input(&alphabet.tokens(text).unwrap());
+        assert_eq!(input("ab"), [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
+        assert_eq!(input("bbbaba"), input("aba"));
+        assert!(alphabet.tokens("ac").unwrap_err().to_string().contains("'c' at position 1"));
+        assert!(alphabet.tokens("").is_err());
+        let open = Alphabet::of(&artifact(&["a", "\\u{fffd}"], &[], [2, 2, 1])).unwrap();
+        assert_eq!(open.input(&open.tokens("az").unwrap()), [1.0, 0.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn a_model_whose_tokens_contradict_it_is_refused() {
+        let of =
+            |classes: &[&str], merges: &[[u16; 2]], shape| Alphabet::of(&artifact(classes, merges, shape));
+        let refused = |error: Option<anyhow::Error>| format!("{:#}", error.unwrap());
+        assert!(refused(of(&["cat", "dog"], &[], [2, 4, 1]).err()).contains("not text"));
+        assert!(refused(of(&["a", "b"], &[[9, 999]], [2, 4, 1]).err()).contains("merge 0 of 9 and 999"));
+        let names = Vocabulary::from_parts(&[], &[[97, 98]]);
+        assert!(names.unwrap_err().to_string().contains("token 0 as its merges make it"));
     }
 }

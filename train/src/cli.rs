@@ -209,7 +209,7 @@ pub struct GenerateArgs {
     /// What to go on from [default: the beginning of a line]
     #[arg(long, value_name = "TEXT")]
     pub prompt: Option<String>,
-    /// Letters to write
+    /// Letters to write; of a model whose `data.tokens` are several letters, tokens
     #[arg(long, value_name = "N", default_value_t = 500)]
     pub length: usize,
     /// 0: always the likeliest letter; 1: as likely as the model says

@@ -95,13 +95,22 @@ impl TrainingData {
         Ok(pairs.into_iter().map(|(m, s)| (f64::from(m), f64::from(s))).unzip())
     }
 
+    /// Characters of the validation text for each of its tokens; `None` where each is one, and of images.
+    pub fn characters_per_token(&self) -> Option<f64> {
+        self.splits.vocabulary.as_ref()?.characters_per_token(&self.validation)
+    }
+
     /// One line about the data: `digits 8x8, 10 classes, 1293 + 144 training and validation images`.
     pub fn describe(&self) -> String {
         let [c, h, w] = self.train.shape;
         if self.train.targets() > 1 {
             return format!(
-                "{}, {c} characters · windows of {h}: {} to train on, {} to choose by",
+                "{}, {c} {} · windows of {h}: {} to train on, {} to choose by",
                 self.splits.name,
+                match &self.splits.vocabulary {
+                    Some(vocabulary) if !vocabulary.is_of_characters() => "tokens",
+                    _ => "characters",
+                },
                 self.train.len(),
                 self.validation.len()
             );

@@ -86,6 +86,9 @@ pub enum Event {
         validation_accuracy: f64,
         /// Mean cross-entropy on the validation images.
         validation_loss: f64,
+        /// Of a text by tokens of several characters, the same for each character.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        validation_nats_per_character: Option<f64>,
         /// Activation inputs on the validation images.
         ranges: Vec<ActivationRange>,
         /// Whether this is the best network of the phase so far.

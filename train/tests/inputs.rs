@@ -10,7 +10,7 @@ mod util;
 
 use std::{fs, path::Path};
 
-use util::{Dir, SMALL, wait_for};
+use util::{Dir, SMALL};
 
 /// Idx files of a few 8x8 images, as `data/mnist`.
 fn idx(dir: &Dir, images: usize, change: impl Fn(&str, &mut Vec<u8>)) {
@@ -159,56 +159,4 @@ fn a_run_teaches_another() {
     let nobody =
         ["train", "--config", "run.yaml", "--set", "name=other", "--set", "phases.0.start=run:nobody"];
     dir.fails(&nobody, &["nobody", "help:"]);
-}
-
-#[test]
-fn a_text_trains_a_language_model() {
-    let dir = Dir::new();
-    let config = "\
-name: small
-seed: 1
-model: { name: gpt }
-data: { name: text, dir: ., length: 8, batch: 32, calibration: 64 }
-phases:
-  - { kind: pretrain, epochs: 1 }
-  - { kind: replace, epochs: 2, ramp: 0.4, clamp: 10, range_weight: 0.1 }
-checkpoint: { steps: 1 }
-he: { precision_bits: 8 }
-";
-    dir.write("run.yaml", config);
-    dir.write("input.txt", "too short");
-    dir.fails(
-        &["train", "--config", "run.yaml"],
-        &["a text of at least 900 characters", "found: 9", "help:"],
-    );
-    let words = ["to be, ", "or not ", "that is ", "the question. "];
-    let text: String = (0..200).filter_map(|i| words.get(i * i % 7 % 4)).copied().collect();
-    dir.write("input.txt", &text);
-    for (set, parts) in [
-        ("model.name=lenet5", ["`model.name: lenet5`", "images", "text", "help:"]),
-        ("data.augment.flip=true", ["`augment`", "images", "text", "help:"]),
-        ("model.heads=3", ["model.heads", "3 heads", "do not divide the width 128", "help:"]),
-    ] {
-        dir.fails(&["train", "--config", "run.yaml", "--set", set], &parts);
-    }
-    let metrics = dir.join("runs/small/metrics.jsonl");
-    let mut child = dir.spawn(&["train", "--config", "run.yaml"]);
-    let mark = r#""kind":"replace","epoch":1,"step""#;
-    wait_for(mark, || fs::read_to_string(&metrics).is_ok_and(|m| m.contains(mark)));
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let ran = dir.succeeds(&["train", "--resume", "small"]);
-    assert!(ran.stdout.contains("continues in phase 2"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("nats a character") && ran.stdout.contains("34 levels"), "{}", ran.stdout);
-    let write = ["generate", "--model", "small", "--prompt", "to be, or", "--length", "40"];
-    let [once, again] = [(); 2].map(|()| dir.succeeds(&write).stdout);
-    assert_eq!(once, again);
-    assert!(once.starts_with("to be, or") && once.trim_end_matches('\n').len() >= 40, "{once}");
-    let judged = dir.succeeds(&["generate", "--model", "small", "--original", "--length", "40", "--judge"]);
-    assert!(judged.stdout.contains("nats a letter under the original network, over 40 letters"));
-    let unknown = ["generate", "--model", "small", "--prompt", "to be, 0r"];
-    dir.fails(&unknown, &["'0' at position 7", "never seen", "help:"]);
-    dir.fails(&["generate", "--model", "small", "--prompt", ""], &["the text is empty", "help:"]);
-    fs::write(dir.join("input.txt"), [text.as_bytes(), b"\xff"].concat()).unwrap();
-    dir.fails(&["train", "--config", "run.yaml"], &["input.txt", "utf-8", "help:"]);
 }

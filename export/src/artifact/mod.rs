@@ -35,6 +35,10 @@ pub struct Provenance {
     pub data_digest: String,
     /// Class names, where the data set has them.
     pub classes: Vec<String>,
+    /// Of a text by byte pairs, where `classes` are its tokens: the first 256 are the bytes, and token `256 + k` is the two that
+    /// merge `k` names, one after the other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merges: Vec<[u16; 2]>,
     /// Program version that wrote the file.
     pub program: String,
 }

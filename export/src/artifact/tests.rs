@@ -21,7 +21,8 @@ fn artifact() -> Artifact {
     range.update(&[0.25, 1.0]);
     let n = graph.nodes().len();
     graph.set_ranges(vec![range; n]);
-    Artifact { graph, provenance: Provenance { run: "test".into(), ..Provenance::default() } }
+    let merges = vec![[97, 98], [256, 65_535]];
+    Artifact { graph, provenance: Provenance { run: "test".into(), merges, ..Provenance::default() } }
 }
 
 fn load(bytes: &[u8]) -> Result<Artifact, ExportError> {
@@ -32,6 +33,11 @@ fn load(bytes: &[u8]) -> Result<Artifact, ExportError> {
 fn what_was_written_is_read() {
     let a = artifact();
     assert_eq!(load(&a.to_bytes().unwrap()).unwrap(), a);
+    // A model without merges is written as it was when there were none.
+    let plain = Artifact { provenance: Provenance::default(), ..a };
+    let bytes = plain.to_bytes().unwrap();
+    assert!(!bytes.windows(6).any(|w| w == b"merges"));
+    assert_eq!(load(&bytes).unwrap(), plain);
 }
 
 #[test]

@@ -4,14 +4,19 @@ use std::{path::Path, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use he_infer::{ckks, math::sampling::os_rng, run::Client, wire};
-use hetrain_datasets::{DatasetConfig, load};
+use hetrain_datasets::DatasetConfig;
 
 use super::{
     Context,
     keygen::{read, save},
     plan::{Planned, run_config},
 };
-use crate::{alphabet::Alphabet, cli::EncryptArgs, error::io, progress::say};
+use crate::{
+    alphabet::{Alphabet, data_for},
+    cli::EncryptArgs,
+    error::io,
+    progress::say,
+};
 
 /// Run the command.
 ///
@@ -71,7 +76,7 @@ fn test_images(context: &Context, args: &EncryptArgs, planned: &Planned) -> anyh
             (DatasetConfig::named(&planned.artifact.provenance.data), planned.artifact.provenance.seed)
         }
     };
-    let test = load(&source, context.global.data_dir.as_deref(), seed)?.test;
+    let test = data_for(&planned.artifact, &source, context.global.data_dir.as_deref(), seed)?.test;
     let shape = planned.artifact.graph.input_shape();
     if test.shape[..] != *shape {
         bail!(
@@ -98,13 +103,14 @@ fn test_images(context: &Context, args: &EncryptArgs, planned: &Planned) -> anyh
 /// A text as a language model reads it.
 fn read_text(text: &str, planned: &Planned) -> anyhow::Result<Vec<f64>> {
     let alphabet = Alphabet::of(&planned.artifact)?;
-    let (length, given) = (alphabet.length(), text.chars().count());
+    let tokens = alphabet.tokens(text)?;
+    let (length, given, unit) = (alphabet.length(), tokens.len(), alphabet.unit());
     if given > length {
         bail!(
-            "--text: the model reads {length} letters, the text has {given}\n  help: give its last {length}; what is further back the model cannot see"
+            "--text: the model reads {length} {unit}s, the text has {given}\n  help: give its last {length}; what is further back the model cannot see"
         );
     }
-    alphabet.encode(text)
+    Ok(alphabet.input(&tokens))
 }
 
 /// Pixels in `[0, 1]` of an image file that has the model's size.

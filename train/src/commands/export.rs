@@ -70,6 +70,7 @@ pub fn export(trainer: &Trainer<'_>, path: &Path) -> anyhow::Result<String> {
         data: data.splits.name.clone(),
         data_digest: data.train.digest(),
         classes: data.splits.class_names.clone(),
+        merges: data.splits.vocabulary.as_ref().map(|v| v.merges().to_vec()).unwrap_or_default(),
         program: concat!("hetrain ", env!("CARGO_PKG_VERSION")).into(),
     };
     Artifact { graph, provenance }.write(path).map_err(|e| match e {

@@ -33,30 +33,34 @@ pub fn run(context: &Context, args: &GenerateArgs) -> anyhow::Result<()> {
     let alphabet = Alphabet::of(&artifact)?;
     let original = if args.original || args.judge { Some(Original::of(context, &path)?) } else { None };
     let interpreter = Interpreter::new(&artifact.graph)?;
-    let next = |text: &str| match &original {
+    let next = |text: &[u16]| match &original {
         Some(original) if args.original => original.logits(&alphabet, text),
         _ => {
-            let values = interpreter.run(&alphabet.encode(text)?)?;
+            let values = interpreter.run(&alphabet.input(text))?;
             values.into_iter().next_back().context("a graph without nodes")
         }
     };
     let mut rng = ChaCha20Rng::seed_from_u64(args.seed);
-    let mut text = args.prompt.clone().unwrap_or_else(|| alphabet.blank().to_string());
-    alphabet.encode(&text)?;
-    print(&text);
+    let bytes = |token: u16| alphabet.vocabulary().bytes(token).context("a class without a name");
+    let blank = alphabet.vocabulary().blank();
+    let mut text = args.prompt.as_ref().map_or(Ok(vec![blank]), |prompt| alphabet.tokens(prompt))?;
+    let mut writer = Writer::default();
+    writer.write(&args.prompt.as_ref().map_or(bytes(blank)?, |prompt| prompt.as_bytes().into()));
     for _ in 0..args.length {
         if context.stop.load(Ordering::Relaxed) {
             break;
         }
-        let class = drawn(&next(&text)?, args.temperature, rng.random::<f64>());
-        let Some(letter) = alphabet.letter(class) else { break };
-        text.push(letter);
-        print(letter.encode_utf8(&mut [0; 4]));
+        let class = u16::try_from(drawn(&next(&text)?, args.temperature, rng.random::<f64>()))?;
+        text.push(class);
+        writer.write(&bytes(class)?);
     }
+    writer.end();
     tell("")?;
     if let Some(original) = original.filter(|_| args.judge) {
-        let (nats, count) = original.judged(&alphabet, &text)?;
-        tell(&format!("{nats:.4} nats a letter under the original network, over {count} letters"))?;
+        let (nats, count, characters) = original.judged(&alphabet, &text)?;
+        let unit = alphabet.unit();
+        let a_letter = characters.map_or(String::new(), |n| format!(" ({:.4} a letter)", nats / n));
+        tell(&format!("{nats:.4} nats a {unit}{a_letter} under the original network, over {count} {unit}s"))?;
     }
     Ok(())
 }
@@ -90,31 +94,62 @@ impl Original {
     }
 
     /// What it expects after `text`.
-    fn logits(&self, alphabet: &Alphabet, text: &str) -> anyhow::Result<Vec<f64>> {
-        let mut tokens = alphabet.window(text)?;
+    fn logits(&self, alphabet: &Alphabet, text: &[u16]) -> anyhow::Result<Vec<f64>> {
+        let (mut tokens, classes) = (alphabet.window(text), alphabet.vocabulary().len());
         // The letter after the window is not known yet; any will do.
         tokens.push(0);
-        let set = windows(&tokens, alphabet.length(), 1, alphabet.letters());
+        let set = windows(&tokens, alphabet.length(), 1, classes);
         let batch = Batcher::evaluation(&set, 1, &self.normalise)?.batch(0, 0);
         let values = to_host(self.model.forward(pixels(batch, &self.device)).logits)?;
-        Ok(values
-            .chunks(alphabet.letters())
-            .next_back()
-            .unwrap_or_default()
-            .iter()
-            .map(|&v| f64::from(v))
-            .collect())
+        Ok(values.chunks(classes).next_back().unwrap_or_default().iter().map(|&v| f64::from(v)).collect())
     }
 
-    /// Mean of `−ln p` of the letters of `text`, each after those before it in its window, and their number.
-    fn judged(&self, alphabet: &Alphabet, text: &str) -> anyhow::Result<(f64, usize)> {
-        let length = alphabet.length();
-        let set = windows(&alphabet.classes(text)?, length, length, alphabet.letters());
+    /// Mean of `−ln p` of the letters or tokens of `text`, each after those before it in its window, their number, and of tokens
+    /// the letters of each.
+    fn judged(&self, alphabet: &Alphabet, text: &[u16]) -> anyhow::Result<(f64, usize, Option<f64>)> {
+        let (length, vocabulary) = (alphabet.length(), alphabet.vocabulary());
+        let set = windows(text, length, length, vocabulary.len());
         if set.is_empty() {
-            bail!("--judge: needs more than {length} letters\n  help: write more: `--length 10000`");
+            bail!(
+                "--judge: needs more than {length} {}s\n  help: write more: `--length 10000`",
+                alphabet.unit()
+            );
         }
-        Ok((evaluate(&self.model, &set, &self.normalise, &self.device)?.loss, set.len() * length))
+        let nats = evaluate(&self.model, &set, &self.normalise, &self.device)?.loss;
+        Ok((nats, set.labels.len(), vocabulary.characters_per_token(&set)))
     }
+}
+
+/// Text on its way out, of which the last character may not be whole yet.
+#[derive(Default)]
+struct Writer(Vec<u8>);
+
+impl Writer {
+    /// Add bytes, and print what is whole. What can be no character any more is printed as the one for that.
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend(bytes);
+        let whole = whole(&self.0);
+        let rest = self.0.split_off(whole);
+        print(&String::from_utf8_lossy(&std::mem::replace(&mut self.0, rest)));
+    }
+
+    /// Print what is left.
+    fn end(&mut self) {
+        print(&String::from_utf8_lossy(&std::mem::take(&mut self.0)));
+    }
+}
+
+/// How many of `bytes` stand before a character that may go on.
+fn whole(bytes: &[u8]) -> usize {
+    let mut from = 0;
+    while let Err(error) = std::str::from_utf8(bytes.get(from..).unwrap_or_default()) {
+        from += error.valid_up_to();
+        match error.error_len() {
+            None => return from,
+            Some(wrong) => from += wrong,
+        }
+    }
+    bytes.len()
 }
 
 /// As it comes; whoever closed the pipe has seen enough.
@@ -144,6 +179,13 @@ fn drawn(logits: &[f64], temperature: f64, share: f64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn characters_are_printed_when_they_are_whole() {
+        assert_eq!([whole(b""), whole("a語".as_bytes()), whole(b"a\xe8\xaa")], [0, 4, 1]);
+        // A byte that begins nothing, and a beginning that another follows.
+        assert_eq!([whole(b"\xffa"), whole(b"\xe8a\xe8"), whole(b"\xe8\xe8\xaa\x9e")], [2, 2, 4]);
+    }
 
     #[test]
     fn classes_are_drawn_as_often_as_they_are_likely() {

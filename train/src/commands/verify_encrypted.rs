@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use burn::{module::Module, tensor::Device};
-use hetrain_datasets::{Batcher, DatasetConfig, ImageSet, load};
+use hetrain_datasets::{Batcher, DatasetConfig, ImageSet, Splits};
 use hetrain_layers::HeModel;
 
 use super::{
@@ -12,6 +12,7 @@ use super::{
     plan::{Planned, memory_limit, run_config},
 };
 use crate::{
+    alphabet::data_for,
     checkpoint::Store,
     cli::{HowArgs, PlanArgs, VerifyArgs},
     config::RunConfig,
@@ -53,10 +54,10 @@ pub fn run(context: &Context, args: &VerifyArgs) -> anyhow::Result<()> {
         _ => {
             let provenance = &planned.artifact.provenance;
             let name = args.data.as_deref().unwrap_or(&provenance.data);
-            let splits =
-                load(&DatasetConfig::named(name), context.global.data_dir.as_deref(), provenance.seed)?;
+            let (source, data_dir) = (DatasetConfig::named(name), context.global.data_dir.as_deref());
+            let splits = data_for(&planned.artifact, &source, data_dir, provenance.seed)?;
             let none = BurnRungs { original: None, polynomial: None, nats: BTreeMap::new() };
-            verify(context, planned, &splits.name, &splits.test, &none, args, &folder)
+            verify(context, planned, &splits, &none, args, &folder)
         }
     }
 }
@@ -148,18 +149,18 @@ fn in_run(
         }
     }
     let burn = BurnRungs { original: original.map(&logits), polynomial: Some(logits(polynomial)), nats };
-    verify(context, planned, &data.splits.name, &data.splits.test, &burn, args, folder)
+    verify(context, planned, &data.splits, &burn, args, folder)
 }
 
 fn verify(
     context: &Context,
     mut planned: Planned,
-    data: &str,
-    test: &ImageSet,
+    splits: &Splits,
     burn: &BurnRungs<'_>,
     args: &VerifyArgs,
     folder: &Path,
 ) -> anyhow::Result<()> {
+    let (data, test) = (&splits.name, &splits.test);
     let within = |flag: &str, asked: Option<u64>| match asked {
         Some(n) if n as usize > test.len() => anyhow::bail!(
             "{flag} {n}: `{data}` has {} test images\n  help: ask for at most that many, or leave it out for all",
@@ -195,8 +196,9 @@ fn verify(
         options: planned.options,
         estimate,
         costs,
-        data: data.into(),
+        data: data.clone(),
         test,
+        characters_per_token: splits.vocabulary.as_ref().and_then(|v| v.characters_per_token(test)),
         samples,
         encrypted,
         threads,

@@ -14,7 +14,7 @@ use super::{
 const ROOT: [&str; 8] = ["name", "seed", "model", "data", "phases", "checkpoint", "he", "verify"];
 const ARCHITECTURE: [&str; 5] = ["name", "model", "input", "classes", "he"];
 const TRANSFORMER: [&str; 7] = ["attention", "norm", "width", "heads", "blocks", "hidden", "block"];
-const DATA: [&str; 15] = [
+const DATA: [&str; 16] = [
     "name",
     "dir",
     "size",
@@ -23,6 +23,7 @@ const DATA: [&str; 15] = [
     "class_names",
     "length",
     "rare",
+    "tokens",
     "train_limit",
     "test_limit",
     "batch",
@@ -206,6 +207,7 @@ fn data(s: &mut Section<'_>) -> DataSettings {
         class_names: class_names(&mut d),
         length: d.whole_or_none("length", 2, 4096).map(|v| v as usize),
         rare: d.whole_or_none("rare", 1, 1 << 32).map(|v| v as usize),
+        tokens: d.whole_or_none("tokens", 257, 65_536).map(|v| v as usize),
         train_limit: d.whole_or_none("train_limit", 1, 1 << 40).map(|v| v as usize),
         test_limit: d.whole_or_none("test_limit", 1, 1 << 40).map(|v| v as usize),
     };

@@ -24,6 +24,9 @@ pub struct LadderSummary {
     pub model_digest: String,
     /// Name of the data set.
     pub data: String,
+    /// Of a text by tokens: characters of the test text for each.
+    #[serde(default, with = "number::option")]
+    pub characters_per_token: Option<f64>,
     /// Processor and instruction set.
     pub machine: String,
     /// Threads used.
@@ -176,21 +179,28 @@ impl LadderSummary {
 }
 
 impl LadderSummary {
-    /// Of a text: how well each rung foretells it, a line each.
+    /// Of a text: how well each rung foretells it, a line each. What models of other tokens can be compared by is counted for
+    /// each letter.
     pub fn foretold(&self) -> Vec<String> {
+        let unit = if self.characters_per_token.is_some() { "token" } else { "letter" };
+        let letters = |nats: f64| {
+            self.characters_per_token.map_or(String::new(), |letters| {
+                format!(" ({:.4} nats, {:.3} bits a letter)", nats / letters, nats / letters / LN_2)
+            })
+        };
         let line = |rung: &RungSummary| {
             let nats = rung.nats?;
             let everywhere = rung.nats_everywhere.map_or(String::new(), |all| {
                 format!(
-                    "; {all:.4} at all positions: perplexity {:.3}, {:.3} bits a letter",
+                    "; {all:.4} at all positions: perplexity {:.3}, {:.3} bits a {unit}{}",
                     all.exp(),
-                    all / LN_2
+                    all / LN_2,
+                    letters(all)
                 )
             });
-            Some(format!(
-                "{}: {nats:.4} nats a letter after {} windows{everywhere}",
-                rung.title, rung.samples
-            ))
+            let (title, samples) = (&rung.title, rung.samples);
+            let after = letters(nats);
+            Some(format!("{title}: {nats:.4} nats a {unit}{after} after {samples} windows{everywhere}"))
         };
         self.rungs.iter().filter_map(line).collect()
     }

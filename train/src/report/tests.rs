@@ -32,6 +32,7 @@ fn ladder() -> LadderSummary {
     let mut encrypted = below(rung("encrypted", "encrypted (CKKS)", 351), 360, 3.4e-4);
     encrypted.bits = Some(15.62);
     LadderSummary {
+        characters_per_token: None,
         model: "cnn-s".into(),
         model_digest: artifact().digest().unwrap(),
         data: "digits".into(),

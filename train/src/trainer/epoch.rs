@@ -220,6 +220,7 @@ impl Trainer<'_> {
             train_accuracy,
             validation_accuracy: seen.accuracy,
             validation_loss: seen.loss,
+            validation_nats_per_character: self.data.characters_per_token().map(|n| seen.loss / n),
             ranges: ranges(&seen, &r.model),
             best: keep,
         })?;
@@ -228,9 +229,12 @@ impl Trainer<'_> {
 
     /// A validation for people: of a text, what counts is how surprising it is.
     fn validated(&self, accuracy: f64, loss: f64) -> String {
-        let nats = match self.data.validation.targets() {
-            1 => String::new(),
-            _ => format!("  {loss:.4} nats a character"),
+        let nats = match (self.data.validation.targets(), self.data.characters_per_token()) {
+            (1, _) => String::new(),
+            (_, None) => format!("  {loss:.4} nats a character"),
+            (_, Some(characters)) => {
+                format!("  {loss:.4} nats a token, {:.4} a character", loss / characters)
+            }
         };
         format!("validation {:.2} %{nats}", 100.0 * accuracy)
     }

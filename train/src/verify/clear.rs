@@ -132,7 +132,7 @@ fn each(
 }
 
 /// The label of a test image.
-pub(super) fn label(job: &Job<'_>, sample: usize) -> u8 {
+pub(super) fn label(job: &Job<'_>, sample: usize) -> u16 {
     job.test.label(sample).unwrap_or_default()
 }
 

@@ -172,6 +172,7 @@ pub(super) fn summary(
         },
         model_digest: job.artifact.digest()?,
         data: job.data.clone(),
+        characters_per_token: job.characters_per_token,
         machine: kept.map_or_else(machine::describe, |e| e.machine.clone()),
         threads: kept.map_or(job.threads, |e| e.threads),
         rungs,

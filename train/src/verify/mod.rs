@@ -51,6 +51,8 @@ pub struct Job<'a> {
     pub data: String,
     /// Test images.
     pub test: &'a ImageSet,
+    /// Of a text by tokens: characters of it for each.
+    pub characters_per_token: Option<f64>,
     /// Images in the clear rungs.
     pub samples: usize,
     /// Images in the encrypted rung.

@@ -102,7 +102,7 @@ pub struct Record {
     /// Index in the test set.
     pub sample: usize,
     /// The label.
-    pub label: u8,
+    pub label: u16,
     /// The logits; a value that is not finite is null.
     pub logits: Vec<Option<f64>>,
     /// Values that left their polynomial's interval (graph rung only).
@@ -111,7 +111,7 @@ pub struct Record {
 
 impl Record {
     /// A record of `logits`.
-    pub fn new(rung: Rung, sample: usize, label: u8, logits: &[f64], excursions: u64) -> Self {
+    pub fn new(rung: Rung, sample: usize, label: u16, logits: &[f64], excursions: u64) -> Self {
         let logits = logits.iter().map(|v| v.is_finite().then_some(*v)).collect();
         Self { rung, sample, label, logits, excursions }
     }
