@@ -34,6 +34,7 @@ pub fn outside(
         }
         OtherNetwork::Run(name) => {
             let relu = of_run(runs, name)?;
+            relu.store.check_vocabulary(&data.splits)?;
             let mut model = ModelConfig { name: relu.model, ..config.clone() }.init(device, 0)?;
             model.load(&relu.weights)?;
             model.set_runtime(&relu.best.runtime);
@@ -93,6 +94,7 @@ struct Relu {
     model: ModelName,
     weights: PathBuf,
     best: Best,
+    store: Store,
 }
 
 fn of_run(runs: &Path, name: &str) -> Result<Relu, RunError> {
@@ -105,7 +107,7 @@ fn of_run(runs: &Path, name: &str) -> Result<Relu, RunError> {
         }
         if let Some(best) = store.best(index, phase.kind, name)? {
             let weights = store.best_weights(index, phase.kind);
-            return Ok(Relu { model: run.model.name, weights, best });
+            return Ok(Relu { model: run.model.name, weights, best, store });
         }
     }
     Err(RunError::Unfinished {

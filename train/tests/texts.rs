@@ -91,6 +91,11 @@ he: { precision_bits: 8 }
     let judge = ["generate", "--model", "small", "--original", "--length", "8", "--judge"];
     let judged = dir.succeeds(&judge).stdout;
     assert!(judged.contains(" a letter) under the original network, over 8 tokens"), "{judged}");
+    // Weights are worth nothing with other tokens.
+    dir.write("input.txt", &text.replace("that is", "who knows"));
+    for args in [&["train", "--resume", "small"][..], &["export", "small"]] {
+        dir.fails(args, &["data set `text`", "vocabulary.json", "another", "help:"]);
+    }
 
     // Elsewhere, with the artifact alone.
     let alone = Dir::new();

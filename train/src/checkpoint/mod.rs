@@ -5,11 +5,13 @@
 //! checkpoints/state-7/                                    weights, average, optimizer.bpk, state.json
 //! checkpoints/latest                                      names the newest whole state folder
 //! checkpoints/config.yaml                                 what the state was trained with, so that a change is noticed
+//! checkpoints/vocabulary.json                             of a text, what its tokens stand for, to the same end
 //! ```
 //! A state folder is written under a temporary name, then renamed, then `latest` is replaced, then older folders go. A
 //! write that fails at any point leaves the folder `latest` names untouched.
 
 mod state;
+mod vocabulary;
 
 use std::{
     fs,

@@ -59,8 +59,9 @@ impl Trainer<'_> {
     pub fn run(&self) -> Result<(), RunError> {
         let store = Store::new(self.run.checkpoints());
         store.sweep()?;
-        self.run.trains(self.config)?;
         let mut stored = self.stored()?;
+        self.run.trains(self.config)?;
+        store.keep_vocabulary(&self.data.splits)?;
         let mut state = stored.as_ref().map(|s| s.state.clone()).unwrap_or_default();
         let mut metrics = Lines::open(&self.run.metrics(), state.metrics_bytes)?;
         while let Some(settings) = self.config.phases.get(state.phase) {
@@ -74,10 +75,13 @@ impl Trainer<'_> {
     /// Where the run stands; `None` in a fresh one.
     ///
     /// # Errors
-    /// [`RunError::Checkpoint`] when no run with this configuration and data can stand there; I/O.
+    /// [`RunError::Checkpoint`] when no run with this configuration and data can stand there, [`RunError::Mismatch`] when its text
+    /// had another vocabulary; I/O.
     pub fn stored(&self) -> Result<Option<Stored>, RunError> {
-        let stored = Store::new(self.run.checkpoints()).latest()?;
+        let store = Store::new(self.run.checkpoints());
+        let stored = store.latest()?;
         if let Some(stored) = &stored {
+            store.check_vocabulary(&self.data.splits)?;
             // Of a text every position counts.
             let images = self.config.data.batch.min(self.data.train.len()) * self.data.train.targets();
             let activations = self.fresh()?.operators();
@@ -148,13 +152,15 @@ impl Trainer<'_> {
     /// The best network of phase `index`, on the training device.
     ///
     /// # Errors
-    /// [`RunError::Unfinished`] when the phase has none, [`RunError::Lost`] when it had.
+    /// [`RunError::Unfinished`] when the phase has none, [`RunError::Lost`] when it had, [`RunError::Mismatch`] when its text had
+    /// another vocabulary.
     pub fn best(&self, store: &Store, index: usize) -> Result<HeModel, RunError> {
         let unfinished = |what: String| RunError::Unfinished {
             run: self.run.name(),
             what,
             help: format!("train it: `hetrain train --resume {}`", self.run.handle()),
         };
+        store.check_vocabulary(&self.data.splits)?;
         let settings =
             self.config.phases.get(index).ok_or_else(|| unfinished(format!("phase {}", index + 1)))?;
         let best = store
