@@ -87,7 +87,7 @@ impl ImageSet {
     }
 
     /// Tokens of sample `i` of a text, or `None` past the end.
-    fn tokens_of(&self, i: usize) -> Option<&[u16]> {
+    pub fn tokens_of(&self, i: usize) -> Option<&[u16]> {
         part(&self.tokens, i, self.shape[1])
     }
 

@@ -11,6 +11,8 @@ pub struct Alphabet {
     vocabulary: Vocabulary,
     /// Positions the model reads at once.
     length: usize,
+    /// What stands before a shorter text, its end last.
+    lead: Vec<u16>,
 }
 
 impl Alphabet {
@@ -38,8 +40,18 @@ impl Alphabet {
             .with_context(|| format!("the model of run `{}`", provenance.run))?;
         let shape = artifact.graph.input_shape();
         let Some(vocabulary) = vocabulary else { return Ok(None) };
+        let lead = provenance.lead.clone();
+        if let Some(unknown) = lead.iter().find(|token| usize::from(**token) >= vocabulary.len()) {
+            bail!(
+                "the model of run `{}` begins with token {unknown}, and has {}\n  help: take its file from where it was exported",
+                provenance.run,
+                vocabulary.len()
+            );
+        }
         match *shape {
-            [channels, length, 1] if channels == vocabulary.len() => Ok(Some(Self { vocabulary, length })),
+            [channels, length, 1] if channels == vocabulary.len() => {
+                Ok(Some(Self { vocabulary, length, lead }))
+            }
             _ if vocabulary.is_of_characters() => Ok(None),
             _ => bail!(
                 "the model of run `{}` takes inputs {shape:?}, which do not fit its {} tokens\n  help: take its file from where it was exported",
@@ -75,12 +87,14 @@ impl Alphabet {
         Ok(self.vocabulary.encode(text)?)
     }
 
-    /// What stands at the positions of the window that ends `text`. What is missing before a shorter text is
-    /// [`Vocabulary::blank`].
+    /// What stands at the positions of the window that ends `text`. Before a shorter one stands the end of a training text, or
+    /// [`Vocabulary::blank`] in models without one.
     pub fn window(&self, text: &[u16]) -> Vec<u16> {
         let missing = self.length.saturating_sub(text.len());
+        let lead = self.lead.iter().skip(self.lead.len().saturating_sub(missing)).copied();
+        let blanks = missing.saturating_sub(self.lead.len());
         let seen = text.iter().skip(text.len().saturating_sub(self.length)).copied();
-        std::iter::repeat_n(self.vocabulary.blank(), missing).chain(seen).collect()
+        std::iter::repeat_n(self.vocabulary.blank(), blanks).chain(lead).chain(seen).collect()
     }
 
     /// The input for the window that ends `text`: for each letter or token a channel, 1 where it stands.
@@ -136,6 +150,13 @@ mod tests {
         assert_eq!(input("bbbaba"), input("aba"));
         assert!(alphabet.tokens("ac").unwrap_err().to_string().contains("'c' at position 1"));
         assert!(alphabet.tokens("").is_err());
+        let mut led = artifact(&["\\n", "a", "b"], &[], [3, 4, 1]);
+        led.provenance.lead = vec![2, 1];
+        let window = |led: &Artifact, text: &[u16]| Alphabet::of(led).map(|a| a.window(text));
+        assert_eq!(window(&led, &[0]).unwrap(), [0, 2, 1, 0]);
+        assert_eq!(window(&led, &[0, 0, 0]).unwrap(), [1, 0, 0, 0]);
+        led.provenance.lead.push(3);
+        assert!(window(&led, &[0]).unwrap_err().to_string().contains("begins with token 3"));
         let open = Alphabet::of(&artifact(&["a", "\\u{fffd}"], &[], [2, 2, 1])).unwrap();
         assert_eq!(open.input(&open.tokens("az").unwrap()), [1.0, 0.0, 0.0, 1.0]);
     }

@@ -39,6 +39,10 @@ pub struct Provenance {
     /// merge `k` names, one after the other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub merges: Vec<[u16; 2]>,
+    /// Of a text: what stands before one that is shorter than the network's window, a window of the training text. A polynomial
+    /// network has never seen a run of the same letter, and leaves its intervals.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lead: Vec<u16>,
     /// Program version that wrote the file.
     pub program: String,
 }

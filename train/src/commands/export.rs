@@ -71,6 +71,7 @@ pub fn export(trainer: &Trainer<'_>, path: &Path) -> anyhow::Result<String> {
         data_digest: data.train.digest(),
         classes: data.splits.class_names.clone(),
         merges: data.splits.vocabulary.as_ref().map(|v| v.merges().to_vec()).unwrap_or_default(),
+        lead: data.calibration.set.tokens_of(0).map(<[u16]>::to_vec).unwrap_or_default(),
         program: concat!("hetrain ", env!("CARGO_PKG_VERSION")).into(),
     };
     Artifact { graph, provenance }.write(path).map_err(|e| match e {
