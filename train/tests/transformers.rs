@@ -14,10 +14,10 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use he_infer::HeError;
 use he_infer::ckks::{Ciphertext, Context};
-use he_infer::plan::{Bootstrapping, Packing, PlanOptions, PlannedNode, Program, estimate, plan};
+use he_infer::plan::{Bootstrapping, Packing, PlanOptions, PlannedNode, Program, Step, estimate, plan};
 use he_infer::run::{Client, NoObserver, Observer, Prepared, Server, calibrate, execute};
 use he_infer::slots::{CkksSlots, ClearSlots};
-use hetrain_export::{Graph, fold, interp};
+use hetrain_export::{Graph, RangeStats, fold, interp};
 use hetrain_layers::{
     ActivationKind, AttentionKind, BlockKind, HeModel, ModelConfig, ModelName, NormKind, Size,
 };
@@ -223,6 +223,43 @@ fn clients_that_embed_their_text() {
 fn blocks_too_deep_for_one_bootstrap() {
     let size = Some(Size { width: 8, heads: 2, blocks: 2, ..ModelName::Gpt.size() });
     climb(&ModelConfig { norm: NormKind::Rms, size, ..small() }, "two blocks with rms");
+}
+
+/// Weights without values cost what weights with values cost.
+#[test]
+fn sketches_are_planned_as_the_networks_themselves() {
+    let wide = Size { width: 48, heads: 3, hidden: Some(80), block: BlockKind::Gated, ..small().size() };
+    let text = ModelConfig { size: Some(wide), ..small() };
+    for config in [text, ModelConfig::new(ModelName::Resnet20, [3, 32, 32], 10)] {
+        let planned = |model: HeModel| {
+            (0..model.operators()).for_each(|i| model.set_blend(i, 1.0));
+            let channels = config.input[0];
+            let lowered = model.lower(&vec![0.0; channels], &vec![1.0; channels]).unwrap();
+            let mut graph = fold(&lowered).unwrap();
+            let range = RangeStats { min: -4.0, max: 4.0, std: 1.0, ..RangeStats::empty("assumed") };
+            graph.set_ranges(vec![range; graph.nodes().len()]);
+            let options = PlanOptions {
+                packing: Packing::Image,
+                images: 1,
+                precision_bits: 0,
+                bootstrapping: Bootstrapping::WhenEmpty,
+                embedded: false,
+            };
+            plan(Arc::new(graph), options).unwrap()
+        };
+        let sketch = planned(config.sketch(&Device::flex()).unwrap());
+        let network = planned(config.init(&Device::flex(), 1).unwrap());
+        assert_eq!(sketch.rotations, network.rotations, "{}", config.name);
+        for (a, b) in sketch.nodes.iter().zip(&network.nodes) {
+            let what = |n: &PlannedNode| match &*n.step {
+                Step::Linear(map) => (n.level_in, map.products(), map.folds.len()),
+                _ => (n.level_in, 0, 0),
+            };
+            assert_eq!((&a.name, what(a)), (&b.name, what(b)));
+        }
+        let slots = ClearSlots::of(&sketch);
+        assert!(matches!(Prepared::new(&slots, &sketch), Err(HeError::Sketched { .. })));
+    }
 }
 
 /// What `estimate --config bert_base` promises, held against a block of a quarter of the width: 192 features, three heads of 64, 128
