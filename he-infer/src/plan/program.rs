@@ -1,5 +1,6 @@
 //! The plan's result and the run's input.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use hetrain_export::{Graph, Polynomial, interp};
@@ -255,11 +256,11 @@ impl Program {
         let embedded = match &self.client {
             Some(client) => {
                 let client = interp::Interpreter::new(client)?;
-                images.iter().map(|image| client.logits(image)).collect::<Result<Vec<_>, _>>()?
+                Cow::Owned(images.iter().map(|image| client.logits(image)).collect::<Result<Vec<_>, _>>()?)
             }
-            None => images.to_vec(),
+            None => Cow::Borrowed(images),
         };
-        for image in &embedded {
+        for image in embedded.iter() {
             let limit = HEADROOM * self.nodes.first().map_or(f64::INFINITY, |n| n.bound);
             if let Some((index, &value)) = image.iter().enumerate().find(|(_, v)| v.abs() > limit) {
                 return Err(HeError::TooLarge { index, value, limit });

@@ -7,8 +7,8 @@ use hetrain_export::{Conv2dGeometry, conv_out_shape};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    HeModel, Net, bert, cnn_s::CnnS, cnn64::Cnn64, cryptonets::Cryptonets, gpt, lenet5::Lenet5, mlp::Mlp,
-    resnet::Resnet, resnet18::Resnet18, vgg::Vgg11, vit,
+    HeModel, Net, cnn_s::CnnS, cnn64::Cnn64, cryptonets::Cryptonets, lenet5::Lenet5, mlp::Mlp,
+    resnet::Resnet, resnet18::Resnet18, text, vgg::Vgg11, vit,
 };
 use crate::{Function, LayerError, WeightInit};
 
@@ -418,8 +418,8 @@ impl ModelConfig {
             ModelName::Resnet18 => Net::Resnet18(Resnet18::new(self, init)),
             ModelName::Vgg11 => Net::Vgg11(Vgg11::new(self, init)),
             ModelName::Vit => Net::Vit(vit::Vit::new(self, init)),
-            ModelName::Gpt => Net::Gpt(gpt::Gpt::new(self, init)),
-            ModelName::Bert => Net::Bert(bert::Bert::new(self, init)),
+            ModelName::Gpt => Net::Gpt(text::Text::new(self, true, init)),
+            ModelName::Bert => Net::Bert(text::Text::new(self, false, init)),
         };
         Ok(HeModel { net, config: self.clone() })
     }

@@ -1,16 +1,15 @@
 //! The networks, and what they all can do.
 
-mod bert;
 mod cnn64;
 mod cnn_s;
 mod config;
 mod cryptonets;
-mod gpt;
 mod lenet5;
 mod mlp;
 mod resnet;
 mod resnet18;
 mod stage;
+mod text;
 mod vgg;
 mod vit;
 
@@ -39,8 +38,8 @@ enum Net {
     Resnet18(resnet18::Resnet18),
     Vgg11(vgg::Vgg11),
     Vit(vit::Vit),
-    Gpt(gpt::Gpt),
-    Bert(bert::Bert),
+    Gpt(text::Text),
+    Bert(text::Text),
 }
 
 impl Net {

@@ -10,7 +10,7 @@ use hetrain_export::{Artifact, Severity, check, interp};
 use super::{
     Context,
     plan::{Planned, options},
-    untrained::Sketch,
+    sketch::Sketch,
 };
 use crate::{
     cli::{CheckArgs, HowArgs, PlanArgs},

@@ -8,7 +8,7 @@ use he_infer::plan::{Program, plan};
 use super::{
     Context,
     plan::{Planned, check_batch, options, price},
-    untrained::Sketch,
+    sketch::Sketch,
 };
 use crate::{
     cli::{EstimateArgs, PlanArgs},

@@ -13,8 +13,8 @@ pub mod infer;
 pub mod keygen;
 pub mod plan;
 pub mod report;
+pub mod sketch;
 pub mod train;
-pub mod untrained;
 pub mod verify_encrypted;
 
 use std::sync::{Arc, atomic::AtomicBool};
