@@ -15,10 +15,10 @@ pub struct DatasetConfig {
     /// Folder of the files, or the folder above it. Relative to the working folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dir: Option<PathBuf>,
-    /// Image folders only: resize to `[height, width]`. Needed when the images differ in size.
+    /// Images only: resize to `[height, width]`. Needed when the images of a folder differ in size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<[usize; 2]>,
-    /// Image folders only: 1 for grey, 3 for red, green, blue. Otherwise 3 if any image has colour.
+    /// Images only: 1 for grey, 3 for red, green, blue. Otherwise what the set has, an image folder 3 if any image has colour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<usize>,
     /// IDX files only: number of classes. Otherwise 10, and for `idx` one more than a larger label.
@@ -58,16 +58,21 @@ impl DatasetConfig {
         matches!(self.name.as_str(), "text" | "tinyshakespeare" | "wikitext-2")
     }
 
+    /// Whether it is a folder of images.
+    pub(crate) fn is_folder(&self) -> bool {
+        matches!(self.name.as_str(), "image-folder" | "covid-ct" | "covid-xray")
+    }
+
     /// Refuse values no reader could use, and settings the named set has no use for.
     pub(crate) fn check(&self) -> Result<(), DataError> {
-        let folder = matches!(self.name.as_str(), "image-folder" | "covid-ct" | "covid-xray");
+        let folder = self.is_folder();
         let idx = matches!(self.name.as_str(), "idx" | "mnist" | "fashion-mnist");
         let unused = |key, need: &str| setting(key, format!("a set of {need}"), format!("`{}`", self.name));
-        if !folder && self.size.is_some() {
-            return unused("size", "image folders");
+        if self.is_text() && self.size.is_some() {
+            return unused("size", "images");
         }
-        if !folder && self.channels.is_some() {
-            return unused("channels", "image folders");
+        if self.is_text() && self.channels.is_some() {
+            return unused("channels", "images");
         }
         if !idx && self.classes.is_some() {
             return unused("classes", "IDX files");
@@ -161,7 +166,7 @@ mod tests {
         let base = || DatasetConfig::named("image-folder");
         let names = |n: &[&str]| Some(n.iter().map(|s| (*s).to_owned()).collect());
         let cases = [
-            (DatasetConfig { size: Some([8, 8]), ..DatasetConfig::named("mnist") }, "size"),
+            (DatasetConfig { size: Some([8, 8]), ..DatasetConfig::named("text") }, "size"),
             (DatasetConfig { classes: Some(3), ..base() }, "classes"),
             (
                 DatasetConfig { class_names: names(&["a", "b"]), ..DatasetConfig::named("digits") },

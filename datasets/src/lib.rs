@@ -41,6 +41,7 @@ mod load;
 mod locate;
 mod normalise;
 mod optdigits;
+mod resize;
 mod seeded;
 mod set;
 mod text;

@@ -7,6 +7,7 @@ use crate::{
     known::{by_name, nearest},
     locate::roots,
     optdigits,
+    resize::resize,
     seeded::{Purpose, stratified, stream},
     text,
 };
@@ -55,6 +56,13 @@ fn load_from(
         "covid-ct" | "covid-xray" | "image-folder" => image_folder::load(set, config, roots)?,
         _ => idx::load(set, config, roots)?,
     };
+    // Image folders do this while they read: their images may differ in size.
+    if !config.is_folder() && (config.size.is_some() || config.channels.is_some()) {
+        let parts = [&mut splits.train, &mut splits.test].into_iter().chain(&mut splits.validation);
+        for part in parts {
+            *part = resize(part, config.size, config.channels)?;
+        }
+    }
     limit(&mut splits.train, config.train_limit, seed, 0);
     limit(&mut splits.test, config.test_limit, seed, 1);
     Ok(splits)
@@ -110,5 +118,21 @@ mod tests {
         assert_eq!((splits.train.len(), splits.test.len()), (100, 360));
         assert!(splits.train.class_counts().iter().all(|c| (9..=11).contains(c)));
         assert_ne!(splits.train.digest(), load_from(&config, &[], 4, None).unwrap().train.digest());
+    }
+
+    #[test]
+    fn images_get_the_size_and_the_colours_asked_for() {
+        let at = |size, channels| DatasetConfig { size, channels, ..DatasetConfig::named("digits") };
+        let splits = load_from(&at(Some([16, 16]), Some(3)), &[], 0, None).unwrap();
+        let small = load_from(&at(None, None), &[], 0, None).unwrap();
+        assert_eq!(splits.test.shape, [3, 16, 16]);
+        splits.test.check().unwrap();
+        let mean = |pixels: &[u8]| pixels.iter().map(|&p| f64::from(p)).sum::<f64>() / pixels.len() as f64;
+        for i in 0..small.test.len() {
+            let (large, small) = (splits.test.pixels_of(i).unwrap(), small.test.pixels_of(i).unwrap());
+            let (red, blue) = (&large[..256], &large[512..]);
+            assert!(red == blue && (mean(red) - mean(&small)).abs() < 1.0, "{i}");
+        }
+        assert_eq!(splits.test.labels, small.test.labels);
     }
 }
