@@ -155,7 +155,7 @@ fn products_that_no_layout_holds_are_refused() {
     });
     refused("outside attention", Packing::Image, &|n| {
         let x = n.x;
-        n.op("product", Op::MatMul { causal: false }, &[x, x]).dense(2);
+        n.op("product", Op::MatMul { causal: false, factors: None }, &[x, x]).dense(2);
     });
     refused("a constant after a causal mask", Packing::Image, &|n| {
         n.conv(4, 1, point);
@@ -170,8 +170,8 @@ fn products_that_no_layout_holds_are_refused() {
         let x = n.x;
         let row = n.op("row", Op::Row { row: 1 }, &[x]).x;
         let column = n.op("turned", turned.clone(), &[row]).x;
-        let scores = n.op("scores", Op::MatMul { causal: false }, &[column, row]).x;
-        n.op("mixed", Op::MatMul { causal: false }, &[scores, column]).dense(2);
+        let scores = n.op("scores", Op::MatMul { causal: false, factors: None }, &[column, row]).x;
+        n.op("mixed", Op::MatMul { causal: false, factors: None }, &[scores, column]).dense(2);
     });
     // Queries, keys and values of one attention whose mask is not the same in both products.
     for (causal, masked, again) in [(true, false, false), (false, true, false), (true, true, true)] {
@@ -189,12 +189,12 @@ fn products_that_no_layout_holds_are_refused() {
                 n.x
             };
             let (query, key, value) = (project(n, true), project(n, false), project(n, true));
-            n.op("scores", Op::MatMul { causal }, &[query, key]);
+            n.op("scores", Op::MatMul { causal, factors: None }, &[query, key]);
             let mut weights = n.x;
             if masked {
                 weights = n.op("causal", Op::Causal, &[weights]).x;
             }
-            n.op("mixed", Op::MatMul { causal: again }, &[weights, value]).dense(2);
+            n.op("mixed", Op::MatMul { causal: again, factors: None }, &[weights, value]).dense(2);
         });
     }
 }

@@ -69,12 +69,12 @@ pub struct Block {
 
 impl Block {
     /// A block of the size and with the polynomials that `config` says; `causal`: positions see only themselves and those before.
-    pub fn new(causal: bool, config: &ModelConfig, init: &mut WeightInit) -> Self {
+    pub fn new(shape: [usize; 2], causal: bool, config: &ModelConfig, init: &mut WeightInit) -> Self {
         let size = config.size();
         let (width, hidden) = (size.width, size.hidden());
         Self {
             norm1: Norm::new(width, config.norm, init),
-            attention: SelfAttention::new(width, size.heads, causal, config.attention, init),
+            attention: SelfAttention::new(width, size.heads, shape, causal, config.attention, init),
             norm2: Norm::new(width, config.norm, init),
             hidden: ConvBlock::new([width, hidden], 1, 1, 0, init),
             gate: (size.block == BlockKind::Gated).then(|| ConvNorm::new([width, hidden], 1, 1, init)),
@@ -112,7 +112,7 @@ impl Stage for Block {
     fn forward(&self, x: Flow, tap: &mut Tap) -> Flow {
         let x = x.map();
         let y = self.norm1.forward(x.clone(), &mut tap.penalties);
-        let sum = self.attention.forward(y, &mut tap.penalties) + x.clone();
+        let sum = self.attention.forward(y, tap) + x.clone();
         let x = if self.parallel { x } else { sum.clone() };
         let x = self.norm2.forward(x, &mut tap.penalties);
         let y = match &self.gate {

@@ -57,7 +57,10 @@ impl ModuleMapper for Shake {
             let factor = wave(n, seed).into_iter().map(|v| 0.8 + 0.4 * v).collect::<Vec<_>>();
             let offset = wave(n, seed + 0.5).into_iter().map(|v| 0.02 * v).collect::<Vec<_>>();
             let at = |v: Vec<f32>| Tensor::<D>::from_data(TensorData::new(v, t.shape()), &t.device());
-            let (factor, offset) = (at(factor), at(offset));
+            let (factor, mut offset) = (at(factor), at(offset));
+            if matches!(name.as_str(), "offsets" | "queries") {
+                offset = offset * 40.0;
+            }
             let t = match name.as_str() {
                 "raw" => t.full_like(-4.0),
                 "linear" => t * 0.6,

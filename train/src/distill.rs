@@ -43,6 +43,21 @@ pub fn features(student: &[Tensor<3>], teacher: &[Tensor<3>]) -> Option<Tensor<1
     Some(sum.div_scalar(stages.max(1) as f64))
 }
 
+/// Mean squared difference of attention weights, over the mean square of the teacher's, mean over the attentions (as in Jiao et al. 2019,
+/// arXiv:1909.10351, but for the division).
+///
+/// `None` when there is no attention in common.
+///
+/// # Shapes
+/// - each `[batch, heads, query, key]`; output `[1]`
+pub fn attention(student: &[Tensor<4>], teacher: &[Tensor<4>]) -> Option<Tensor<1>> {
+    let count = student.len().min(teacher.len());
+    let square = |x: Tensor<4>| (x.clone() * x).mean();
+    let pairs = student.iter().zip(teacher);
+    let sum = pairs.map(|(s, t)| square(s.clone() - t.clone()) / square(t.clone())).reduce(|a, b| a + b)?;
+    Some(sum.div_scalar(count.max(1) as f64))
+}
+
 #[cfg(test)]
 mod tests {
     use burn::tensor::Device;
@@ -62,5 +77,12 @@ mod tests {
             scalar(features(std::slice::from_ref(&f), std::slice::from_ref(&f)).unwrap()).unwrap().abs()
                 < 1e-9
         );
+        // Weights that are all zero explain nothing of the teacher's.
+        let (map, none) = (f.clone().unsqueeze::<4>(), f.zeros_like().unsqueeze::<4>());
+        let maps = |map: &Tensor<4>| std::slice::from_ref(map).to_vec();
+        for (student, loss) in [(&map, 0.0), (&none, 1.0)] {
+            let got = scalar(attention(&maps(student), &maps(&map)).unwrap()).unwrap();
+            assert!((got - loss).abs() < 1e-6, "{got}");
+        }
     }
 }

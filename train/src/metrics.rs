@@ -7,12 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{RunError, io};
 
 /// Mean losses of a step or an epoch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LossParts {
     /// Weighted sum, which is minimised.
     pub loss: f64,
@@ -22,8 +23,24 @@ pub struct LossParts {
     pub teacher: f64,
     /// Against the teacher's features.
     pub features: f64,
+    /// Against the teacher's attention weights.
+    pub attention: f64,
     /// Penalty on activation inputs outside their interval.
     pub range: f64,
+}
+
+impl LossParts {
+    /// `f` of each loss here and there.
+    pub fn combine(&self, other: &Self, f: impl Fn(f64, f64) -> f64) -> Self {
+        Self {
+            loss: f(self.loss, other.loss),
+            task: f(self.task, other.task),
+            teacher: f(self.teacher, other.teacher),
+            features: f(self.features, other.features),
+            attention: f(self.attention, other.attention),
+            range: f(self.range, other.range),
+        }
+    }
 }
 
 /// Values at one activation's input.

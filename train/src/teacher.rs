@@ -33,17 +33,18 @@ pub fn outside(
             Ok(Some(model))
         }
         OtherNetwork::Run(name) => {
-            let relu = of_run(runs, name)?;
-            relu.store.check_vocabulary(&data.splits)?;
-            let mut model = ModelConfig { name: relu.model, ..config.clone() }.init(device, 0)?;
-            model.load(&relu.weights)?;
-            model.set_runtime(&relu.best.runtime);
+            let found = of_run(runs, name, false)?;
+            found.store.check_vocabulary(&data.splits)?;
+            let mut model = ModelConfig { name: found.model, ..config.clone() }.init(device, 0)?;
+            model.load(&found.weights)?;
+            model.set_runtime(&found.best.runtime);
             Ok(Some(model))
         }
     }
 }
 
-/// Give `model` the features of the network named by `settings`: all its layers but the last.
+/// Give `model` the features of the network named by `settings`: all its layers but the last. Of a run it is the original network, or
+/// the `polynomial` one with its polynomials.
 ///
 /// # Errors
 /// A run or file that does not exist, or is of another architecture.
@@ -52,11 +53,12 @@ pub fn features(
     runs: &Path,
     data: &TrainingData,
     model: &mut HeModel,
+    polynomial: bool,
 ) -> Result<(), RunError> {
     let path = match settings {
         OtherNetwork::None | OtherNetwork::Previous => return Ok(()),
         OtherNetwork::File(path) => file(path, data.data_dir.as_deref())?,
-        OtherNetwork::Run(name) => of_run(runs, name)?.weights,
+        OtherNetwork::Run(name) => of_run(runs, name, polynomial)?.weights,
     };
     Ok(model.load_features(&path)?)
 }
@@ -89,30 +91,27 @@ pub fn start(config: &RunConfig, data_dir: Option<&Path>) -> Result<(), RunError
     }
 }
 
-/// The best original network of a run.
-struct Relu {
+/// The best network of a run's last phase of a kind.
+struct Found {
     model: ModelName,
     weights: PathBuf,
     best: Best,
     store: Store,
 }
 
-fn of_run(runs: &Path, name: &str) -> Result<Relu, RunError> {
+/// The original network of run `name`, or its `polynomial` one.
+fn of_run(runs: &Path, name: &str, polynomial: bool) -> Result<Found, RunError> {
     let folder = RunDir::find(runs, Path::new(name))?;
     let run = RunConfig::load(&folder.join("config.yaml"), &[])?;
     let store = Store::new(folder.join("checkpoints"));
-    for (index, phase) in run.phases.iter().enumerate().rev() {
-        if phase.kind.ends_polynomial() {
-            continue;
-        }
+    let ends = |kind: PhaseKind| kind.ends_polynomial() == polynomial;
+    for (index, phase) in run.phases.iter().enumerate().rev().filter(|(_, p)| ends(p.kind)) {
         if let Some(best) = store.best(index, phase.kind, name)? {
             let weights = store.best_weights(index, phase.kind);
-            return Ok(Relu { model: run.model.name, weights, best, store });
+            return Ok(Found { model: run.model.name, weights, best, store });
         }
     }
-    Err(RunError::Unfinished {
-        run: name.into(),
-        what: "ReLU network".into(),
-        help: format!("finish its `pretrain` phase: `hetrain train --resume {name}`"),
-    })
+    let what = if polynomial { "polynomial network" } else { "original network" };
+    let help = format!("finish the phases that train it: `hetrain train --resume {name}`");
+    Err(RunError::Unfinished { run: name.into(), what: what.into(), help })
 }

@@ -86,6 +86,11 @@ fn mistakes_name_key_place_need_and_remedy() {
             &["`phases[0].kind`", "still has ReLU here", "put a `replace` phase before"],
         ),
         ("epochs: 4", "epochs: 4, start: small", &["`phases[0].start`", "`run:NAME`", "found `small`"]),
+        (
+            "kind: replace",
+            "kind: polish, start: file:x.pth",
+            &["`phases[2].start`", "`none` or `run:NAME`", "found `file:x.pth`"],
+        ),
         ("name: small", "name: ../small", &["`name`", "folder"]),
         ("phases:", "he: { security: 80 }\nphases:", &["`he.security`", "needs 128 bits, found 80"]),
         ("phases:", "he: { bootstrap: always }\nphases:", &["`he.bootstrap`", "auto", "found `always`"]),

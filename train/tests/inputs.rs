@@ -147,15 +147,22 @@ fn a_run_teaches_another() {
         let values = file.tensor(layer).unwrap().data().as_chunks::<4>().0.to_vec();
         values.into_iter().map(f32::from_le_bytes).collect::<Vec<_>>()
     };
-    let near = |layer: &str| {
-        let last_with_relu = weights("small/checkpoints/2-range_aware", layer);
-        let pairs = std::iter::zip(last_with_relu, weights("heir/checkpoints/1-pretrain", layer));
+    let near = |from: &str, to: &str, layer: &str| {
+        let pairs = std::iter::zip(
+            weights(&format!("small/checkpoints/{from}"), layer),
+            weights(&format!("heir/checkpoints/{to}"), layer),
+        );
         pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-5)
     };
     let heir = ["name=heir", "seed=9", "phases.0.start=run:small", "phases.0.optimizer.lr=1e-9"];
-    let set = heir.iter().flat_map(|s| ["--set", s]);
+    // The polynomial network of the other run, its polynomials included.
+    let polynomial = ["phases.3.start=run:small", "phases.3.optimizer.lr=1e-9"];
+    let set = heir.iter().chain(&polynomial).flat_map(|s| ["--set", s]);
     dir.succeeds(&["train", "--config", "run.yaml"].into_iter().chain(set).collect::<Vec<_>>());
-    assert!(near("conv1.conv.weight") && !near("fc.weight"));
+    for (from, to) in [("2-range_aware", "1-pretrain"), ("4-polish", "4-polish")] {
+        assert!(near(from, to, "conv1.conv.weight") && !near(from, to, "fc.weight"));
+    }
+    assert!(near("4-polish", "4-polish", "conv1.act.coef.linear"));
     let nobody =
         ["train", "--config", "run.yaml", "--set", "name=other", "--set", "phases.0.start=run:nobody"];
     dir.fails(&nobody, &["nobody", "help:"]);

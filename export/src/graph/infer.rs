@@ -116,7 +116,8 @@ impl GraphBuilder {
             Op::RowSum { weight } => {
                 let (c, [h, w]) = spatial()?;
                 let s = tensor_shape(weight)?;
-                if s == [h, w] { Ok(vec![c, h, 1]) } else { Err(bad(format!("weights [{h}, {w}]"), &s)) }
+                let fits = s == [h, w] || s == [c, h, w];
+                if fits { Ok(vec![c, h, 1]) } else { Err(bad(format!("weights [{h}, {w}]"), &s)) }
             }
             Op::AvgPool { kernel, stride } | Op::MaxPool { kernel, stride } => {
                 let (c, hw) = spatial()?;
@@ -137,8 +138,14 @@ impl GraphBuilder {
                 let fits = x.len() == b.len() && x.iter().zip(&b).all(|(x, b)| x == b || *b == 1);
                 if fits { Ok(x) } else { Err(bad(format!("{x:?}, or extents of 1 in it"), &b)) }
             }
-            Op::MatMul { causal } | Op::Distance { causal } => {
+            Op::MatMul { causal, .. } | Op::Distance { causal } => {
                 let (c, [m, k]) = spatial()?;
+                if let Op::MatMul { factors: Some(factors), .. } = op {
+                    let s = tensor_shape(factors)?;
+                    if s != x {
+                        return Err(bad(format!("factors {x:?}"), &s));
+                    }
+                }
                 match shapes.get(1).map(Vec::as_slice) {
                     Some(&[cb, kb, n]) if cb == c && kb == k && (n == m || !causal) => Ok(vec![c, m, n]),
                     other => Err(bad(format!("a second input [{c}, {k}, n]"), other.unwrap_or_default())),

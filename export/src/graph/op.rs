@@ -86,7 +86,7 @@ pub enum Op {
         /// Which, from 0.
         row: usize,
     },
-    /// `[c, h, w]` to `[c, h, 1]`: the sum along each row, weighted by `weight [h, w]`.
+    /// `[c, h, w]` to `[c, h, 1]`: the sum along each row, weighted by `weight`, `[h, w]` or `[c, h, w]`.
     RowSum {
         /// Name of the weights.
         weight: String,
@@ -99,6 +99,10 @@ pub enum Op {
     MatMul {
         /// Whether only elements `(y, x)` with `x ≤ y` are computed, and zero stands for the others.
         causal: bool,
+        /// Name of factors `[c, m, k]` of the first input's elements. Encrypted it is the second input that is multiplied with them, one
+        /// level above the product.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        factors: Option<String>,
     },
     /// Squared distances of the rows of the first input from the columns of the second, in every channel: `[c, m, k]` and `[c, k, n]`
     /// give `[c, m, n]`.
@@ -222,6 +226,11 @@ impl Op {
         }
     }
 
+    /// Levels by which input `index` must lie above the others.
+    pub fn ahead(&self, index: usize) -> usize {
+        usize::from(index == 1 && matches!(self, Op::MatMul { factors: Some(_), .. }))
+    }
+
     /// Whether the operation only says where values are, and computes nothing.
     pub fn only_names(&self) -> bool {
         matches!(self, Op::Flatten | Op::Transpose { .. } | Op::Reshape { .. } | Op::Causal | Op::Row { .. })
@@ -249,6 +258,7 @@ impl Op {
             Op::Affine { scale, shift } => vec![scale, shift],
             Op::Bias { shift } => vec![shift],
             Op::RowSum { weight } => vec![weight],
+            Op::MatMul { factors, .. } => factors.iter().map(String::as_str).collect(),
             Op::Quadratic { coeffs, .. } => vec![coeffs],
             _ => Vec::new(),
         }
@@ -270,6 +280,7 @@ impl Op {
             Op::Bias { shift: name } | Op::RowSum { weight: name } | Op::Quadratic { coeffs: name, .. } => {
                 name.clear();
             }
+            Op::MatMul { factors, .. } => factors.iter_mut().for_each(String::clear),
             _ => {}
         }
         op

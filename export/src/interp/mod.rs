@@ -135,12 +135,15 @@ impl<'g> Interpreter<'g> {
                 let other = |i: usize| arg(1)[repeated(&node.shape, in_shape(1), i)];
                 arg(0).iter().enumerate().map(|(i, x)| x * other(i)).collect()
             }
-            Op::MatMul { causal } | Op::Distance { causal } => {
+            Op::MatMul { causal, .. } | Op::Distance { causal } => {
                 let product = matches!(node.op, Op::MatMul { .. });
                 let term = |x: f64, y: f64| if product { x * y } else { (x - y) * (x - y) };
                 let (k, n) = (in_shape(1)[1], in_shape(1)[2]);
                 let b = |i: usize| &arg(1)[i * k * n..][..k * n];
-                let rows = arg(0).chunks_exact(k).enumerate();
+                let factors = weights.first();
+                let times = |(i, x): (usize, &f64)| factors.map_or(*x, |f| x * f[i]);
+                let first: Vec<f64> = arg(0).iter().enumerate().map(times).collect();
+                let rows = first.chunks_exact(k).enumerate();
                 rows.flat_map(|(r, row)| {
                     let mut out = vec![0.0; n];
                     let kept = if *causal { r % node.shape[1] + 1 } else { n };
@@ -316,14 +319,14 @@ mod tests {
         // [d, L, 1] → [heads, width, L]
         let split = b.push("split", Op::Reshape { shape: vec![heads, width, length] }, &[y]).unwrap();
         let turned = b.push("turned", Op::Transpose { axes: [0, 2, 1] }, &[split]).unwrap();
-        let scores = b.push("scores", Op::MatMul { causal: false }, &[turned, split]).unwrap();
+        let scores = b.push("scores", Op::MatMul { causal: false, factors: None }, &[turned, split]).unwrap();
         let squares =
             b.push("squares", Op::Square { intervals: vec![Interval::new(-1e9, 1e9).unwrap()] }, &[scores]);
         let masked = b.push("masked", Op::Causal, &[squares.unwrap()]).unwrap();
         let weights = (0..length * length).map(|i| 1.0 + i as f32).collect();
         b.add_tensor("w", Tensor::new([length, length], weights).unwrap()).unwrap();
         let sums = b.push("sums", Op::RowSum { weight: "w".into() }, &[masked]).unwrap();
-        let mixed = b.push("mixed", Op::MatMul { causal: false }, &[masked, turned]).unwrap();
+        let mixed = b.push("mixed", Op::MatMul { causal: false, factors: None }, &[masked, turned]).unwrap();
         b.push("scaled", Op::Mul, &[mixed, sums]).unwrap();
         let graph = b.finish().unwrap();
         let sample: Vec<f64> = (0..d * length).map(|i| ((i * 7 % 11) as f64) - 5.0).collect();

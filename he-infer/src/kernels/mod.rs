@@ -9,4 +9,4 @@ mod tokens;
 pub(crate) use linear::{LinearWeights, linear};
 pub use polynomial::CompositeSign;
 pub(crate) use polynomial::{Quadratic, chebyshev_given_powers, polynomial, quadratic};
-pub(crate) use tokens::{mixed, products, scores};
+pub(crate) use tokens::{mixed, mixed_weights, products, scores};

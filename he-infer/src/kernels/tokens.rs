@@ -29,23 +29,41 @@ pub(crate) fn scores<E: SlotEvaluator>(
     Ok(out)
 }
 
-/// Sums of values weighted by scores: products with rotated values, relinearised and rescaled once, at exactly `scale`.
+/// The factors of weights, for values at `level`, whose scale they leave as it is: `scale` is the prime of that level.
+pub(crate) fn mixed_weights<E: SlotEvaluator>(
+    e: &E,
+    factors: &[Vec<f64>],
+    level: usize,
+    scale: f64,
+) -> Result<Vec<E::Factor>, HeError> {
+    let Some(turn) = factors.first().map(Vec::len) else { return Ok(Vec::new()) };
+    let values = |i: usize| factors.get(i).map_or_else(Vec::new, |f| f.repeat(e.slots() / turn.max(1)));
+    e.factors(factors.len(), turn, &values, level, scale)
+}
+
+/// Sums of values weighted by scores: products with rotated values, relinearised and rescaled once, at exactly `scale`. Where weights have
+/// factors, the rotated values are multiplied with them first, and lie one level above the scores.
 pub(crate) fn mixed<E: SlotEvaluator>(
     e: &E,
-    scores: &[E::Vec],
-    values: &[E::Vec],
+    [scores, values]: [&[E::Vec]; 2],
     tokens: &Tokens,
+    factors: &[E::Factor],
     scale: f64,
 ) -> Result<Vec<E::Vec>, HeError> {
     let folds: Vec<i32> = tokens.copy_folds().collect();
     let turns = tokens.turns();
-    let one = |(scores, value): (&[E::Vec], &E::Vec)| {
-        let turned = e.rotate_many(value, &turns)?;
+    let one = |(group, (scores, value)): (usize, (&[E::Vec], &E::Vec))| {
+        let mut turned = e.rotate_many(value, &turns)?;
+        if let Some(factors) = factors.chunks(turns.len()).nth(group) {
+            let times = |(v, f)| e.rescale(&e.dot_plain(&[(v, f)])?);
+            turned = turned.par_iter().zip(factors).map(times).collect::<Result<_, _>>()?;
+        }
+        let level = turned.first().map_or(0, |v| e.level(v));
         let products = scores.iter().zip(&turned).collect();
         let sum = Combination { times: 1, products, terms: Vec::new(), constant: 0.0 };
-        folded(e, e.combine(&sum, e.level(value), scale)?, &folds)
+        folded(e, e.combine(&sum, level, scale)?, &folds)
     };
-    scores.chunks(turns.len()).zip(values).map(one).collect()
+    scores.chunks(turns.len()).zip(values).enumerate().map(one).collect()
 }
 
 fn folded<E: SlotEvaluator>(e: &E, mut sum: E::Vec, folds: &[i32]) -> Result<E::Vec, HeError> {

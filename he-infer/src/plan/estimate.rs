@@ -143,7 +143,7 @@ fn working_bytes(program: &Program, node: &PlannedNode, n: usize) -> u64 {
             ct(node.level_in, babies + giants)
         }
         Step::Sums { matrix, .. } => ct(node.level_in, matrix.rows.len()),
-        Step::Scores(tokens) | Step::Mixed(tokens) => ct(node.level_in, tokens.turns().len()),
+        Step::Scores(tokens) | Step::Mixed { tokens, .. } => ct(node.level_in, tokens.turns().len()),
         Step::Polynomial { poly, .. } => {
             ct(node.level_in, program.vectors(node) * scheme_of(poly, node.level_in).alive())
         }

@@ -26,6 +26,8 @@ pub(crate) struct Facts {
     pub(crate) terms: f64,
     /// Variance of the own roundings of a linear layer or a product of matrices, in those of one rescaling.
     pub(crate) folds: f64,
+    /// Mean square of the factors of a product of matrices.
+    pub(crate) factors: f64,
     /// How a polynomial passes noise on.
     pub(crate) polynomial: Option<Noise>,
 }
@@ -54,6 +56,7 @@ pub(crate) fn facts(graph: &Graph, levels: &[Levels]) -> Result<Vec<Facts>, HeEr
                 gains: vec![(1.0, 1.0)],
                 terms: 1.0,
                 folds: FOLDS,
+                factors: 1.0,
                 polynomial: None,
             };
             match (&node.op, input) {
@@ -73,6 +76,11 @@ pub(crate) fn facts(graph: &Graph, levels: &[Levels]) -> Result<Vec<Facts>, HeEr
                     let second = node.inputs.get(1).and_then(|i| graph.node(*i));
                     let terms = second.and_then(|n| n.shape.get(1)).copied().unwrap_or(1);
                     facts.terms = terms as f64;
+                    if let Op::MatMul { factors: Some(name), .. } = &node.op {
+                        let factors = graph.tensor(node, name)?.to_f64();
+                        facts.factors =
+                            factors.iter().map(|f| f * f).sum::<f64>() / factors.len().max(1) as f64;
+                    }
                     if scores_of(graph, node).is_none() {
                         // The features are summed by rotations, which the layout does not change.
                         facts.folds = (2 * terms.next_power_of_two() - 1) as f64;
@@ -92,7 +100,7 @@ impl Facts {
         let sums = match step {
             Step::Linear(map) => map.folds.len(),
             Step::Scores(tokens) => tokens.feature_folds().count(),
-            Step::Mixed(tokens) => tokens.copy_folds().count(),
+            Step::Mixed { tokens, .. } => tokens.copy_folds().count(),
             _ => return,
         };
         // A fold doubles the variance and rotates once more.

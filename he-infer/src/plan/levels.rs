@@ -42,9 +42,9 @@ pub(crate) fn walk(
         }
         own.operands = own.result + depth;
         let operands = own.operands;
-        for input in &node.inputs {
+        for (index, input) in node.inputs.iter().enumerate() {
             if let Some(l) = levels.get_mut(input.0) {
-                l.result = l.result.max(operands);
+                l.result = l.result.max(operands + node.op.ahead(index));
             }
         }
     }

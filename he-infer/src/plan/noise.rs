@@ -215,11 +215,19 @@ pub(crate) fn predict(
                     terms = f.terms;
                     own *= f.folds;
                 }
+                let mut rms = fb.rms;
+                if matches!(node.op, Op::MatMul { factors: Some(_), .. }) {
+                    // Rotated, multiplied with rounded plaintexts and rescaled once more.
+                    let weight = n / 24.0 * square(fb.rms / q(level.operands + 1)?);
+                    b.normal = f.factors * b.normal + weight;
+                    b.rounded = f.factors * b.rounded + square(rounding / other);
+                    rms *= f.factors.sqrt();
+                }
                 // A square of a difference has twice the difference as its slope, on either side.
-                let distance = 4.0 * (square(fa.rms) + square(fb.rms));
+                let distance = 4.0 * (square(fa.rms) + square(rms));
                 let both = |a: f64, b: f64| match node.op {
                     Op::Distance { .. } => terms * distance * (a + b),
-                    _ => terms * (square(fb.rms) * a + square(fa.rms) * b),
+                    _ => terms * (square(rms) * a + square(fa.rms) * b),
                 };
                 let (normal, rounded) = (both(a.normal, b.normal), both(a.rounded, b.rounded) + own);
                 (scale, Deviations::even(Variance { normal, rounded }))

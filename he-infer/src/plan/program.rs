@@ -78,7 +78,12 @@ pub enum Step {
     /// Products of queries and keys.
     Scores(Tokens),
     /// Sums of values, weighted by scores.
-    Mixed(Tokens),
+    Mixed {
+        /// Sizes.
+        tokens: Tokens,
+        /// What the values of each vector of scores are multiplied with, one turn of slots; none without factors.
+        factors: Vec<Vec<f64>>,
+    },
     /// `c₂x² + c₁x + c₀` with known slots for each coefficient.
     Quadratic {
         /// Slots of `c₀, c₁, c₂` for each vector.
@@ -106,7 +111,7 @@ pub struct PlannedNode {
     pub inputs: Vec<usize>,
     /// What to do; nodes that are alike share it.
     pub step: Arc<Step>,
-    /// Level the operands are dropped to.
+    /// Level the operands are dropped to, but for [`PlannedNode::operand_level`].
     pub level_in: usize,
     /// Level of the result.
     pub level: usize,
@@ -126,6 +131,13 @@ pub struct PlannedNode {
 }
 
 impl PlannedNode {
+    /// Level operand `index` is dropped to.
+    #[must_use]
+    pub fn operand_level(&self, index: usize) -> usize {
+        let ahead = index == 1 && matches!(&*self.step, Step::Mixed { factors, .. } if !factors.is_empty());
+        self.level_in + usize::from(ahead)
+    }
+
     /// An error as bits of precision, to be compared with [`PlannedNode::bits`].
     #[must_use]
     pub fn bits_of(&self, error: f64) -> f64 {
@@ -221,9 +233,15 @@ impl Program {
 
     /// Bytes of a node's factors; what repeats is held once.
     pub(super) fn factor_bytes(&self, node: &PlannedNode) -> u64 {
-        let Step::Linear(map) = &*node.step else { return 0 };
-        let limbs = if self.keep == Keep::Residues { node.level_in + 1 } else { 1 };
-        (map.products() * limbs * 8 * limb_stride(2 * map.period)) as u64
+        let (products, period, level) = match &*node.step {
+            Step::Linear(map) => (map.products(), map.period, node.level_in),
+            Step::Mixed { factors, .. } => {
+                (factors.len(), factors.first().map_or(1, Vec::len), node.level_in + 1)
+            }
+            _ => return 0,
+        };
+        let limbs = if self.keep == Keep::Residues { level + 1 } else { 1 };
+        (products * limbs * 8 * limb_stride(2 * period)) as u64
     }
 
     /// Level at which a node's result is read, after a bootstrap if there is one.

@@ -392,12 +392,23 @@ impl<'a> Prices<'a> {
                 let x = vec![x; tokens.groups()];
                 drop(kernels::scores(&e, &x, &x, tokens)?);
             }
-            Step::Mixed(tokens) => {
+            Step::Mixed { tokens, factors } => {
+                // Values lie a level higher, unless that is the top, where the difference does not matter.
+                let ahead = usize::from(!factors.is_empty());
+                let level = level.min(self.chain.q.len().saturating_sub(1 + ahead));
+                let at = |level: usize| self.chain.q.get(level).map_or(1.0, |q| *q as f64);
+                let x = CostVec { level, ..x };
+                let values = vec![CostVec { level: level + ahead, ..x }; tokens.groups()];
+                let scores = vec![x; tokens.groups() * tokens.turns().len()];
+                let weights = kernels::mixed_weights(&e, factors, level + ahead, at(level + ahead))?;
                 // Any scale does for counting, as long as it is that of the products.
-                let q = self.chain.q.get(level).map_or(1.0, |q| *q as f64);
-                let (scores, values) =
-                    (vec![x; tokens.groups() * tokens.turns().len()], vec![x; tokens.groups()]);
-                drop(kernels::mixed(&e, &scores, &values, tokens, x.scale * x.scale / q)?);
+                drop(kernels::mixed(
+                    &e,
+                    [&scores, &values],
+                    tokens,
+                    &weights,
+                    x.scale * x.scale / at(level),
+                )?);
             }
             Step::Add | Step::Bias(_) => each(&|| e.add(&x, &x).map(drop))?,
             Step::Input | Step::Alias | Step::Sums { .. } | Step::BiasConst(_) => {}

@@ -54,7 +54,9 @@ pub(super) fn steps(graph: &Graph, slots: usize, options: PlanOptions) -> Result
             Step::Linear(map) => Step::Linear(map.interleaved(images)),
             Step::Bias(values) => Step::Bias(interleaved(&values, images)),
             Step::Scores(tokens) => Step::Scores(tokens.interleaved(images)),
-            Step::Mixed(tokens) => Step::Mixed(tokens.interleaved(images)),
+            Step::Mixed { tokens, factors } => {
+                Step::Mixed { tokens: tokens.interleaved(images), factors: interleaved(&factors, images) }
+            }
             Step::Quadratic { coeffs } => Step::Quadratic { coeffs: coeffs.map(|c| interleaved(&c, images)) },
             Step::Polynomial { poly, fill } => Step::Polynomial { poly, fill: interleaved(&fill, images) },
             other => other,
@@ -170,7 +172,13 @@ fn step_of(
         Op::Mul if arg(1).is_some_and(|b| multiplies(graph, node, packing, &layout, b)) => Step::Mul,
         Op::MatMul { .. } | Op::Distance { .. } => {
             let tokens = demands.tokens.get(&id).copied().ok_or_else(unfriendly)?;
-            if demands.scores.contains(&id) { Step::Scores(tokens) } else { Step::Mixed(tokens) }
+            match &node.op {
+                _ if demands.scores.contains(&id) => Step::Scores(tokens),
+                Op::MatMul { factors: Some(name), .. } => {
+                    Step::Mixed { tokens, factors: tokens.factors(&graph.tensor(node, name)?.to_f64()) }
+                }
+                _ => Step::Mixed { tokens, factors: Vec::new() },
+            }
         }
         Op::Square { .. } => Step::Square,
         Op::Quadratic { coeffs, .. } if packing == Packing::Image => {

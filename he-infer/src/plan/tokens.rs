@@ -14,6 +14,8 @@
 //! back. (Shifted keys and values would do as well, and cost two layers `C` times the products instead of one.)
 //!
 //! With a causal mask keys lie in slots `t + L` only, and offsets are `1..=L`: what is later than the query meets zeros.
+//! Factors of weights, by query and key, are factors of the rotated values: those wait for the weights anyway, so nothing is a level deeper.
+//!
 //! The idea of rotating keys against queries is that of column packing (MOAI 2026); here it is for one sample.
 
 use std::collections::BTreeMap;
@@ -161,8 +163,20 @@ impl Tokens {
             vec![(h / self.heads * vectors + vector) * self.slots + slot]
         };
         let places: Vec<Vec<usize>> = (0..heads * self.length * self.length).map(place).collect();
-        let period = self.pitch * self.heads * self.copies;
-        Layout::scattered(&places, period, self.groups * vectors, self.slots)
+        Layout::scattered(&places, self.turn(), self.groups * vectors, self.slots)
+    }
+
+    /// Slots after which scores repeat.
+    fn turn(&self) -> usize {
+        self.pitch * self.heads * self.copies
+    }
+
+    /// What the rotated values of each vector are multiplied with, once: the factors `[heads, length, length]` of the scores.
+    pub(super) fn factors(&self, values: &[f64]) -> Vec<Vec<f64>> {
+        let heads = values.len() / (self.length * self.length).max(1);
+        let mut packed = self.scores(heads).pack(&[values.to_vec()]);
+        packed.iter_mut().for_each(|vector| vector.truncate(self.turn()));
+        packed
     }
 
     /// Layout of one value for each query, `[heads, length, 1]`: what scores and results can be multiplied with.
@@ -302,8 +316,11 @@ impl Demands {
     fn attention(&mut self, graph: &Graph, slots: usize, first: usize, second: usize) -> Result<(), HeError> {
         let nodes = graph.nodes();
         let (Some(scores), Some(mixed)) = (nodes.get(first), nodes.get(second)) else { return Ok(()) };
-        let (Op::MatMul { causal } | Op::Distance { causal }) = scores.op else { return Ok(()) };
-        if mixed.op == (Op::MatMul { causal: true }) {
+        let (Op::MatMul { causal, .. } | Op::Distance { causal }) = scores.op else { return Ok(()) };
+        if matches!(scores.op, Op::MatMul { factors: Some(_), .. }) {
+            return Err(refused(scores, "a product of queries and keys with factors"));
+        }
+        if matches!(mixed.op, Op::MatMul { causal: true, .. }) {
             return Err(refused(mixed, "a causal product of weights and values"));
         }
         let operand = |node: &Node, i: usize| node.inputs.get(i).map_or(0, |i| i.0);

@@ -61,9 +61,9 @@ pub(crate) fn for_each_weight(
             }
         }
         Op::RowSum { weight } => {
-            let (data, size) = (graph.tensor(node, weight)?.data(), input[1] * input[2]);
+            let data = graph.tensor(node, weight)?.data();
             for i in 0..input.iter().product() {
-                let v = f64::from(data[i % size]);
+                let v = f64::from(data[i % data.len()]);
                 if v != 0.0 {
                     f(i / input[2], i, v);
                 }

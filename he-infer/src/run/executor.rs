@@ -38,6 +38,7 @@ enum Weights<E: SlotEvaluator> {
     Linear(LinearWeights<E>),
     Summands(Vec<E::Summand>),
     Quadratic(Quadratic<E>),
+    Mixed(Vec<E::Factor>),
 }
 
 /// A program's weights in the form one evaluator multiplies and adds; `None` for layers whose weights are made when their turn
@@ -61,7 +62,8 @@ impl<E: SlotEvaluator> Prepared<E> {
 
     /// The same for an evaluator that only counts, and needs no values.
     pub(crate) fn counted(e: &E, program: &Program) -> Result<Self, HeError> {
-        let late = |n: &PlannedNode| program.keep == Keep::Nowhere && matches!(*n.step, Step::Linear(_));
+        let large = |n: &PlannedNode| matches!(*n.step, Step::Linear(_) | Step::Mixed { .. });
+        let late = |n: &PlannedNode| program.keep == Keep::Nowhere && large(n);
         let one = |n: &PlannedNode| if late(n) { Ok(None) } else { prepare(e, program, n).map(Some) };
         Ok(Self { weights: program.nodes.iter().map(one).collect::<Result<_, HeError>>()? })
     }
@@ -87,6 +89,11 @@ fn prepare<E: SlotEvaluator>(e: &E, program: &Program, node: &PlannedNode) -> Re
             let scale = factor_scale(program, node.level_in, from, node.scale)?;
             Weights::Linear(LinearWeights::new(e, map, node.level_in, scale, node.scale)?)
         }
+        Step::Mixed { factors, .. } => {
+            let level = node.operand_level(1);
+            let q = program.chain.primes().get(level).map_or(1.0, |q| *q as f64);
+            Weights::Mixed(kernels::mixed_weights(e, factors, level, q)?)
+        }
         Step::Bias(values) => Weights::Summands(summands(values, node.level, node.scale)?),
         Step::Polynomial { fill, .. } => Weights::Summands(summands(fill, node.level_in, from)?),
         Step::Quadratic { coeffs: [c0, c1, c2] } => {
@@ -110,7 +117,6 @@ fn prepare<E: SlotEvaluator>(e: &E, program: &Program, node: &PlannedNode) -> Re
         | Step::Add
         | Step::Mul
         | Step::Scores(_)
-        | Step::Mixed(_)
         | Step::Alias => Weights::None,
     })
 }
@@ -147,22 +153,18 @@ pub fn execute<E: SlotEvaluator>(
     let mut input = Some(input);
     for (index, node) in program.nodes.iter().enumerate() {
         let mut operands = Vec::with_capacity(node.inputs.len());
-        for &i in &node.inputs {
+        for (index, &i) in node.inputs.iter().enumerate() {
             readers[i] -= 1;
+            let level = node.operand_level(index);
             // The last reader takes the vectors themselves, copies are made for the others only.
             let lowered = match values[i].take() {
                 Some(value) if readers[i] == 0 => {
-                    let lower = |v: E::Vec| {
-                        if e.level(&v) == node.level_in { Ok(v) } else { e.drop_to(&v, node.level_in) }
-                    };
+                    let lower = |v: E::Vec| if e.level(&v) == level { Ok(v) } else { e.drop_to(&v, level) };
                     value.into_iter().map(lower).collect::<Result<Vec<_>, _>>()?
                 }
                 value => {
-                    let lowered = value
-                        .iter()
-                        .flatten()
-                        .map(|v| e.drop_to(v, node.level_in))
-                        .collect::<Result<Vec<_>, _>>()?;
+                    let lowered =
+                        value.iter().flatten().map(|v| e.drop_to(v, level)).collect::<Result<Vec<_>, _>>()?;
                     values[i] = value;
                     lowered
                 }
@@ -191,7 +193,9 @@ pub fn execute<E: SlotEvaluator>(
             (Step::Add, _, [a, b]) => a.iter().zip(b).map(|(a, b)| e.add(a, b)).collect::<Result<_, _>>()?,
             (Step::Mul, _, [a, b]) => kernels::products(e, a, b)?,
             (Step::Scores(tokens), _, [q, k]) => kernels::scores(e, q, k, tokens)?,
-            (Step::Mixed(tokens), _, [s, v]) => kernels::mixed(e, s, v, tokens, node.scale)?,
+            (Step::Mixed { tokens, .. }, Weights::Mixed(w), [s, v]) => {
+                kernels::mixed(e, [s, v], tokens, w, node.scale)?
+            }
             (Step::Quadratic { .. }, Weights::Quadratic(w), [x]) => kernels::quadratic(e, x, w)?,
             (Step::Polynomial { poly, .. }, Weights::Summands(fill), [x]) => {
                 let filled = |(i, v): (usize, &E::Vec)| match fill.get(i) {

@@ -203,7 +203,7 @@ pub fn attention([heads, width, length]: [usize; 3], causal: bool, seed: u64) ->
         n.x
     };
     let (query, key, value) = (project(&mut n, true), project(&mut n, false), project(&mut n, true));
-    n.op("scores", Op::MatMul { causal }, &[query, key]);
+    n.op("scores", Op::MatMul { causal, factors: None }, &[query, key]);
     let scores = n.x;
     n.op("squares", Op::Square { intervals: vec![Interval::new(-40.0, 40.0).unwrap()] }, &[scores]);
     let mut weights = n.x;
@@ -220,7 +220,14 @@ pub fn attention([heads, width, length]: [usize; 3], causal: bool, seed: u64) ->
         n.op("causal", Op::Causal, &[weights]);
         weights = n.x;
     }
-    n.op("mixed", Op::MatMul { causal: false }, &[weights, value]);
+    // By query and key; as they are in the division's sums, not.
+    let factors = causal.then(|| {
+        let wave = |i: usize| 1.0 + 0.9 * (i as f32 * 0.7).sin();
+        let values = (0..heads * length * length).map(wave).collect();
+        n.b.add_tensor("factors", Tensor::new([heads, length, length], values).unwrap()).unwrap();
+        "factors".to_owned()
+    });
+    n.op("mixed", Op::MatMul { causal: false, factors }, &[weights, value]);
     let mixed = n.x;
     n.op("divided", Op::Mul, &[mixed, inverse]);
     let x = n.x;

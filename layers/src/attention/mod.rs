@@ -16,6 +16,7 @@
 //! `L` is public. Masks multiply by 0 and 1. Norms over scores keep their training statistics from all scores, those of later positions
 //! included: from moments, not from values. Norms, `1/√d`, `1/√L` and affine parts of quadratics fold into the projections.
 
+mod relative;
 mod weigh;
 
 use burn::module::Module;
@@ -23,10 +24,12 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 use hetrain_export::{Conv2dGeometry, GraphBuilder, NodeId, Op};
 
+pub use relative::Relative;
 pub use weigh::Weigh;
 #[cfg(test)]
 pub(crate) use weigh::{DECAY_DEGREE, INVERSE_DEGREE};
 
+use crate::models::Tap;
 use crate::operator::{Site, Switch};
 use crate::{AttentionKind, Conv, LayerError, Lower, WeightInit};
 
@@ -39,6 +42,8 @@ pub struct SelfAttention {
     pub key: Conv,
     /// Values.
     pub value: Conv,
+    /// What it knows of where a key stands.
+    pub relative: Relative,
     /// What replaces the softmax.
     pub weigh: Weigh,
     /// Output.
@@ -50,61 +55,51 @@ pub struct SelfAttention {
 }
 
 /// Queries `[batch, heads, L, d]`, keys `[batch, heads, d, L]`, values `[batch, heads, L, d]`.
-pub(crate) struct Heads {
+pub(crate) struct Heads<'a> {
     pub(crate) query: Tensor<4>,
     pub(crate) key: Tensor<4>,
     pub(crate) value: Tensor<4>,
-    /// `[L, L]`, 1 where a position may look; none if everywhere.
-    pub(crate) mask: Option<Tensor<2>>,
+    /// Of pairs of positions.
+    pub(crate) relative: &'a Relative,
 }
 
-impl Heads {
+impl Heads<'_> {
     /// Scores `s`, `[batch, heads, L, L]`.
     pub(crate) fn scores(&self) -> Tensor<4> {
         let [.., features] = self.query.dims();
         self.query.clone().matmul(self.key.clone()).mul_scalar(by_root(features))
     }
 
-    /// Weights of what a position may not look at become zero.
-    pub(crate) fn masked(&self, weights: Tensor<4>) -> Tensor<4> {
-        match &self.mask {
-            Some(mask) => weights * mask.clone().unsqueeze(),
-            None => weights,
-        }
-    }
-
-    /// Positions a position looks at, `[1, 1, L, 1]`.
-    pub(crate) fn counts(&self) -> Tensor<4> {
-        let [_, _, length, _] = self.query.dims();
-        match &self.mask {
-            Some(mask) => mask.clone().sum_dim(1).unsqueeze(),
-            None => Tensor::full([1, 1, length, 1], length as f64, &self.query.device()),
-        }
+    /// What weights are multiplied with, 0 for what a position may not look at; `divided`: by who divides by sums of them.
+    pub(crate) fn weighted(&self, weights: Tensor<4>, divided: bool) -> Tensor<4> {
+        weights * self.relative.factors(divided)
     }
 
     fn softmax(&self) -> Tensor<4> {
-        let scores = self.scores();
-        let scores = match &self.mask {
-            Some(mask) => scores + mask.clone().sub_scalar(1.0).mul_scalar(1e9).unsqueeze(),
+        let scores = self.scores() + self.relative.bias();
+        let scores = match self.relative.mask() {
+            Some(mask) => scores + mask.sub_scalar(1.0).mul_scalar(1e9),
             None => scores,
         };
-        softmax(scores, 3).matmul(self.value.clone())
+        softmax(scores, 3)
     }
 }
 
 impl SelfAttention {
-    /// `heads` heads that share `channels` channels.
+    /// `heads` heads that share `channels` channels of a map of `shape`.
     pub fn new(
         channels: usize,
         heads: usize,
+        shape: [usize; 2],
         causal: bool,
         kind: AttentionKind,
         init: &mut WeightInit,
     ) -> Self {
         let mut project = || Conv::new([channels; 2], 1, 1, 0, init);
         let (query, key, value, out) = (project(), project(), project(), project());
+        let relative = Relative::new(heads, shape, causal, init);
         let weigh = Weigh::new(kind, channels, heads, init);
-        Self { query, key, value, weigh, out, heads, causal }
+        Self { query, key, value, relative, weigh, out, heads, causal }
     }
 
     pub(crate) fn switches_mut(&mut self) -> Vec<&mut Switch> {
@@ -115,32 +110,33 @@ impl SelfAttention {
         self.weigh.sites(&format!("{name}.weigh"), out);
     }
 
-    /// Apply; see [`Activation::forward`](crate::Activation::forward) for `penalties`.
+    /// Compute, and leave weights and penalties behind.
     ///
     /// # Shapes
     /// - input and output `[batch, channels, height, width]`
-    pub fn forward(&self, x: Tensor<4>, penalties: &mut Vec<Tensor<1>>) -> Tensor<4> {
+    pub(crate) fn forward(&self, x: Tensor<4>, tap: &mut Tap) -> Tensor<4> {
         let [batch, channels, height, width] = x.dims();
         let (features, length) = (channels / self.heads, height * width);
         let split = |x: Tensor<4>| x.reshape([batch, self.heads, features, length]);
-        let mask = self.causal.then(|| Tensor::<2>::ones([length, length], &x.device()).tril(0));
         let heads = Heads {
             query: split(self.query.forward(x.clone())).swap_dims(2, 3),
             key: split(self.key.forward(x.clone())),
             value: split(self.value.forward(x)).swap_dims(2, 3),
-            mask,
+            relative: &self.relative,
         };
         let switch = self.weigh.switch();
         let r = switch.blend();
         if r == 0.0 {
             self.weigh.follow(&heads);
         }
-        let polynomial = switch.wanted().then(|| self.weigh.mixed(&heads, penalties)).filter(|_| r > 0.0);
-        let mixed = match polynomial {
-            Some(y) if r >= 1.0 => y,
-            Some(y) => heads.softmax().mul_scalar(1.0 - r) + y.mul_scalar(r),
+        let polynomial = switch.wanted().then(|| self.weigh.weights(&heads, &mut tap.penalties));
+        let weights = match polynomial.filter(|_| r > 0.0) {
+            Some(weights) if r >= 1.0 => weights,
+            Some(weights) => heads.softmax().mul_scalar(1.0 - r) + weights.mul_scalar(r),
             None => heads.softmax(),
         };
+        tap.attention.push(weights.clone());
+        let mixed = weights.matmul(heads.value.clone());
         self.out.forward(mixed.swap_dims(2, 3).reshape([batch, channels, height, width]))
     }
 }
@@ -158,7 +154,7 @@ impl Lower for SelfAttention {
         let length = shape.iter().skip(1).product();
         let features = channels / self.heads;
         let at = |part: &str| format!("{name}.{part}");
-        let [on_query, on_key, on_value] = self.weigh.factors(features, length, self.causal);
+        let [on_query, on_key, on_value] = self.weigh.scales(features, length, self.causal);
         let project = |graph: &mut GraphBuilder, part: &str, conv: &Conv, factor: f32| {
             let weight = conv.times(&at(part), factor)?;
             let y = graph.conv2d(&at(part), x, weight, None, Conv2dGeometry::new(1, 0))?;
@@ -172,7 +168,7 @@ impl Lower for SelfAttention {
         let key = project(graph, "key", &self.key, on_key)?;
         let value = project(graph, "value", &self.value, on_value)?;
         let value = graph.push(&at("value.turned"), turned.clone(), &[value])?;
-        let mixed = self.weigh.lower_mixed(graph, name, [query, key, value], self.causal)?;
+        let mixed = self.weigh.lower_mixed(graph, name, [query, key, value], &self.relative)?;
         let mixed = graph.push(&at("mixed.turned"), turned, &[mixed])?;
         let mixed = graph.push(&at("mixed.joined"), Op::Reshape { shape }, &[mixed])?;
         self.out.lower(graph, &at("out"), mixed)

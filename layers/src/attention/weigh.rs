@@ -5,7 +5,7 @@ use burn::nn::BatchNorm;
 use burn::tensor::Tensor;
 use hetrain_export::{GraphBuilder, NodeId, Op, Tensor as GraphTensor};
 
-use super::{Heads, by_root};
+use super::{Heads, Relative, by_root};
 use crate::lower::to_host;
 use crate::norm::{batch_norm, moved};
 use crate::operator::{Operator, Site, Source, Switch};
@@ -150,7 +150,7 @@ impl Weigh {
     }
 
     /// While softmax is trained: let running statistics follow, so that they are there when they are needed.
-    pub(super) fn follow(&self, heads: &Heads) {
+    pub(super) fn follow(&self, heads: &Heads<'_>) {
         if !heads.query.is_autodiff() {
             return;
         }
@@ -158,7 +158,7 @@ impl Weigh {
             query: heads.query.clone().detach(),
             key: heads.key.clone().detach(),
             value: heads.value.clone().detach(),
-            mask: heads.mask.clone(),
+            relative: heads.relative,
         };
         match self {
             Self::Sigma(Sigma { bn, .. }) | Self::Power(Power { bn, .. }) => {
@@ -176,48 +176,52 @@ impl Weigh {
         }
     }
 
-    /// Weighted values, `[batch, heads, L, d]`.
-    pub(super) fn mixed(&self, heads: &Heads, penalties: &mut Vec<Tensor<1>>) -> Tensor<4> {
-        let [_, _, length, features] = heads.query.dims();
+    /// Weights, `[batch, heads, L, L]`.
+    pub(super) fn weights(&self, heads: &Heads<'_>, penalties: &mut Vec<Tensor<1>>) -> Tensor<4> {
+        let [.., features] = heads.query.dims();
         let weights = match self {
             Self::Sigma(s) => {
                 let scores = pointwise::batch_norm(&s.bn, heads.scores());
-                s.act.polynomial(scores, penalties).mul_scalar(by_root(length))
+                s.act.polynomial(scores, penalties)
             }
             Self::Power(p) => {
                 let z = pointwise::batch_norm(&p.bn, heads.scores());
                 let square = z.clone() * z;
-                let power = heads.masked(square.clone() * square);
-                let mean = power.clone().sum_dim(3) / heads.counts();
+                let power = heads.weighted(square.clone() * square, true);
+                let mean = power.clone().sum_dim(3) / heads.relative.counts();
                 let by = p.inverse.polynomial(mean.add_scalar(EPSILON), penalties);
-                return power.matmul(heads.value.clone()) * (by / heads.counts());
+                return power * (by / heads.relative.counts());
             }
             Self::Gaussian(g) => {
                 let distances = g.distances(heads, penalties);
-                g.decay.polynomial(distances, penalties).mul_scalar(by_root(length))
+                g.decay.polynomial(distances, penalties)
             }
-            Self::Running(r) => r.squares(heads),
+            Self::Running(r) => return r.weights(heads),
             Self::Linear(l) => {
                 let (query, key) = l.normalised(heads);
                 let query = l.query.polynomial(query, penalties);
                 let key = l.key.polynomial(key, penalties);
                 let (query, key) = (l.split(query, heads).swap_dims(2, 3), l.split(key, heads));
-                query.matmul(key).mul_scalar(by_root(features * length))
+                query.matmul(key).mul_scalar(by_root(features))
             }
         };
-        heads.masked(weights).matmul(heads.value.clone())
+        heads.weighted(weights, false)
     }
 
     /// What queries, keys and values are multiplied with, by which other factors need no level.
-    pub(super) fn factors(&self, features: usize, length: usize, causal: bool) -> [f32; 3] {
+    pub(super) fn scales(&self, features: usize, length: usize, causal: bool) -> [f32; 3] {
         let spread = (2.0 * (features as f32).sqrt()).sqrt().recip();
         match self {
-            Self::Sigma(_) => [by_root(features), 1.0, by_root(length)],
             Self::Power(_) if !causal => [by_root(features), 1.0, 1.0 / length as f32],
-            Self::Power(_) | Self::Running(_) => [by_root(features), 1.0, 1.0],
-            Self::Gaussian(_) => [spread, spread, by_root(length)],
-            Self::Linear(_) => [1.0, 1.0, by_root(features * length)],
+            Self::Sigma(_) | Self::Power(_) | Self::Running(_) => [by_root(features), 1.0, 1.0],
+            Self::Gaussian(_) => [spread, spread, 1.0],
+            Self::Linear(_) => [1.0, 1.0, by_root(features)],
         }
+    }
+
+    /// Whether weights are divided by sums of theirs.
+    pub(super) fn divides(&self) -> bool {
+        matches!(self, Self::Power(_))
     }
 
     /// What stands between a projection and its use: a quadratic in linear attention, nothing elsewhere.
@@ -238,18 +242,19 @@ impl Weigh {
         act.lower_polynomial(graph, &format!("{name}.{part}"), x)
     }
 
-    /// Append the two products and what is between them; see [`Weigh::mixed`].
+    /// Append the two products and what is between them; see [`Weigh::weights`].
     pub(super) fn lower_mixed(
         &self,
         graph: &mut GraphBuilder,
         name: &str,
         [query, key, value]: [NodeId; 3],
-        causal: bool,
+        relative: &Relative,
     ) -> Result<NodeId, LayerError> {
         let at = |part: &str| format!("{name}.{part}");
+        let causal = relative.is_causal();
         let product = match self {
             Self::Gaussian(_) => Op::Distance { causal },
-            _ => Op::MatMul { causal },
+            _ => Op::MatMul { causal, factors: None },
         };
         let x = graph.push(&at("scores"), product, &[query, key])?;
         let mut by = None;
@@ -263,7 +268,7 @@ impl Weigh {
                 let x = graph.push(&at("weigh.square"), Op::Mul, &[x, x])?;
                 let x = graph.push(&at("weigh.power"), Op::Mul, &[x, x])?;
                 let x = if causal { graph.push(&at("causal"), Op::Causal, &[x])? } else { x };
-                by = Some(p.lower_inverse(graph, &at("weigh"), x, causal)?);
+                by = Some(p.lower_inverse(graph, &at("weigh"), x, relative)?);
                 x
             }
             Self::Gaussian(g) => g.decay.lower_polynomial(graph, &at("weigh.decay"), x)?,
@@ -272,7 +277,11 @@ impl Weigh {
         };
         let masked = causal && by.is_none();
         let x = if masked { graph.push(&at("causal"), Op::Causal, &[x])? } else { x };
-        let mixed = graph.push(&at("mixed"), Op::MatMul { causal: false }, &[x, value])?;
+        let (factors, values) = (at("relative"), to_host(name, relative.factors(self.divides()))?);
+        let [_, heads, length, _] = relative.factors(true).dims();
+        graph.add_tensor(&factors, GraphTensor::new([heads, length, length], values)?)?;
+        let product = Op::MatMul { causal: false, factors: Some(factors) };
+        let mixed = graph.push(&at("mixed"), product, &[x, value])?;
         match by {
             Some(by) => Ok(graph.push(&at("divided"), Op::Mul, &[mixed, by])?),
             None => Ok(mixed),
@@ -297,16 +306,15 @@ impl Power {
         graph: &mut GraphBuilder,
         name: &str,
         x: NodeId,
-        causal: bool,
+        relative: &Relative,
     ) -> Result<NodeId, LayerError> {
-        let length = graph.shape(x).get(1).copied().unwrap_or(1);
-        let count = |y: usize| if causal { y + 1 } else { length } as f64;
-        let mean: Vec<f64> = (0..length * length).map(|e| 1.0 / count(e / length)).collect();
+        let causal = relative.is_causal();
+        let means = to_host(name, relative.factors(true) / relative.counts())?;
+        let [_, heads, length, _] = relative.factors(true).dims();
         let weight = format!("{name}.mean.weight");
-        graph.add_tensor(&weight, GraphTensor::from_f64([length, length], &mean)?)?;
+        graph.add_tensor(&weight, GraphTensor::new([heads, length, length], means)?)?;
         let mean = graph.push(&format!("{name}.mean"), Op::RowSum { weight }, &[x])?;
         let shift = format!("{name}.epsilon");
-        let heads = graph.shape(mean).first().copied().unwrap_or(1);
         graph.add_tensor(&shift, GraphTensor::from_f64([heads], &vec![EPSILON; heads])?)?;
         let mean = graph.push(&shift, Op::Bias { shift: shift.clone() }, &[mean])?;
         let by = self.inverse.lower_polynomial(graph, &format!("{name}.inverse"), mean)?;
@@ -314,21 +322,21 @@ impl Power {
             return Ok(by);
         }
         // Over the number of positions, which differs from row to row; elsewhere the values have the factor.
-        let counts: Vec<f64> = (0..length).map(|y| 1.0 / count(y)).collect();
+        let counts = to_host(name, relative.counts().recip())?;
         let weight = format!("{name}.count.weight");
-        graph.add_tensor(&weight, GraphTensor::from_f64([length, 1], &counts)?)?;
+        graph.add_tensor(&weight, GraphTensor::new([length, 1], counts)?)?;
         Ok(graph.push(&format!("{name}.count"), Op::RowSum { weight }, &[by])?)
     }
 }
 
 impl Gaussian {
     /// `‖q − k‖²/2√d`, `[batch, heads, L, L]`.
-    fn distances(&self, heads: &Heads, penalties: &mut Vec<Tensor<1>>) -> Tensor<4> {
+    fn distances(&self, heads: &Heads<'_>, penalties: &mut Vec<Tensor<1>>) -> Tensor<4> {
         let [.., features] = heads.query.dims();
         let spread = 0.5 * by_root(features);
         let norm = |x: &Tensor<4>, axis: usize| (x.clone() * x.clone()).sum_dim(axis).mul_scalar(spread);
         let (query, key) = (norm(&heads.query, 3), norm(&heads.key, 2));
-        if heads.mask.is_some() {
+        if heads.relative.mask().is_some() {
             // Encrypted, what a position may not look at is at the origin, and must stay in the interval too.
             self.decay.probe().watch(&query, penalties);
         }
@@ -337,8 +345,8 @@ impl Gaussian {
 }
 
 impl RunningSum {
-    /// `(s + c)²/r`, by the batch's sums while training, by the running ones elsewhere.
-    fn squares(&self, heads: &Heads) -> Tensor<4> {
+    /// `(s + c)²/r` with factors, by the batch's sums while training, by the running ones elsewhere.
+    fn weights(&self, heads: &Heads<'_>) -> Tensor<4> {
         let squares = self.shifted(heads, self.shift.val());
         let count = squares.dims()[1];
         let sum = if squares.is_autodiff() {
@@ -351,12 +359,12 @@ impl RunningSum {
         squares / sum.reshape([1, count, 1, 1])
     }
 
-    /// `(s + c)²`.
-    fn shifted(&self, heads: &Heads, shift: Tensor<1>) -> Tensor<4> {
+    /// `(s + c)²` with factors.
+    fn shifted(&self, heads: &Heads<'_>, shift: Tensor<1>) -> Tensor<4> {
         let scores = heads.scores();
         let count = scores.dims()[1];
         let shifted = scores + shift.reshape([1, count, 1, 1]);
-        heads.masked(shifted.clone() * shifted)
+        heads.weighted(shifted.clone() * shifted, false)
     }
 
     /// Their mean sums over keys, `[heads]`.
@@ -375,19 +383,19 @@ impl RunningSum {
 
 impl Linear {
     /// Normalised queries and keys, `[batch, channels, L]`.
-    fn normalised(&self, heads: &Heads) -> (Tensor<3>, Tensor<3>) {
+    fn normalised(&self, heads: &Heads<'_>) -> (Tensor<3>, Tensor<3>) {
         let (query, key) = joined(heads);
         (pointwise::batch_norm(&self.query_bn, query), pointwise::batch_norm(&self.key_bn, key))
     }
 
-    fn split(&self, x: Tensor<3>, heads: &Heads) -> Tensor<4> {
+    fn split(&self, x: Tensor<3>, heads: &Heads<'_>) -> Tensor<4> {
         let [batch, count, length, features] = heads.query.dims();
         x.reshape([batch, count, features, length])
     }
 }
 
 /// Queries and keys of all heads, `[batch, channels, L]`.
-fn joined(heads: &Heads) -> (Tensor<3>, Tensor<3>) {
+fn joined(heads: &Heads<'_>) -> (Tensor<3>, Tensor<3>) {
     let [batch, count, length, features] = heads.query.dims();
     let joined = |x: Tensor<4>| x.reshape([batch, count * features, length]);
     (joined(heads.query.clone().swap_dims(2, 3)), joined(heads.key.clone()))

@@ -83,6 +83,8 @@ pub struct Forward {
     pub logits: Tensor<2>,
     /// Results of the hidden stages, `[batch, channels, positions]`, for hint losses.
     pub features: Vec<Tensor<3>>,
+    /// Weights of every attention, `[batch, heads, query, key]`, for hint losses.
+    pub attention: Vec<Tensor<4>>,
     /// Sum of the operators' range penalties; present on a training device while one is set.
     pub penalty: Option<Tensor<1>>,
 }
@@ -119,7 +121,7 @@ impl HeModel {
             }
         }
         let penalty = tap.penalties.into_iter().reduce(|a, b| a + b);
-        Forward { logits: flow.flat(), features: tap.features, penalty }
+        Forward { logits: flow.flat(), features: tap.features, attention: tap.attention, penalty }
     }
 
     fn list(&self) -> Vec<Site<'_>> {

@@ -46,6 +46,7 @@ impl Flow {
 #[derive(Default)]
 pub(crate) struct Tap {
     pub(crate) features: Vec<Tensor<3>>,
+    pub(crate) attention: Vec<Tensor<4>>,
     pub(crate) penalties: Vec<Tensor<1>>,
 }
 

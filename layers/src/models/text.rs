@@ -74,7 +74,7 @@ impl Text {
         let conv = Conv::new([vocabulary, width], 1, 1, 0, init);
         Self {
             embedding: Embedding::new(conv, [width, length, 1], init),
-            blocks: (0..blocks).map(|_| Block::new(foretells, config, init)).collect(),
+            blocks: (0..blocks).map(|_| Block::new([length, 1], foretells, config, init)).collect(),
             head: Answer {
                 norm: Norm::new(width, config.norm, init),
                 fc: Dense::head([width, config.classes], init),

@@ -74,7 +74,7 @@ impl Vit {
         let Size { width, blocks, .. } = config.size();
         Self {
             patches: patches([channels, width], side, init),
-            blocks: (0..blocks).map(|_| Block::new(false, config, init)).collect(),
+            blocks: (0..blocks).map(|_| Block::new([SIDE; 2], false, config, init)).collect(),
             head: Head {
                 pool: AvgPool::new(SIDE),
                 norm: Norm::new(width, config.norm, init),

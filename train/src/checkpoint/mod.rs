@@ -23,7 +23,7 @@ use serde::Serialize;
 
 pub use state::{Best, State};
 
-use self::state::VERSION;
+use self::state::{VERSION, Versioned};
 use crate::{
     config::PhaseKind,
     error::{RunError, io, writing},
@@ -135,11 +135,13 @@ impl Store {
             let why = format!("it names `{}`, which is no stored state", name.trim());
             return Err(RunError::Checkpoint { path: pointer, why });
         }
-        let state: State = read_json(&file)?;
-        if state.version != VERSION {
-            let why = format!("it has version {}, this program reads {VERSION}", state.version);
+        // Before the rest, which another version may have in another form.
+        let Versioned { version } = read_json(&file)?;
+        if version != VERSION {
+            let why = format!("it has version {version}, this program reads {VERSION}");
             return Err(RunError::Checkpoint { path: file, why });
         }
+        let state: State = read_json(&file)?;
         Ok(Some(Stored { state, folder }))
     }
 

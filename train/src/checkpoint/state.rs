@@ -4,10 +4,17 @@ use hetrain_export::Interval;
 use hetrain_layers::OperatorState;
 use serde::{Deserialize, Serialize};
 
-use crate::config::PhaseSettings;
+use crate::{config::PhaseSettings, metrics::LossParts};
 
 /// Version of the files, so that a later program can tell.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
+
+/// What every version of [`State`] has.
+#[derive(Deserialize)]
+pub(super) struct Versioned {
+    /// Its version.
+    pub(super) version: u32,
+}
 
 /// The network of a phase that was kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,8 +52,8 @@ impl Best {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sums {
-    /// Total, task, teacher, features and range losses times images.
-    pub losses: [f64; 5],
+    /// Losses times images.
+    pub losses: LossParts,
     /// Images that were right.
     pub correct: usize,
     /// Images seen.
@@ -55,17 +62,15 @@ pub struct Sums {
 
 impl Sums {
     /// Take in a step's losses over `images` images, `correct` of them right.
-    pub fn add(&mut self, losses: [f64; 5], images: usize, correct: usize) {
-        for (sum, loss) in self.losses.iter_mut().zip(losses) {
-            *sum += loss * images as f64;
-        }
+    pub fn add(&mut self, losses: &LossParts, images: usize, correct: usize) {
+        self.losses = self.losses.combine(losses, |sum, loss| sum + loss * images as f64);
         self.correct += correct;
         self.seen += images;
     }
 
     /// Mean losses.
-    pub fn means(&self) -> [f64; 5] {
-        self.losses.map(|v| v / self.seen.max(1) as f64)
+    pub fn means(&self) -> LossParts {
+        self.losses.combine(&LossParts::default(), |sum, _| sum / self.seen.max(1) as f64)
     }
 }
 

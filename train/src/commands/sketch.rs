@@ -99,7 +99,9 @@ fn assumed(graph: &Graph) -> Vec<RangeStats> {
             let (mean, std) = (poly.interval().centre(), poly.interval().half_width() / 4.0);
             *range = RangeStats { min, max, mean, std, ..usual.clone() };
         }
-        if let (Op::MatMul { .. } | Op::Distance { .. }, [a, b]) = (&node.op, node.inputs.as_slice()) {
+        if let (Op::MatMul { factors: None, .. } | Op::Distance { .. }, [a, b]) =
+            (&node.op, node.inputs.as_slice())
+        {
             // A sum of products is as large as its terms if one side is smaller by the root of their number: the layer that the
             // factor of an attention went into.
             let terms = graph.node(*b).and_then(|n| n.shape.get(1)).copied().unwrap_or(1);

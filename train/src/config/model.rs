@@ -191,7 +191,8 @@ pub struct PhaseSettings {
     pub order: Order,
     /// Learning rate of the quadratics' coefficients, as a factor.
     pub coef_lr: f64,
-    /// Whose features `pretrain` begins with: weights of the same architecture, of which all but the last layer is taken.
+    /// Whose features `pretrain` or `polish` begins with: weights of the same architecture, of which all but the last layer is taken.
+    /// `polish` takes a polynomial network, so that originals can be replaced where data are plenty, and adapted where they are few.
     pub start: OtherNetwork,
     /// Who teaches.
     pub teacher: OtherNetwork,
@@ -288,7 +289,7 @@ pub enum OtherNetwork {
     None,
     /// The best network of the phase before.
     Previous,
-    /// The best network of the first phase of another run.
+    /// The best original network of another run; where a polynomial one is asked for, its polynomial network.
     Run(String),
     /// A weights file: `.safetensors`, `.pth` or `.th`.
     File(String),
@@ -314,6 +315,15 @@ pub struct DistillSettings {
     pub weight: f64,
     /// Weight of the differences at stage ends.
     pub features: f64,
+    /// Weight of the differences between attention weights.
+    pub attention: f64,
+}
+
+impl DistillSettings {
+    /// Whether a teacher is needed.
+    pub fn teaches(&self) -> bool {
+        self.weight > 0.0 || self.features > 0.0 || self.attention > 0.0
+    }
 }
 
 /// When state is written.

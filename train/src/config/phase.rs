@@ -24,8 +24,8 @@ const COMMON: &[&str] = &[
     "augment",
     "keep",
 ];
-/// Settings of `pretrain` only.
-const PRETRAIN: &[&str] = &["start"];
+/// Settings of phases that may begin with features from elsewhere.
+const START: &[&str] = &["start"];
 /// Settings of phases that watch ranges.
 const RANGE: &[&str] = &["range_weight", "interval", "clamp", "clamp_off"];
 /// Settings of phases that train quadratics.
@@ -35,9 +35,9 @@ const REPLACE: &[&str] = &["ramp", "order", "operators"];
 
 fn keys(kind: PhaseKind) -> Vec<&'static str> {
     let parts: &[&[&str]] = match kind {
-        PhaseKind::Pretrain => &[COMMON, PRETRAIN],
+        PhaseKind::Pretrain => &[COMMON, START],
         PhaseKind::RangeAware => &[COMMON, RANGE],
-        PhaseKind::Polish => &[COMMON, RANGE, QUADRATIC],
+        PhaseKind::Polish => &[COMMON, START, RANGE, QUADRATIC],
         PhaseKind::Replace => &[COMMON, RANGE, QUADRATIC, REPLACE],
     };
     parts.concat()
@@ -256,17 +256,31 @@ fn outside(text: &str) -> Option<OtherNetwork> {
 }
 
 fn start(s: &mut Section<'_>, kind: PhaseKind) -> OtherNetwork {
-    let need = "`none`, `run:NAME` or `file:PATH`";
-    let text = if kind == PhaseKind::Pretrain { s.text_or_none("start", need) } else { None };
-    match text {
+    let (need, help) = match kind {
+        PhaseKind::Pretrain => (
+            "`none`, `run:NAME` or `file:PATH`",
+            "name a run or a file of weights of the same architecture; its last layer is not taken",
+        ),
+        PhaseKind::Polish => (
+            "`none` or `run:NAME`",
+            "name a run of the same architecture; its polynomial network is taken, but for the last layer",
+        ),
+        PhaseKind::RangeAware | PhaseKind::Replace => return OtherNetwork::None,
+    };
+    match s.text_or_none("start", need) {
         None => OtherNetwork::None,
         Some(text) if text == "none" => OtherNetwork::None,
-        Some(text) => outside(&text).unwrap_or_else(|| {
-            let help =
-                "name a run or a file of weights of the same architecture; its last layer is not taken";
-            s.reject("start", format!("needs {need}, found `{text}`"), help);
-            OtherNetwork::None
-        }),
+        Some(text) => match outside(&text) {
+            Some(OtherNetwork::File(_)) | None if kind == PhaseKind::Polish => {
+                s.reject("start", format!("needs {need}, found `{text}`"), help);
+                OtherNetwork::None
+            }
+            Some(network) => network,
+            None => {
+                s.reject("start", format!("needs {need}, found `{text}`"), help);
+                OtherNetwork::None
+            }
+        },
     }
 }
 
@@ -300,7 +314,7 @@ fn teacher(s: &mut Section<'_>, kind: PhaseKind) -> OtherNetwork {
 }
 
 fn distill(s: &mut Section<'_>) -> DistillSettings {
-    let mut d = s.group("distill", &["temperature", "weight", "features"]);
+    let mut d = s.group("distill", &["temperature", "weight", "features", "attention"]);
     DistillSettings {
         temperature: d.real("temperature", 4.0, |v| v > 0.0, "a number above 0"),
         weight: d.real(
@@ -310,5 +324,6 @@ fn distill(s: &mut Section<'_>) -> DistillSettings {
             "a number from 0 to 1, the teacher's share of the loss",
         ),
         features: d.real("features", 0.0, |v| v >= 0.0, "a number of at least 0"),
+        attention: d.real("attention", 0.0, |v| v >= 0.0, "a number of at least 0"),
     }
 }

@@ -319,6 +319,7 @@ fn phases(root: &Node, model: &ModelSettings, mistakes: &mut Mistakes) -> Vec<Ph
         };
         let replaced = left.len() < all;
         match phase.kind {
+            PhaseKind::Polish if i > 0 && phase.start != OtherNetwork::None => left.clear(),
             PhaseKind::Polish if !left.is_empty() => {
                 let what = format!(
                     "`polish` trains polynomials, and the network still has {} here",

@@ -18,7 +18,7 @@ use crate::{
     data::pixels,
     error::RunError,
     evaluate::{Evaluation, evaluate},
-    metrics::{ActivationRange, Event, Lines, LossParts},
+    metrics::{ActivationRange, Event, Lines},
     optim::learning_rate,
     phases::{Phase, widened},
     progress::Progress,
@@ -207,8 +207,8 @@ impl Trainer<'_> {
         }
         let runtime = r.model.runtime();
         let blend = runtime.iter().map(|a| f64::from(a.blend)).sum::<f64>() / runtime.len().max(1) as f64;
-        let [loss, task, teacher, features, range] = r.state.sums.means();
         let train_accuracy = r.state.sums.correct as f64 / r.state.sums.seen.max(1) as f64;
+        let losses = r.state.sums.means();
         metrics.write(&Event::Epoch {
             phase: phase.index,
             kind: phase.kind().name(),
@@ -216,7 +216,7 @@ impl Trainer<'_> {
             step: steps,
             lr,
             blend,
-            losses: LossParts { loss, task, teacher, features, range },
+            losses,
             train_accuracy,
             validation_accuracy: seen.accuracy,
             validation_loss: seen.loss,
@@ -224,7 +224,7 @@ impl Trainer<'_> {
             ranges: ranges(&seen, &r.model),
             best: keep,
         })?;
-        Ok(format!("loss {loss:.4}  {}", self.validated(seen.accuracy, seen.loss)))
+        Ok(format!("loss {:.4}  {}", losses.loss, self.validated(seen.accuracy, seen.loss)))
     }
 
     /// A validation for people: of a text, what counts is how surprising it is.

@@ -105,11 +105,7 @@ impl Trainer<'_> {
         stored: Option<Stored>,
     ) -> Result<Running<'b>, RunError> {
         let settings = phase.settings;
-        let teacher = if settings.distill.weight > 0.0 || settings.distill.features > 0.0 {
-            self.teacher(store, phase.index)?
-        } else {
-            None
-        };
+        let teacher = if settings.distill.teaches() { self.teacher(store, phase.index)? } else { None };
         let stored = stored.filter(|s| s.state.begun);
         let (model, average) = match &stored {
             Some(stored) => {
@@ -174,6 +170,17 @@ impl Trainer<'_> {
     /// What phase `index` starts from: the phase before, the outside teacher, or fresh weights, with another network's
     /// features if it asks for them.
     fn previous(&self, store: &Store, index: usize) -> Result<HeModel, RunError> {
+        if let Some(settings) = self.config.phases.get(index).filter(|p| p.start != OtherNetwork::None) {
+            let mut model = self.fresh()?;
+            teacher::features(
+                &settings.start,
+                self.runs,
+                self.data,
+                &mut model,
+                settings.kind.ends_polynomial(),
+            )?;
+            return Ok(model);
+        }
         if let Some(before) = index.checked_sub(1) {
             return self.best(store, before);
         }
@@ -189,12 +196,7 @@ impl Trainer<'_> {
                 )?
                 .ok_or_else(|| RunError::NoStart { run: self.run.name(), kind: p.kind.name() })
             }
-            Some(p) => {
-                let mut model = self.fresh()?;
-                teacher::features(&p.start, self.runs, self.data, &mut model)?;
-                Ok(model)
-            }
-            None => self.fresh(),
+            _ => self.fresh(),
         }
     }
 

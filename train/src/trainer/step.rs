@@ -50,7 +50,7 @@ impl Trainer<'_> {
         let classes = self.data.train.classes;
         let target = Tensor::from_inner(targets(&labels, classes, settings.label_smoothing, self.device));
         let task = cross_entropy(out.logits.clone(), target);
-        let mut parts = [Some(task.clone()), None, None, out.penalty];
+        let mut parts = [Some(task.clone()), None, None, None, out.penalty];
         let mut total = task;
         if let Some(taught) = taught {
             let teacher = distill::logits(
@@ -68,8 +68,15 @@ impl Trainer<'_> {
                     parts[2] = Some(loss);
                 }
             }
+            if settings.distill.attention > 0.0 {
+                let maps: Vec<Tensor<4>> = taught.attention.into_iter().map(Tensor::from_inner).collect();
+                if let Some(loss) = distill::attention(&out.attention, &maps) {
+                    total = total + loss.clone().mul_scalar(settings.distill.attention);
+                    parts[3] = Some(loss);
+                }
+            }
         }
-        if let Some(penalty) = &parts[3] {
+        if let Some(penalty) = &parts[4] {
             total = total + penalty.clone().mul_scalar(settings.range_weight);
         }
         // One look at all of them: on a graphics processor each look waits for everything before it.
@@ -78,9 +85,9 @@ impl Trainer<'_> {
             parts.into_iter().flatten().chain([total.clone()]).map(Tensor::inner).collect();
         let mut values = to_host(Tensor::cat(shown, 0))?.into_iter().map(f64::from);
         let mut next = |is: bool| if is { values.next().unwrap_or(f64::NAN) } else { 0.0 };
-        let [task, teacher, features, range, loss] =
-            [present[0], present[1], present[2], present[3], true].map(&mut next);
-        let losses = LossParts { loss, task, teacher, features, range };
+        let [task, teacher, features, attention, range] = present.map(&mut next);
+        let losses = LossParts { loss: next(true), task, teacher, features, attention, range };
+        let loss = losses.loss;
         let diverged = |what, value| RunError::Diverged {
             phase: r.phase.index,
             kind: settings.kind.name(),
@@ -103,8 +110,7 @@ impl Trainer<'_> {
         if let (Some(decay), Some(a)) = (settings.ema, r.average.take()) {
             r.average = Some(average(a, &r.model, decay, step));
         }
-        let all = [losses.loss, losses.task, losses.teacher, losses.features, losses.range];
-        r.state.sums.add(all, labels.len(), hits);
+        r.state.sums.add(&losses, labels.len(), hits);
         Ok((losses, gradient))
     }
 }
