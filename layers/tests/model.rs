@@ -7,7 +7,10 @@ use burn::module::Module;
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device, Tensor, TensorData};
 use hetrain_export::Interval;
-use hetrain_layers::{HeModel, LayerError, ModelConfig, ModelName, Operator, RangePenalty, WeightProblem};
+use hetrain_layers::{
+    ActivationKind, AttentionKind, HeModel, LayerError, ModelConfig, ModelName, NormKind, Operator,
+    RangePenalty, WeightProblem,
+};
 
 fn config(name: ModelName) -> ModelConfig {
     let input = match name {
@@ -61,6 +64,32 @@ fn a_file_restores_the_model_exactly() {
         assert!(grads.len() > 8, "loaded parameters are still trained: {}", grads.len());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
     }
+}
+
+/// An original network does not depend on what is to replace its parts.
+#[test]
+fn an_original_is_loaded_between_networks_of_other_polynomials() {
+    let device = Device::flex();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.safetensors");
+    let gpt = ModelConfig::new(ModelName::Gpt, [7, 4, 1], 7);
+    let resnet = config(ModelName::Resnet20);
+    let herpn = ModelConfig { activation: ActivationKind::Herpn, ..resnet.clone() };
+    let all = AttentionKind::ALL.into_iter().zip(NormKind::ALL);
+    let others = all.map(|(attention, norm)| ModelConfig { attention, norm, ..gpt.clone() });
+    for (from, to) in others.map(|to| (gpt.clone(), to)).chain([(resnet, herpn)]) {
+        for (from, to) in [(&from, &to), (&to, &from)] {
+            let (original, mut other) = (from.init(&device, 1).unwrap(), to.init(&device, 2).unwrap());
+            original.save(&path).unwrap();
+            other.set_blend(0, 1.0);
+            other.load_original(&path).unwrap();
+            let x = batch(&original, &device, 1.0);
+            assert_eq!(host(original.forward(x.clone()).logits), host(other.forward(x).logits), "{to:?}");
+        }
+    }
+    let mut wide = ModelConfig { name: ModelName::Bert, ..gpt }.init(&device, 3).unwrap();
+    let error = wide.load_original(&path).unwrap_err();
+    assert!(matches!(error, LayerError::Weights { .. }), "{error}");
 }
 
 #[test]

@@ -7,14 +7,15 @@ use hetrain_datasets::weights;
 use hetrain_layers::{HeModel, ModelConfig, ModelName};
 
 use crate::{
-    checkpoint::{Best, Store},
+    checkpoint::Store,
     config::{OtherNetwork, PhaseKind, PhaseSettings, RunConfig},
     data::TrainingData,
     error::RunError,
     run_dir::RunDir,
 };
 
-/// Load the teacher named by `settings` for a network `config`; a file is looked for in the data folders too; `None` for teachers inside the run.
+/// Load the teacher named by `settings` for a network `config`, the original network of a run with the polynomials of `config`; a file is
+/// looked for in the data folders too; `None` for teachers inside the run.
 ///
 /// # Errors
 /// A run or file that does not exist or does not fit.
@@ -36,8 +37,7 @@ pub fn outside(
             let found = of_run(runs, name, false)?;
             found.store.check_vocabulary(&data.splits)?;
             let mut model = ModelConfig { name: found.model, ..config.clone() }.init(device, 0)?;
-            model.load(&found.weights)?;
-            model.set_runtime(&found.best.runtime);
+            model.load_original(&found.weights)?;
             Ok(Some(model))
         }
     }
@@ -95,7 +95,6 @@ pub fn start(config: &RunConfig, data_dir: Option<&Path>) -> Result<(), RunError
 struct Found {
     model: ModelName,
     weights: PathBuf,
-    best: Best,
     store: Store,
 }
 
@@ -106,9 +105,9 @@ fn of_run(runs: &Path, name: &str, polynomial: bool) -> Result<Found, RunError> 
     let store = Store::new(folder.join("checkpoints"));
     let ends = |kind: PhaseKind| kind.ends_polynomial() == polynomial;
     for (index, phase) in run.phases.iter().enumerate().rev().filter(|(_, p)| ends(p.kind)) {
-        if let Some(best) = store.best(index, phase.kind, name)? {
+        if store.best(index, phase.kind, name)?.is_some() {
             let weights = store.best_weights(index, phase.kind);
-            return Ok(Found { model: run.model.name, weights, best, store });
+            return Ok(Found { model: run.model.name, weights, store });
         }
     }
     let what = if polynomial { "polynomial network" } else { "original network" };

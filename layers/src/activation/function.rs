@@ -1,12 +1,14 @@
 //! Functions that polynomials stand for.
 
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
+use std::sync::OnceLock;
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::{gelu, relu};
 use hetrain_export::Interval;
 
 use crate::RangeProbe;
+use crate::pointwise::{self, Series};
 
 /// A function of one variable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,12 +38,12 @@ impl Function {
         }
     }
 
-    /// Where its inputs usually are, before anybody has looked: those of activations have deviation 1, mean squares and mean
-    /// fourth powers of such values vary about 1 and 3, distances are positive.
+    /// Where its inputs usually are, before anybody has looked: those of activations have deviation 1, mean squares
+    /// vary about 1, those of quadratics of such values about a half, distances are positive.
     pub(crate) fn usual(self) -> Interval {
         match self {
             Self::Relu | Self::Gelu => RangeProbe::INTERVAL,
-            Self::Inverse => Interval { lo: 0.25, hi: 16.0 },
+            Self::Inverse => Interval { lo: 0.04, hi: 2.56 },
             Self::InverseRoot => Interval { lo: 0.125, hi: 8.0 },
             Self::Decay => Interval { lo: 0.0, hi: 16.0 },
         }
@@ -62,7 +64,7 @@ impl Function {
     pub fn of<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
             Self::Relu => relu(x),
-            Self::Gelu => gelu(x),
+            Self::Gelu => pointwise::series(&x, gelu_series).unwrap_or_else(|| gelu(x)),
             Self::Inverse => x.recip(),
             Self::InverseRoot => x.sqrt().recip(),
             Self::Decay => x.neg().exp(),
@@ -80,6 +82,13 @@ impl Function {
             _ => super::quadratic::RELU_UNIT,
         }
     }
+}
+
+/// `x·Φ(x)`, `Φ` within 1e-7: 0 or 1 beyond ±6, a series between.
+fn gelu_series() -> Option<Series> {
+    static SERIES: OnceLock<Option<Series>> = OnceLock::new();
+    let phi = |x: f64| 0.5 * libm::erfc(-x * FRAC_1_SQRT_2);
+    SERIES.get_or_init(|| Series::product(phi, 63, Interval { lo: -6.0, hi: 6.0 })).clone()
 }
 
 #[cfg(test)]

@@ -2,19 +2,21 @@
 //! anything but through a polynomial.
 //!
 //! ```text
-//! y = W_o·(weights(Q, K)·V)          per head, L positions, d features; s = Q·Kᵀ/√d
+//! y = W_o·((M ⊙ weights(Q, K))·V)    per head, L positions, d features; s = Q·Kᵀ/√d
 //! ```
+//! `M` are trained factors of what stands where, [`Relative`]; softmax has their logarithms as summands of `s`. They take no level.
 //!
 //! | `attention` | weights | levels | bounded by | where it works, where it fails |
 //! |---|---|---|---|---|
-//! | `sigma` | `f(BN(s))/√L`, `f` a trained quadratic per head (Ramapuram et al. 2024, arXiv:2409.04431, with a quadratic) | 5 | the batch norm over heads | vision, small language models from the start; grows with depth without the factor |
-//! | `power` | `z⁴·p(ε + mean z⁴)/L`, `z = BN(s)`, `p ≈ 1/x` (Zimerman et al. 2024, arXiv:2410.09457) | 13 | means of fourth powers within a factor of about 100 | nearest to softmax; scores of −1 and 1 weigh the same |
-//! | `gaussian` | `e^(−‖q−k‖²/2√d)/√L` by a polynomial of degree 15 | 9 | distances in the trained interval | fine-tuning; needs no division; distances must be kept small by a penalty |
-//! | `running` | `(s + c)²/r`, `r` the running mean of its sums over keys | 5 | nothing but the range of `s` | shallow networks; the sum of the weights varies |
-//! | `linear` | `φ(q)·φ(k)/√(dL)`, `φ` a trained quadratic per channel (Katharopoulos et al. 2020, arXiv:2006.16236) | 5 | the batch norms before `φ` | long sequences; weakest |
+//! | `sigma` | `f(BN(s))/√n`, `f` a trained quadratic per head (Ramapuram et al. 2024, arXiv:2409.04431, with a quadratic) | 5 | the batch norm over heads | vision, small language models: no worse than softmax beside `M` |
+//! | `power` | `f²·p(ε + mean f²)/n`, `f` a trained quadratic of `BN(s)` per head, `p ≈ 1/x` (Zimerman et al. 2024, arXiv:2410.09457, with `(z + c)⁴` for `z⁴`, so that scores of −1 and 1 need not weigh the same) | 13 | means of fourth powers within a factor of about 100 | nearest to softmax, and no better than `sigma` where tried; the range of the means takes the bits |
+//! | `gaussian` | `e^(−‖q−k‖²/2√d)/√n` by a polynomial of degree 15 | 9 | distances in the trained interval | fine-tuning; needs no division; distances must be kept small by a penalty |
+//! | `running` | `(s + c)²/r√n`, `r` the running mean of its sums over keys | 5 | nothing but the range of `s` | shallow networks; the sum of the weights varies |
+//! | `linear` | `φ(q)·φ(k)/√(dn)`, `φ` a trained quadratic per channel (Katharopoulos et al. 2020, arXiv:2006.16236) | 5 | the batch norms before `φ` | long sequences; weakest |
 //!
-//! `L` is public. Masks multiply by 0 and 1. Norms over scores keep their training statistics from all scores, those of later positions
-//! included: from moments, not from values. Norms, `1/√d`, `1/√L` and affine parts of quadratics fold into the projections.
+//! A position looks at `n`, with a mask all up to itself, else `L`; both are public. Norms over scores keep their training statistics from all scores, those of later positions
+//! included: from moments, not from values. Norms, `1/√d` and affine parts of quadratics fold
+//! into the projections, `1/√n` into the factors.
 
 mod relative;
 mod weigh;

@@ -12,8 +12,9 @@ use crate::operator::{Operator, Site, Source, Switch};
 use crate::pointwise;
 use crate::{Activation, AttentionKind, Function, LayerError, Lower, WeightInit};
 
-/// Added to the mean of fourth powers, which is 3 for normal scores: it bounds the quotient, and the interval of the division.
-const EPSILON: f64 = 0.25;
+/// Added to the mean of squares, which is 0.5 for normal scores and the quadratic nearest to ReLU: it bounds the quotient, and the interval
+/// of the division.
+const EPSILON: f64 = 0.04;
 /// Degree of the division: five levels, within 0.4 % of the value over a factor of 100.
 pub(crate) const INVERSE_DEGREE: usize = 31;
 /// Degree of the exponential: four levels, within 6e-7 for distances up to 16, 3e-4 up to 32.
@@ -30,11 +31,13 @@ pub struct Sigma {
     pub act: Activation,
 }
 
-/// A power of normalised scores over its mean.
+/// The square of a trained quadratic of normalised scores, over its mean.
 #[derive(Module, Debug)]
 pub struct Power {
     /// Normalisation of scores, per head.
     pub bn: BatchNorm,
+    /// The quadratic, per head.
+    pub act: Activation,
     /// The division.
     pub inverse: Activation,
 }
@@ -96,6 +99,7 @@ impl Weigh {
             }),
             AttentionKind::Power => Self::Power(Power {
                 bn: batch_norm(heads, init),
+                act: Activation::inside(attention, heads, init),
                 inverse: Activation::fixed(attention, Function::Inverse, INVERSE_DEGREE, heads),
             }),
             AttentionKind::Gaussian => Self::Gaussian(Gaussian {
@@ -119,7 +123,7 @@ impl Weigh {
     pub(super) fn switch(&self) -> &Switch {
         match self {
             Self::Sigma(s) => s.act.switch(),
-            Self::Power(p) => p.inverse.switch(),
+            Self::Power(p) => p.act.switch(),
             Self::Gaussian(g) => g.decay.switch(),
             Self::Running(r) => &r.switch,
             Self::Linear(l) => l.query.switch(),
@@ -129,7 +133,7 @@ impl Weigh {
     pub(super) fn switches_mut(&mut self) -> Vec<&mut Switch> {
         match self {
             Self::Sigma(s) => vec![s.act.switch_mut()],
-            Self::Power(p) => vec![p.inverse.switch_mut()],
+            Self::Power(p) => vec![p.act.switch_mut(), p.inverse.switch_mut()],
             Self::Gaussian(g) => vec![g.decay.switch_mut()],
             Self::Running(r) => vec![&mut r.switch],
             Self::Linear(l) => vec![l.query.switch_mut(), l.key.switch_mut()],
@@ -140,7 +144,7 @@ impl Weigh {
         let at = |part: &str| format!("{name}.{part}");
         match self {
             Self::Sigma(s) => out.push(s.act.site(at("act"))),
-            Self::Power(p) => out.push(p.inverse.site(at("inverse"))),
+            Self::Power(p) => out.extend([p.act.site(at("act")), p.inverse.site(at("inverse"))]),
             Self::Gaussian(g) => out.push(g.decay.site(at("decay"))),
             Self::Running(r) => {
                 out.push(Site { name: name.into(), switch: &r.switch, polynomial: Source::Nothing });
@@ -186,8 +190,8 @@ impl Weigh {
             }
             Self::Power(p) => {
                 let z = pointwise::batch_norm(&p.bn, heads.scores());
-                let square = z.clone() * z;
-                let power = heads.weighted(square.clone() * square, true);
+                let root = p.act.polynomial(z, penalties);
+                let power = heads.weighted(root.clone() * root, true);
                 let mean = power.clone().sum_dim(3) / heads.relative.counts();
                 let by = p.inverse.polynomial(mean.add_scalar(EPSILON), penalties);
                 return power * (by / heads.relative.counts());
@@ -265,7 +269,7 @@ impl Weigh {
             }
             Self::Power(p) => {
                 let x = p.bn.lower(graph, &at("weigh.bn"), x)?;
-                let x = graph.push(&at("weigh.square"), Op::Mul, &[x, x])?;
+                let x = p.act.lower_polynomial(graph, &at("weigh.act"), x)?;
                 let x = graph.push(&at("weigh.power"), Op::Mul, &[x, x])?;
                 let x = if causal { graph.push(&at("causal"), Op::Causal, &[x])? } else { x };
                 by = Some(p.lower_inverse(graph, &at("weigh"), x, relative)?);

@@ -175,7 +175,7 @@ pub enum AttentionKind {
     /// A trained quadratic of normalised scores.
     #[default]
     Sigma,
-    /// The fourth power of normalised scores, divided by its mean.
+    /// The square of a trained quadratic of normalised scores, divided by its mean.
     Power,
     /// `exp(−‖q − k‖²/2√k)`.
     Gaussian,

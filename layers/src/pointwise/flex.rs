@@ -5,6 +5,7 @@ use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::TensorData;
 use rayon::prelude::*;
 
+use super::Series;
 use super::kernel::{self, Curve};
 use super::op::PointwiseBackend;
 
@@ -180,6 +181,15 @@ impl PointwiseBackend for Flex {
         let by = [0, 1, 2].into_iter().flat_map(|k| sums.iter().filter_map(move |s| s.get(k)));
         let values: Vec<f32> = by.map(|v| *v as f32).collect();
         (dx, FlexTensor::from_data(TensorData::new(values, [3, x.channels])))
+    }
+
+    fn series(x: FlexTensor, series: Series) -> FlexTensor {
+        Rows::new(x).map(|_, x, y, _| series.forward(x, y)).0
+    }
+
+    fn series_backward(x: FlexTensor, series: Series, grad: FlexTensor) -> FlexTensor {
+        let (x, g) = (Rows::new(x), Rows::new(grad));
+        x.map(|_, x, dx, i| series.backward(x, g.row(i), dx)).0
     }
 
     fn excess(x: FlexTensor, lo: f32, hi: f32) -> FlexTensor {

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use pulp::{Arch, Simd, WithSimd};
 
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 fn arch() -> Arch {
     static ARCH: OnceLock<Arch> = OnceLock::new();
@@ -30,7 +30,7 @@ fn reading<R>(f: impl Fn() -> R) -> R {
 }
 
 /// As [`reading`] for a closure that writes.
-fn writing<R>(f: impl FnMut() -> R) -> R {
+pub(super) fn writing<R>(f: impl FnMut() -> R) -> R {
     struct Wide<F>(F);
     impl<R, F: FnMut() -> R> WithSimd for Wide<F> {
         type Output = R;

@@ -7,6 +7,7 @@
 mod flex;
 mod kernel;
 mod op;
+mod series;
 
 use burn::module::Module;
 use burn::nn::BatchNorm;
@@ -14,6 +15,7 @@ use burn::tensor::activation::relu as relu_of;
 use burn::tensor::{Device, Tensor};
 
 use op::dispatched;
+pub(crate) use series::Series;
 
 use crate::norm::moved;
 
@@ -87,6 +89,17 @@ pub(crate) fn relu<const D: usize>(x: Tensor<D>, limit: Option<f32>) -> Tensor<D
         Some(limit) => x.clamp(-limit, limit),
         None => x,
     })
+}
+
+/// The series of every element; `None` on devices where Burn's operations have to do.
+pub(crate) fn series<const D: usize>(
+    x: &Tensor<D>,
+    series: impl FnOnce() -> Option<Series>,
+) -> Option<Tensor<D>> {
+    if !direct(x) {
+        return None;
+    }
+    Some(dispatched::series(x.clone(), series()?))
 }
 
 /// `mean(e) + max(e)` of the distances `e` of `x` from `[lo, hi]`, `[1]`.

@@ -1,5 +1,6 @@
 //! The operations as Burn sees them.
 
+use super::Series;
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -45,6 +46,12 @@ pub trait PointwiseBackend: Backend {
         limit: f32,
         grad: FloatTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// A series of every element.
+    fn series(x: FloatTensor<Self>, series: Series) -> FloatTensor<Self>;
+
+    /// Gradient by `x`.
+    fn series_backward(x: FloatTensor<Self>, series: Series, grad: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// Mean and maximum of the distances from `[lo, hi]`, `[2]`.
     fn excess(x: FloatTensor<Self>, lo: f32, hi: f32) -> FloatTensor<Self>;
@@ -123,6 +130,24 @@ impl<B: Backend + PointwiseBackend, C: CheckpointStrategy> PointwiseBackend for 
         unreachable!("gradients of gradients are not taken")
     }
 
+    fn series(x: FloatTensor<Self>, series: Series) -> FloatTensor<Self> {
+        match SeriesOp.prepare::<C>([x.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(mut prep) => {
+                let state = (prep.checkpoint(&x), series.clone());
+                prep.finish(state, B::series(x.into_primitive(), series))
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::series(x.into_primitive(), series)),
+        }
+    }
+
+    fn series_backward(
+        _x: FloatTensor<Self>,
+        _series: Series,
+        _grad: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        unreachable!("gradients of gradients are not taken")
+    }
+
     fn excess(x: FloatTensor<Self>, lo: f32, hi: f32) -> FloatTensor<Self> {
         match Excess.prepare::<C>([x.node()]).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
@@ -186,6 +211,22 @@ impl<B: Backend + PointwiseBackend> Backward<B, 2> for CurveOp {
 }
 
 #[derive(Debug)]
+struct SeriesOp;
+
+impl<B: Backend + PointwiseBackend> Backward<B, 1> for SeriesOp {
+    type State = (NodeId, Series);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
+        let grad = grads.consume::<B>(&ops.node);
+        let (x, series) = ops.state;
+        let x = checkpointer.retrieve_node_output::<B::FloatTensorPrimitive>(x);
+        if let [Some(node)] = ops.parents {
+            grads.register::<B>(node.id, B::series_backward(x, series, grad));
+        }
+    }
+}
+
+#[derive(Debug)]
 struct Excess;
 
 impl<B: Backend + PointwiseBackend> Backward<B, 1> for Excess {
@@ -220,6 +261,10 @@ pub(super) mod dispatched {
     pub fn curve<const D: usize>(x: Tensor<D>, coefficients: Tensor<2>, relu: f32, limit: f32) -> Tensor<D> {
         let (x, coefficients) = (x.into_dispatch(), coefficients.into_dispatch());
         Tensor::from_dispatch(<Dispatch as PointwiseBackend>::curve(x, coefficients, relu, limit))
+    }
+
+    pub fn series<const D: usize>(x: Tensor<D>, series: Series) -> Tensor<D> {
+        Tensor::from_dispatch(<Dispatch as PointwiseBackend>::series(x.into_dispatch(), series))
     }
 
     pub fn excess<const D: usize>(x: Tensor<D>, lo: f32, hi: f32) -> Tensor<1> {

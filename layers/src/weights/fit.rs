@@ -11,6 +11,8 @@ use crate::WeightProblem;
 pub(super) enum Naming {
     /// Paths in our modules; every tensor must be there.
     Own,
+    /// Ours, of a network with other polynomials: only what its original form computes with is taken.
+    Original,
     /// PyTorch's; coefficients of quadratics may be absent, matrices are `[out, in]`.
     Pytorch,
 }
@@ -18,8 +20,11 @@ pub(super) enum Naming {
 impl Naming {
     /// Name in the file of our tensor `own`.
     fn name(self, own: &str) -> String {
-        if self == Self::Own {
-            return own.into();
+        match self {
+            Self::Own => return own.into(),
+            // A batch norm has factor and summand itself, other norms beside what else they have.
+            Self::Original => return own.replace(".form.scale.", ".form."),
+            Self::Pytorch => {}
         }
         let own = own.replace(".gamma", ".weight").replace(".beta", ".bias");
         let mut parts: Vec<&str> = own.split('.').collect();
@@ -41,13 +46,32 @@ impl Naming {
     }
 
     fn optional(self, own: &str) -> bool {
-        self == Self::Pytorch && own.contains(".coef.")
+        match self {
+            Self::Own => false,
+            Self::Original => polynomial(own),
+            Self::Pytorch => own.contains(".coef."),
+        }
     }
 
-    /// What PyTorch counts and nobody needs.
+    /// What nobody needs: PyTorch's counters, polynomials in place of which there are others.
     fn ignored(self, name: &str) -> bool {
-        self == Self::Pytorch && name.ends_with(".num_batches_tracked")
+        match self {
+            Self::Own => false,
+            Self::Original => polynomial(name),
+            Self::Pytorch => name.ends_with(".num_batches_tracked"),
+        }
     }
+}
+
+/// Whether a path of ours leads to a polynomial, or to statistics of a norm's: activations, what weighs in attention, norms but for factors
+/// and summands, which the original has too.
+fn polynomial(path: &str) -> bool {
+    let (mut parts, end) = (path.split('.'), path.rsplit('.').next().unwrap_or_default());
+    parts.any(|part| match part {
+        "act" | "weigh" => true,
+        "form" => !matches!(end, "gamma" | "beta"),
+        _ => false,
+    })
 }
 
 /// Tensors for the paths in `model`, or everything that does not fit; the layer `apart` is neither taken nor looked at.
@@ -58,6 +82,11 @@ pub(super) fn fit(
     apart: Option<&str>,
 ) -> Result<BTreeMap<String, Array>, Vec<WeightProblem>> {
     let (mut table, mut problems) = (BTreeMap::new(), Vec::new());
+    if naming == Naming::Original {
+        // Polynomials of another form can have tensors of the same name.
+        let own = found.tensors.into_iter().filter(|(name, _)| !polynomial(name));
+        found.tensors = own.map(|(name, tensor)| (naming.name(&name), tensor)).collect();
+    }
     if naming == Naming::Pytorch {
         // Wrappers for training on several devices put every name under `module.`.
         let strip = |k: String| k.strip_prefix("module.").map(str::to_string).unwrap_or(k);

@@ -82,6 +82,18 @@ impl HeModel {
         self.take_in(found, naming, None, path)
     }
 
+    /// Load a file written by [`HeModel::save`] whose polynomials may be others: what the original network computes with, which this one then
+    /// is.
+    ///
+    /// # Errors
+    /// As [`HeModel::load`].
+    pub fn load_original(&mut self, path: &Path) -> Result<(), LayerError> {
+        let found = safetensors::read(&read(path)?, path)?;
+        self.take_in(Found { meta: None, ..found }, Naming::Original, None, path)?;
+        (0..self.operators()).for_each(|i| self.set_blend(i, 0.0));
+        Ok(())
+    }
+
     /// Start from another network's features: load a file as [`HeModel::load_pretrained`] does, but leave the last layer,
     /// which knows the other network's classes, as it is.
     ///
