@@ -2,7 +2,7 @@
 //!
 //! A window is an "image" of one column: a channel for each token of the vocabulary, a row for each position, 1 where the token
 //! stands. Of one file the first nine tenths of the text are to learn from, the last tenth is for the test; of two, one is
-//! for each. The last tenth of what is to learn from is to choose by.
+//! for each. The last twentieth of what is to learn from is to choose by.
 
 use std::path::{Path, PathBuf};
 
@@ -52,12 +52,12 @@ pub(crate) fn load(
     }
     let path = find(set, ONE, roots)?.join("input.txt");
     let text = file::text(&path)?;
-    split(set.name, nine_tenths(&text), length, &source(1), &path)
+    split(set.name, all_but_one_of(10, &text), length, &source(1), &path)
 }
 
-/// The first nine tenths of the characters, rounded down to tens, and the rest.
-fn nine_tenths(text: &str) -> [&str; 2] {
-    let count = text.chars().count() / 10 * 9;
+/// All but the last of `parts` equal parts of the characters, and the rest.
+fn all_but_one_of(parts: usize, text: &str) -> [&str; 2] {
+    let count = text.chars().count() / parts * (parts - 1);
     text.split_at(text.char_indices().nth(count).map_or(text.len(), |(at, _)| at)).into()
 }
 
@@ -75,7 +75,7 @@ fn split(
         let need = format!("a text of at least {} characters in {place}", 100 * (length + 1));
         return setting("length", need, count.iter().sum::<usize>());
     }
-    let [train, validation] = nine_tenths(seen);
+    let [train, validation] = all_but_one_of(20, seen);
     let vocabulary = match *source {
         Source::Characters(rare) => Vocabulary::of_characters(seen, test, rare),
         Source::BytePairs(tokens) => Vocabulary::of_byte_pairs(train, tokens)?,
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     fn of(text: &str, length: usize) -> Result<Splits, DataError> {
-        split("text", nine_tenths(text), length, &Source::Characters(1), Path::new("input.txt"))
+        split("text", all_but_one_of(10, text), length, &Source::Characters(1), Path::new("input.txt"))
     }
 
     #[test]
@@ -143,9 +143,9 @@ mod tests {
         // "abca" and what follows each character of it.
         assert_eq!(*set.pixels_of(0).unwrap(), [1, 0, 0, 1, 0, 1, 0, 0, 0, 0, 1, 0]);
         assert_eq!((set.labels_of(0).unwrap(), set.label(0)), (&[1, 2, 0, 1][..], Some(1)));
-        // 405 characters, a window every second; 45 and 50 characters, a window every fourth.
+        // 418 characters, a window every second; 32 and 50 characters, a window every fourth.
         let sizes = [&splits.train, splits.validation.as_ref().unwrap(), &splits.test].map(ImageSet::len);
-        assert_eq!(sizes, [201, 11, 12]);
+        assert_eq!(sizes, [207, 7, 12]);
     }
 
     #[test]
@@ -171,14 +171,14 @@ mod tests {
     #[test]
     fn tokens_are_learned_from_the_part_to_train_on() {
         let path = Path::new("input.txt");
-        let read = |text: &str, source| split("text", nine_tenths(text), 4, &source, path);
+        let read = |text: &str, source| split("text", all_but_one_of(10, text), 4, &source, path);
         let text = ["to be or not to be, ".repeat(100), "zzyx ".repeat(100)].concat();
         let splits = read(&text, Source::BytePairs(260)).unwrap();
         let vocabulary = splits.vocabulary.unwrap();
         assert_eq!((splits.train.classes, vocabulary.len()), (260, 260));
         assert!(vocabulary.names().iter().all(|name| !name.contains("zz")));
         assert!(splits.test.check().is_ok() && splits.test.pixels_of(0).unwrap().len() == 4 * 260);
-        let test = nine_tenths(&text)[1];
+        let test = all_but_one_of(10, &text)[1];
         assert_eq!(splits.test.labels[..4], vocabulary.encode(test).unwrap()[1..5]);
         // Another text, for whom knows this vocabulary.
         let other = read(&"never before ".repeat(50), Source::Given(&vocabulary)).unwrap();
