@@ -17,7 +17,7 @@ model: { name: gpt }
 data: { name: text, dir: ., length: 8, batch: 32, calibration: 64 }
 phases:
   - { kind: pretrain, epochs: 1 }
-  - { kind: replace, epochs: 2, ramp: 0.4, clamp: 10, range_weight: 0.1 }
+  - { kind: replace, epochs: 2, ramp: 0.4, clamp: 10, range_weight: 0.1, distill: { features: 0.1, attention: 0.5 } }
 checkpoint: { steps: 1 }
 he: { precision_bits: 8 }
 ";
@@ -46,6 +46,11 @@ he: { precision_bits: 8 }
     let ran = dir.succeeds(&["train", "--resume", "small"]);
     assert!(ran.stdout.contains("continues in phase 2"), "{}", ran.stdout);
     assert!(ran.stdout.contains("nats a character") && ran.stdout.contains("34 levels"), "{}", ran.stdout);
+    let lines = fs::read_to_string(&metrics).unwrap();
+    let epoch = lines.lines().rfind(|line| line.contains(r#""event":"epoch""#)).unwrap();
+    let losses: serde_json::Value = epoch.parse().unwrap();
+    let positive = |part: &str| losses[part].as_f64().is_some_and(|loss| loss > 0.0);
+    assert!(["teacher", "features", "attention"].into_iter().all(positive), "{losses}");
     let write = ["generate", "--model", "small", "--prompt", "to be, or", "--length", "40"];
     let [once, again] = [(); 2].map(|()| dir.succeeds(&write).stdout);
     assert_eq!(once, again);
