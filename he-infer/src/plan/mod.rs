@@ -15,6 +15,7 @@ mod levels;
 mod linear;
 mod noise;
 mod params;
+mod prices;
 mod program;
 mod refresh;
 mod split;

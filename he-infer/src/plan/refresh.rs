@@ -8,22 +8,18 @@
 //! A region that is too deep for one bootstrap (a norm with a polynomial and the attention behind it) is given more of them inside,
 //! where they cost least: at layers of few ciphertexts, such as the mean squares that a polynomial is computed of.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use hetrain_export::{Graph, Node, NodeId, Op};
 
 use super::levels::{self, Levels};
 use super::noise;
-use super::program::Step;
+use super::prices::Prices;
 use super::steps::Placed;
 use crate::HeError;
 use crate::bootstrap::{BootstrapCost, BootstrapParams};
-use crate::ckks::{Held, ParamsLiteral};
-use crate::kernels::{self, LinearWeights};
-use crate::slots::{CostCounter, CostVec, SlotEvaluator, UnitCosts, reference};
+use crate::ckks::ParamsLiteral;
 
 /// How a program refreshes ciphertexts.
 #[derive(Clone, Debug)]
@@ -51,7 +47,7 @@ impl Refreshing {
 
 /// Whether the scale of a node's result can be chosen, for it must be that of the bootstrap: it is a linear layer or a sum, and what is
 /// added to it comes from the input, linear layers, squares of such, or quadratics.
-fn can_refresh(graph: &Graph, id: usize) -> bool {
+pub(super) fn can_refresh(graph: &Graph, id: usize) -> bool {
     let linear = |n: &Node| n.op.is_linear() || n.op == Op::Add;
     let here = graph.nodes().get(id).is_some_and(|n| linear(n) && !noise::passes(&n.op));
     let fits = |n: &Node| match n.op {
@@ -245,31 +241,7 @@ pub(crate) fn when_empty(
     Ok(Some((levels, seconds)))
 }
 
-/// Prices of nodes at levels.
-struct Prices<'a> {
-    graph: &'a Graph,
-    steps: &'a [Placed],
-    chain: &'a ParamsLiteral,
-    /// Those built in, so that every machine makes the same plan.
-    costs: &'a UnitCosts,
-    /// Seconds of steps, which nodes that are alike share, at levels that were asked before.
-    known: RefCell<BTreeMap<(*const Step, usize, usize), f64>>,
-    /// Whether nodes can be refreshed, as far as was asked.
-    refreshable: RefCell<BTreeMap<usize, bool>>,
-}
-
-impl<'a> Prices<'a> {
-    fn new(graph: &'a Graph, steps: &'a [Placed], chain: &'a ParamsLiteral) -> Self {
-        Self {
-            graph,
-            steps,
-            chain,
-            costs: reference(),
-            known: RefCell::default(),
-            refreshable: RefCell::default(),
-        }
-    }
-
+impl Prices<'_> {
     /// What it takes to have the result of `to` at level `base` after `from`, with as few bootstraps inside as will do, of these the
     /// cheapest; `None` if some level exceeds `top`.
     fn region(
@@ -341,79 +313,6 @@ impl<'a> Prices<'a> {
             seconds += inside.iter().map(|&id| self.refresh(id, refreshing)).sum::<f64>();
         }
         Ok(levels.get(from).map(|l| Region { level: l.result, seconds, inside: inside.into() }))
-    }
-
-    fn can_refresh(&self, id: usize) -> bool {
-        *self.refreshable.borrow_mut().entry(id).or_insert_with(|| can_refresh(self.graph, id))
-    }
-
-    /// Seconds of refreshing a node's result on one thread.
-    fn refresh(&self, id: usize, refreshing: &Refreshing) -> f64 {
-        let vectors = self.steps.get(id).map_or(1, |(layout, _)| layout.vectors());
-        let [one, pair] = [&refreshing.cost.one, &refreshing.cost.pair].map(|work| self.costs.seconds(work));
-        pair * (vectors / 2) as f64 + one * (vectors % 2) as f64
-    }
-
-    /// Seconds of one node on one thread.
-    fn node(&self, id: usize, level: usize) -> Result<f64, HeError> {
-        let Some(placed) = self.steps.get(id) else { return Ok(0.0) };
-        let key = (Arc::as_ptr(&placed.1), placed.0.vectors(), level);
-        if let Some(seconds) = self.known.borrow().get(&key) {
-            return Ok(*seconds);
-        }
-        let seconds = self.priced(placed, level)?;
-        self.known.borrow_mut().insert(key, seconds);
-        Ok(seconds)
-    }
-
-    fn priced(&self, (layout, step): &Placed, level: usize) -> Result<f64, HeError> {
-        // As large programs hold their weights; for small ones bootstraps are not worth considering, whatever this adds.
-        let e = CostCounter::of(self.chain).holding(Held::Coefficients);
-        let x = CostVec { level, scale: self.chain.default_scale };
-        let each = |f: &dyn Fn() -> Result<(), HeError>| (0..layout.vectors()).try_for_each(|_| f());
-        match &**step {
-            Step::Linear(map) => {
-                let weights = LinearWeights::new(&e, map, level, 1.0, 1.0)?;
-                let before = e.tally();
-                kernels::linear(&e, &vec![x; map.babies.len()], map, &weights.without_bias())?;
-                return Ok(self.costs.seconds(&e.tally().since(&before)));
-            }
-            Step::Square => each(&|| e.square(&x).map(drop))?,
-            Step::Quadratic { .. } => each(&|| {
-                let low = e.square(&x)?;
-                let by = low.into();
-                e.rescale(&e.dot_plain(&[(&low, &by), (&low, &by)])?).map(drop)
-            })?,
-            Step::Polynomial { poly: p, .. } => {
-                each(&|| kernels::polynomial(&e, &x, p, &self.chain.q, self.chain.default_scale).map(drop))?
-            }
-            Step::Mul => each(&|| e.mul(&x, &x).map(drop))?,
-            Step::Scores(tokens) => {
-                let x = vec![x; tokens.groups()];
-                drop(kernels::scores(&e, &x, &x, tokens)?);
-            }
-            Step::Mixed { tokens, factors } => {
-                // Values lie a level higher, unless that is the top, where the difference does not matter.
-                let ahead = usize::from(!factors.is_empty());
-                let level = level.min(self.chain.q.len().saturating_sub(1 + ahead));
-                let at = |level: usize| self.chain.q.get(level).map_or(1.0, |q| *q as f64);
-                let x = CostVec { level, ..x };
-                let values = vec![CostVec { level: level + ahead, ..x }; tokens.groups()];
-                let scores = vec![x; tokens.groups() * tokens.turns().len()];
-                let weights = kernels::mixed_weights(&e, factors, level + ahead, at(level + ahead))?;
-                // Any scale does for counting, as long as it is that of the products.
-                drop(kernels::mixed(
-                    &e,
-                    [&scores, &values],
-                    tokens,
-                    &weights,
-                    x.scale * x.scale / at(level),
-                )?);
-            }
-            Step::Add | Step::Bias(_) => each(&|| e.add(&x, &x).map(drop))?,
-            Step::Input | Step::Alias | Step::Sums { .. } | Step::BiasConst(_) => {}
-        }
-        Ok(self.costs.seconds(&e.tally()))
     }
 }
 

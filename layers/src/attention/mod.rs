@@ -8,7 +8,7 @@
 //!
 //! | `attention` | weights | levels | bounded by | where it works, where it fails |
 //! |---|---|---|---|---|
-//! | `sigma` | `f(BN(s))/√n`, `f` a trained quadratic per head (Ramapuram et al. 2024, arXiv:2409.04431, with a quadratic) | 5 | the batch norm over heads | vision, small language models: no worse than softmax beside `M` |
+//! | `sigma` | `f(BN(s))/√n`, `f` a trained quadratic per head (Ramapuram et al. 2024, arXiv:2409.04431, with a quadratic) | 5 | the batch norm over heads | vision; no worse than softmax beside `M` in a small language model, one seed |
 //! | `power` | `f²·p(ε + mean f²)/n`, `f` a trained quadratic of `BN(s)` per head, `p ≈ 1/x` (Zimerman et al. 2024, arXiv:2410.09457, with `(z + c)⁴` for `z⁴`, so that scores of −1 and 1 need not weigh the same) | 13 | means of fourth powers within a factor of about 100 | nearest to softmax, and no better than `sigma` where tried; the range of the means takes the bits |
 //! | `gaussian` | `e^(−‖q−k‖²/2√d)/√n` by a polynomial of degree 15 | 9 | distances in the trained interval | fine-tuning; needs no division; distances must be kept small by a penalty |
 //! | `running` | `(s + c)²/r√n`, `r` the running mean of its sums over keys | 5 | nothing but the range of `s` | shallow networks; the sum of the weights varies |
@@ -52,8 +52,6 @@ pub struct SelfAttention {
     pub out: Conv,
     /// Heads.
     pub heads: usize,
-    /// Whether a position sees only itself and those before it.
-    pub causal: bool,
 }
 
 /// Queries `[batch, heads, L, d]`, keys `[batch, heads, d, L]`, values `[batch, heads, L, d]`.
@@ -101,7 +99,7 @@ impl SelfAttention {
         let (query, key, value, out) = (project(), project(), project(), project());
         let relative = Relative::new(heads, shape, causal, init);
         let weigh = Weigh::new(kind, channels, heads, init);
-        Self { query, key, value, relative, weigh, out, heads, causal }
+        Self { query, key, value, relative, weigh, out, heads }
     }
 
     pub(crate) fn switches_mut(&mut self) -> Vec<&mut Switch> {
@@ -156,7 +154,7 @@ impl Lower for SelfAttention {
         let length = shape.iter().skip(1).product();
         let features = channels / self.heads;
         let at = |part: &str| format!("{name}.{part}");
-        let [on_query, on_key, on_value] = self.weigh.scales(features, length, self.causal);
+        let [on_query, on_key, on_value] = self.weigh.scales(features, length, self.relative.is_causal());
         let project = |graph: &mut GraphBuilder, part: &str, conv: &Conv, factor: f32| {
             let weight = conv.times(&at(part), factor)?;
             let y = graph.conv2d(&at(part), x, weight, None, Conv2dGeometry::new(1, 0))?;
@@ -178,6 +176,6 @@ impl Lower for SelfAttention {
 
     fn depth(&self) -> usize {
         // Projections, scores, weights, sum, output.
-        4 + self.weigh.depth(self.causal)
+        4 + self.weigh.depth(self.relative.is_causal())
     }
 }

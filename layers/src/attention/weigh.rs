@@ -281,9 +281,9 @@ impl Weigh {
         };
         let masked = causal && by.is_none();
         let x = if masked { graph.push(&at("causal"), Op::Causal, &[x])? } else { x };
-        let (factors, values) = (at("relative"), to_host(name, relative.factors(self.divides()))?);
-        let [_, heads, length, _] = relative.factors(true).dims();
-        graph.add_tensor(&factors, GraphTensor::new([heads, length, length], values)?)?;
+        let (factors, values) = (at("relative"), relative.factors(self.divides()));
+        let [_, heads, length, _] = values.dims();
+        graph.add_tensor(&factors, GraphTensor::new([heads, length, length], to_host(name, values)?)?)?;
         let product = Op::MatMul { causal: false, factors: Some(factors) };
         let mixed = graph.push(&at("mixed"), product, &[x, value])?;
         match by {
@@ -313,10 +313,10 @@ impl Power {
         relative: &Relative,
     ) -> Result<NodeId, LayerError> {
         let causal = relative.is_causal();
-        let means = to_host(name, relative.factors(true) / relative.counts())?;
-        let [_, heads, length, _] = relative.factors(true).dims();
+        let means = relative.factors(true) / relative.counts();
+        let [_, heads, length, _] = means.dims();
         let weight = format!("{name}.mean.weight");
-        graph.add_tensor(&weight, GraphTensor::new([heads, length, length], means)?)?;
+        graph.add_tensor(&weight, GraphTensor::new([heads, length, length], to_host(name, means)?)?)?;
         let mean = graph.push(&format!("{name}.mean"), Op::RowSum { weight }, &[x])?;
         let shift = format!("{name}.epsilon");
         graph.add_tensor(&shift, GraphTensor::from_f64([heads], &vec![EPSILON; heads])?)?;
@@ -340,7 +340,7 @@ impl Gaussian {
         let spread = 0.5 * by_root(features);
         let norm = |x: &Tensor<4>, axis: usize| (x.clone() * x.clone()).sum_dim(axis).mul_scalar(spread);
         let (query, key) = (norm(&heads.query, 3), norm(&heads.key, 2));
-        if heads.relative.mask().is_some() {
+        if heads.relative.is_causal() {
             // Encrypted, what a position may not look at is at the origin, and must stay in the interval too.
             self.decay.probe().watch(&query, penalties);
         }
