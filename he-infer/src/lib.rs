@@ -39,6 +39,7 @@
 //! # Ok(())
 //! # }
 //! ```
+//! `cargo run --release -p he-infer --example refresh` is the same at 128-bit security, with everything sent as bytes.
 #![deny(unsafe_code)]
 
 pub mod bootstrap;
