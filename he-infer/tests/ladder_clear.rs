@@ -14,7 +14,7 @@ use he_infer::HeError;
 use he_infer::plan::{Bootstrapping, Packing, PlanOptions, PlannedNode, Program, plan};
 use he_infer::run::{Observer, Prepared, execute};
 use he_infer::slots::{ClearSlots, ClearVec};
-use hetrain_export::{Basis, Conv2dGeometry, Graph, Interval, Op, Polynomial, Tensor, interp};
+use hetrain_export::{Basis, Conv2dGeometry, Graph, Interval, Op, Polynomial, RangeStats, Tensor, interp};
 
 /// Collects every node's elements.
 struct Collect<'p>(&'p Program, Vec<Vec<Vec<f64>>>, usize);
@@ -211,6 +211,7 @@ fn depth_that_no_ring_holds_is_cut_by_bootstraps() {
         embedded: false,
     };
     assert!(matches!(plan(Arc::clone(&graph), never), Err(HeError::TooDeep { depth: 83, .. })));
+
     let program = climb(&graph, &images, Packing::Image);
     let refreshed = program.nodes.iter().filter(|n| n.refreshed);
     for node in refreshed.clone() {
@@ -221,6 +222,19 @@ fn depth_that_no_ring_holds_is_cut_by_bootstraps() {
     // 83 levels: 16 after the last bootstrap, 13 after each other one and before the first.
     assert!(refreshed.count() >= 6);
     assert!(program.key_spec().encapsulation && program.predicted_bits() > 10.0);
+
+    // One value far beyond all others, that a bootstrap has to carry too, is named.
+    let mut wild = Graph::clone(&graph);
+    let name = program.nodes.iter().find(|n| n.refreshed).unwrap().name.clone();
+    let ranges = wild.nodes().iter().map(|n| {
+        let range = n.range.clone().unwrap();
+        if n.name == name { RangeStats { max: 1e9, ..range } } else { range }
+    });
+    let ranges = ranges.collect();
+    wild.set_ranges(ranges);
+    let auto = PlanOptions { bootstrapping: Bootstrapping::Auto, ..never };
+    let refused = plan(Arc::new(wild), auto).err().unwrap().to_string();
+    assert!(refused.contains(&format!("`{name}` reach 1.0e9")), "{refused}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hetrain_export::Graph;
+use hetrain_export::{Graph, brief};
 use serde::{Deserialize, Serialize};
 
 use super::facts::{Facts, facts};
@@ -131,11 +131,23 @@ fn refreshed(graph: &Graph, options: PlanOptions, direct: Option<&Frame>) -> Res
         return Err(too_deep("some part between two possible bootstraps is too deep".into()));
     };
     let frame = Frame { chain, levels, refreshing: Some(refreshing), steps };
-    let found = sure_bits(&frame.predict(graph, &frame.facts(graph)?, false)?);
+    let facts = frame.facts(graph)?;
+    let found = sure_bits(&frame.predict(graph, &facts, false)?);
     if options.precision_bits > 0 && found < f64::from(options.precision_bits) {
-        return Err(too_deep(format!("{found:.1} bits with bootstraps")));
+        return Err(too_deep(format!("{found:.1} bits with bootstraps{}", widest(graph, &facts))));
     }
     Ok((frame, seconds))
+}
+
+/// Whose values reach furthest beyond what is usual for them: what bounds cost precision, since the largest value has to fit.
+fn widest(graph: &Graph, facts: &[Facts]) -> String {
+    let reach = |facts: &Facts| facts.bound / facts.rms;
+    let usual = facts.iter().zip(graph.nodes()).filter(|(facts, _)| facts.rms > 0.0);
+    let Some((facts, node)) = usual.max_by(|(a, _), (b, _)| reach(a).total_cmp(&reach(b))) else {
+        return String::new();
+    };
+    let (bound, times) = (brief(facts.bound, 1), brief(reach(facts), 0));
+    format!("; values of `{}` reach {bound}, {times} times their root mean square", node.name)
 }
 
 impl Frame {

@@ -125,10 +125,10 @@ fn read_image(path: &Path, shape: &[usize]) -> anyhow::Result<Vec<f64>> {
     })?;
     if (image.height() as usize, image.width() as usize) != (height, width) {
         bail!(
-            "{}: the model takes images of {height}x{width}, this one has {}x{}\n  help: resize it",
+            "{}: the model takes images of {width} by {height} pixels, this one has {} by {}\n  help: resize it",
             path.display(),
-            image.height(),
-            image.width()
+            image.width(),
+            image.height()
         );
     }
     match channels {
