@@ -96,11 +96,15 @@ impl Host {
     }
 }
 
-/// The shapes if the direct kernels apply: a square kernel, values in single precision.
+/// Weights beyond which they leave the second-level cache between images, so that Burn's products of unrolled images are faster:
+/// `cargo run --release -p hetrain-layers --example convolutions`.
+const MANY: usize = 1 << 18;
+
+/// The shapes if the direct kernels apply: a square kernel of not too many weights, values in single precision.
 fn geometry(x: &FlexTensor, weight: &FlexTensor, stride: usize, padding: usize) -> Option<(usize, Geometry)> {
     let ([n, ci, h, w], [co, _, k, k_x]) = (x.shape().dims::<4>(), weight.shape().dims::<4>());
-    let square = k == k_x && n * ci * co > 0;
-    let geometry = Geometry::new([ci, h, w], [co, k], stride, padding).filter(|_| square)?;
+    let fits = k == k_x && n * ci * co > 0 && ci * co * k * k <= MANY;
+    let geometry = Geometry::new([ci, h, w], [co, k], stride, padding).filter(|_| fits)?;
     Some((n, geometry))
 }
 
