@@ -34,7 +34,7 @@ impl Alphabet {
     ///
     /// # Errors
     /// Tokens that contradict each other.
-    fn find(artifact: &Artifact) -> anyhow::Result<Option<Self>> {
+    pub fn find(artifact: &Artifact) -> anyhow::Result<Option<Self>> {
         let provenance = &artifact.provenance;
         let vocabulary = Vocabulary::from_parts(&provenance.classes, &provenance.merges)
             .with_context(|| format!("the model of run `{}`", provenance.run))?;

@@ -1,12 +1,27 @@
 //! Convolution of a batch and its two gradients, on the processor.
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 
-use super::geometry::Geometry;
+use super::geometry::{Geometry, Stack};
 use super::kernel::{BLOCK, Correlate, InnerProducts};
 
-/// Bytes of planes and gradients that are worked on while the second-level cache holds them.
-const CACHED: usize = 512 << 10;
+/// Bytes of planes, and of what is summed from them, that are worked on while the second-level cache holds them.
+const CACHED: usize = 256 << 10;
+
+/// Places of one thread to work in. What is zero stays zero as long as the number of images stays.
+struct Scratch {
+    images: usize,
+    planes: Vec<f32>,
+    flat: Vec<f32>,
+}
+
+impl Scratch {
+    fn new(planes: usize, flat: usize) -> Self {
+        Self { images: 0, planes: vec![0.0; planes], flat: vec![0.0; flat] }
+    }
+}
 
 impl Geometry {
     fn image(&self) -> usize {
@@ -17,72 +32,101 @@ impl Geometry {
         self.co * self.oh * self.ow
     }
 
-    /// Where the terms of `(channel, tap)` begin in the planes of an image.
-    fn plane_terms(&self) -> Vec<usize> {
-        let channels = (0..self.ci).map(|c| c * self.planes());
-        channels.flat_map(|c| self.taps().map(move |(plane, at)| (c + plane) * self.plane + at)).collect()
+    /// Images that are worked on together.
+    fn group(&self) -> usize {
+        let words = (self.ci * self.planes() + self.co) * self.step;
+        (CACHED / (4 * words).max(1)).max(1)
     }
 
     /// `y[n] = x[n] * weight`, with weights `[co, ci, k, k]`.
     pub(super) fn forward(&self, x: &[f32], weight: &[f32]) -> Vec<f32> {
-        let terms = self.plane_terms();
-        let count = terms.len();
-        let weights = blocked(self.co, count, |o, t| weight.get(o * count + t).copied());
+        let full = self.stack(self.group());
+        let all = full.terms();
+        let weights = blocked(self.co, all.len(), |o, t| weight.get(o * all.len() + t).copied());
         let mut y = vec![0.0; x.len() / self.image().max(1) * self.output()];
-        let scratch = || (vec![0.0; self.planes_len()], vec![0.0; self.co * self.flat]);
-        let images = y.par_chunks_mut(self.output()).zip(x.par_chunks(self.image()));
-        images.for_each_init(scratch, |(planes, flat), (y, x)| {
-            self.spread(x, planes);
-            let (source, out) = (&planes[..], &mut flat[..]);
-            Correlate { source, terms: &terms, weights: &weights, out, length: self.flat }.run();
-            for (to, from) in self.output_rows(0, self.flat) {
-                if let (Some(to), Some(from)) = (y.get_mut(to), flat.get(from)) {
-                    to.copy_from_slice(from);
+        let scratch = || Scratch::new(full.planes_len(), self.co * full.flat);
+        let groups = y.par_chunks_mut(full.images * self.output());
+        let groups = groups.zip(x.par_chunks(full.images * self.image()));
+        groups.for_each_init(scratch, |scratch, (y, x)| {
+            let (stack, terms) = self.part(&full, &all, x.len() / self.image(), scratch);
+            let Scratch { planes, flat, .. } = scratch;
+            for (i, x) in x.chunks(self.image()).enumerate() {
+                stack.spread(i, x, planes);
+            }
+            let (source, out) = (&planes[..], flat.get_mut(..self.co * stack.flat).unwrap_or(&mut []));
+            Correlate { source, terms: &terms, weights: &weights, out, length: stack.flat }.run();
+            for (i, y) in y.chunks_mut(self.output()).enumerate() {
+                for (to, from) in stack.output_rows(i, 0, stack.flat) {
+                    if let (Some(to), Some(from)) = (y.get_mut(to), flat.get(from)) {
+                        to.copy_from_slice(from);
+                    }
                 }
             }
         });
         y
     }
 
+    /// A stack of the images there are and its terms: the full one, or at the end of a batch a smaller one, which has its zeros in
+    /// other places.
+    fn part<'a>(
+        &'a self,
+        full: &Stack<'a>,
+        terms: &'a [usize],
+        images: usize,
+        scratch: &mut Scratch,
+    ) -> (Stack<'a>, Cow<'a, [usize]>) {
+        if images != scratch.images {
+            scratch.planes.fill(0.0);
+            scratch.flat.fill(0.0);
+            scratch.images = images;
+        }
+        if images == full.images {
+            return (*full, Cow::Borrowed(terms));
+        }
+        let stack = self.stack(images);
+        (stack, Cow::Owned(stack.terms()))
+    }
+
     /// Gradient by `x`, from the gradient by `y`.
     pub(super) fn backward_x(&self, weight: &[f32], dy: &[f32]) -> Vec<f32> {
         let taps: Vec<_> = self.taps().collect();
-        let length = self.gradient();
         // For each plane, the taps that read it; then (output channel, tap) are the terms.
         let passes: Vec<_> = (0..self.planes())
             .map(|plane| {
                 let here: Vec<_> = taps.iter().enumerate().filter(|(_, (p, _))| *p == plane).collect();
                 let pairs: Vec<_> =
                     (0..self.co).flat_map(|o| here.iter().map(move |(t, (_, at))| (o, *t, *at))).collect();
-                let terms: Vec<_> = pairs.iter().map(|(o, _, at)| o * length + self.margin - at).collect();
                 let weights = blocked(self.ci, pairs.len(), |c, term| {
                     let (o, t, _) = pairs.get(term)?;
                     weight.get((o * self.ci + c) * taps.len() + t).copied()
                 });
-                (terms, weights)
+                (pairs, weights)
             })
             .collect();
+        let full = self.stack(self.group());
         let mut dx = vec![0.0; dy.len() / self.output().max(1) * self.image()];
-        let scratch = || {
-            let planes = vec![0.0; self.planes_len()];
-            (vec![0.0; self.co * length], vec![0.0; self.ci * self.plane_flat], planes)
-        };
-        let images = dx.par_chunks_mut(self.image()).zip(dy.par_chunks(self.output()));
-        images.for_each_init(scratch, |(flat, out, planes), (dx, dy)| {
-            self.flatten(dy, flat);
-            for (plane, (terms, weights)) in passes.iter().enumerate() {
-                if terms.is_empty() {
+        let scratch = || Scratch::new(self.ci * self.planes() * full.plane_flat, self.co * full.gradient());
+        let groups = dx.par_chunks_mut(full.images * self.image());
+        let groups = groups.zip(dy.par_chunks(full.images * self.output()));
+        groups.for_each_init(scratch, |scratch, (dx, dy)| {
+            let (stack, _) = self.part(&full, &[], dy.len() / self.output(), scratch);
+            let Scratch { planes, flat, .. } = scratch;
+            let (length, words) = (stack.gradient(), stack.plane_flat);
+            self.flatten(&stack, dy, flat);
+            // All planes of one tap pattern are computed side by side.
+            for (phase, (pairs, weights)) in passes.iter().enumerate() {
+                let out = planes.get_mut(phase * self.ci * words..(phase + 1) * self.ci * words);
+                let out = out.unwrap_or(&mut []);
+                if pairs.is_empty() {
                     out.fill(0.0);
-                } else {
-                    let (source, out) = (&flat[..], &mut out[..]);
-                    Correlate { source, terms, weights, out, length: self.plane_flat }.run();
+                    continue;
                 }
-                let channels = planes.chunks_mut(self.plane).skip(plane).step_by(self.planes());
-                for (to, from) in channels.zip(out.chunks(self.plane_flat)) {
-                    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-                }
+                let terms: Vec<_> = pairs.iter().map(|(o, _, at)| o * length + self.margin - at).collect();
+                Correlate { source: flat, terms: &terms, weights, out, length: words }.run();
             }
-            self.collect(planes, dx);
+            for (i, dx) in dx.chunks_mut(self.image()).enumerate() {
+                stack.collect(i, planes, dx);
+            }
         });
         dx
     }
@@ -90,43 +134,25 @@ impl Geometry {
     /// Gradient by the weights. Images are summed in groups of a fixed size, and these in order: the same bits for any number
     /// of threads.
     pub(super) fn backward_weight(&self, x: &[f32], dy: &[f32]) -> Vec<f32> {
-        let terms = self.plane_terms();
-        let length = self.gradient();
-        let size = self.co * terms.len();
-        let bytes = 4 * (self.planes_len() + self.co * length);
-        let group = (CACHED / bytes).max(1);
-        let images = x.par_chunks(group * self.image()).zip(dy.par_chunks(group * self.output()));
-        let sums = images.map_init(
-            || (vec![0.0; group * self.planes_len()], vec![0.0; group * self.co * length]),
-            |(planes, flat), (x, dy)| {
-                let mut out = vec![0.0; size];
-                let mut count = 0;
-                let places = planes.chunks_mut(self.planes_len()).zip(flat.chunks_mut(self.co * length));
-                for ((planes, flat), (x, dy)) in
-                    places.zip(x.chunks(self.image()).zip(dy.chunks(self.output())))
-                {
-                    self.spread(x, planes);
-                    self.flatten(dy, flat);
-                    count += 1;
-                }
-                let images = [self.co * length, self.planes_len()];
-                let left = flat.get(self.margin..count * images[0]).unwrap_or(&[]);
-                let right = planes.get(..count * images[1]).unwrap_or(&[]);
-                let (out_ref, length) = (&mut out[..], self.flat);
-                let terms = &terms;
-                InnerProducts {
-                    left,
-                    left_stride: self.gradient(),
-                    images,
-                    right,
-                    terms,
-                    out: out_ref,
-                    length,
-                }
-                .run();
-                out
-            },
-        );
+        let full = self.stack(2 * self.group());
+        let all = full.terms();
+        let size = self.co * all.len();
+        let groups = x.par_chunks(full.images * self.image());
+        let groups = groups.zip(dy.par_chunks(full.images * self.output()));
+        let scratch = || Scratch::new(full.planes_len(), self.co * full.gradient());
+        let sums = groups.map_init(scratch, |scratch, (x, dy)| {
+            let (stack, terms) = self.part(&full, &all, x.len() / self.image(), scratch);
+            let Scratch { planes, flat, .. } = scratch;
+            for (i, x) in x.chunks(self.image()).enumerate() {
+                stack.spread(i, x, planes);
+            }
+            self.flatten(&stack, dy, flat);
+            let mut out = vec![0.0; size];
+            let left = flat.get(self.margin..).unwrap_or(&[]);
+            let (left_stride, length) = (stack.gradient(), stack.flat);
+            InnerProducts { left, left_stride, right: planes, terms: &terms, out: &mut out, length }.run();
+            out
+        });
         let sums: Vec<Vec<f32>> = sums.collect();
         let mut total = vec![0.0; size];
         for sum in sums {
@@ -135,11 +161,13 @@ impl Geometry {
         total
     }
 
-    /// An output gradient `[co, oh, ow]` in flat form; between its rows, zeros stay.
-    fn flatten(&self, dy: &[f32], flat: &mut [f32]) {
-        for (from, to) in self.output_rows(self.margin, self.gradient()) {
-            if let (Some(to), Some(from)) = (flat.get_mut(to), dy.get(from)) {
-                to.copy_from_slice(from);
+    /// Output gradients `[n, co, oh, ow]` in flat form; between their rows, zeros stay.
+    fn flatten(&self, stack: &Stack<'_>, dy: &[f32], flat: &mut [f32]) {
+        for (i, dy) in dy.chunks(self.output()).enumerate() {
+            for (from, to) in stack.output_rows(i, self.margin, stack.gradient()) {
+                if let (Some(to), Some(from)) = (flat.get_mut(to), dy.get(from)) {
+                    to.copy_from_slice(from);
+                }
             }
         }
     }

@@ -80,13 +80,11 @@ const LEFT: usize = 4;
 /// Right sides.
 const RIGHT: usize = 6;
 
-/// `out[o][t] += Σ_i Σ_f left_i[o][f] · right_i[terms[t] + f]` over images `i` and `f < length`.
+/// `out[o][t] += Σ_f left[o][f] · right[terms[t] + f]` over `f < length`.
 pub(super) struct InnerProducts<'a> {
-    /// `[images, outputs, left_stride]`, beginning at the first `f`.
+    /// `[outputs, left_stride]`, beginning at the first `f`.
     pub left: &'a [f32],
     pub left_stride: usize,
-    /// Words of one image on either side.
-    pub images: [usize; 2],
     pub right: &'a [f32],
     pub terms: &'a [usize],
     /// `[outputs, terms]`.
@@ -106,26 +104,24 @@ impl WithSimd for InnerProducts<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { left, left_stride, images, right, terms, out, length } = self;
+        let Self { left, left_stride, right, terms, out, length } = self;
         let lanes = S::F32_LANES;
         let count = terms.len();
         for (block, outs) in out.chunks_mut(LEFT * count).enumerate() {
             let here = outs.len() / count;
             // A block that is not full repeats its last row.
             let rows: [usize; LEFT] = std::array::from_fn(|i| (block * LEFT + i.min(here - 1)) * left_stride);
+            let xs = rows.map(|r| &left[r..r + length]);
             for (first, group) in terms.chunks(RIGHT).enumerate() {
-                let columns: [usize; RIGHT] = std::array::from_fn(|j| group[j.min(group.len() - 1)]);
+                let ys: [&[f32]; RIGHT] =
+                    std::array::from_fn(|j| &right[group[j.min(group.len() - 1)]..][..length]);
                 let mut sums = [[simd.splat_f32s(0.0); RIGHT]; LEFT];
-                for (left, right) in left.chunks(images[0]).zip(right.chunks_exact(images[1])) {
-                    let xs = rows.map(|r| &left[r..r + length]);
-                    let ys = columns.map(|c| &right[c..c + length]);
-                    for at in (0..length).step_by(lanes) {
-                        let x: [S::f32s; LEFT] = xs.map(|x| load(&x[at..]));
-                        for (j, y) in ys.iter().enumerate() {
-                            let y: S::f32s = load(&y[at..]);
-                            for (sum, x) in sums.iter_mut().zip(x) {
-                                sum[j] = simd.mul_add_f32s(x, y, sum[j]);
-                            }
+                for at in (0..length).step_by(lanes) {
+                    let x: [S::f32s; LEFT] = xs.map(|x| load(&x[at..]));
+                    for (j, y) in ys.iter().enumerate() {
+                        let y: S::f32s = load(&y[at..]);
+                        for (sum, x) in sums.iter_mut().zip(x) {
+                            sum[j] = simd.mul_add_f32s(x, y, sum[j]);
                         }
                     }
                 }

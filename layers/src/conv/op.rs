@@ -231,6 +231,8 @@ mod tests {
             (2, 5, 3, 11, 10, 5, 3, 0),
             (1, 8, 10, 4, 4, 4, 1, 0),
             (40, 2, 3, 6, 6, 1, 2, 0),
+            (70, 16, 16, 8, 8, 3, 1, 1),
+            (33, 3, 4, 5, 7, 1, 1, 1),
         ] {
             let (x, weight) = (values([n, ci, h, w], 0.7), values([co, ci, k, k], 1.3));
             let got = run(|x, w| convolve(x, w, stride, padding), &x, &weight);

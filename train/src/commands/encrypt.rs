@@ -24,9 +24,8 @@ use crate::{
 /// Keys of another model, images that do not fit, I/O.
 pub fn run(context: &Context, args: &EncryptArgs) -> anyhow::Result<()> {
     let planned = Planned::for_keys(context, &args.model, &args.keys)?;
-    let shape = planned.artifact.graph.input_shape().to_vec();
     let images = match (&args.image, &args.text) {
-        (Some(path), _) => vec![read_image(path, &shape)?],
+        (Some(path), _) => vec![read_image(path, &planned)?],
         (None, Some(text)) => vec![read_text(text, &planned)?],
         (None, None) => test_images(context, args, &planned)?,
     };
@@ -114,7 +113,11 @@ fn read_text(text: &str, planned: &Planned) -> anyhow::Result<Vec<f64>> {
 }
 
 /// Pixels in `[0, 1]` of an image file that has the model's size.
-fn read_image(path: &Path, shape: &[usize]) -> anyhow::Result<Vec<f64>> {
+fn read_image(path: &Path, planned: &Planned) -> anyhow::Result<Vec<f64>> {
+    if Alphabet::find(&planned.artifact)?.is_some() {
+        bail!("--image: the model reads text\n  help: give it `--text`, or name a model of images");
+    }
+    let shape = planned.artifact.graph.input_shape();
     let &[channels, height, width] = shape else { bail!("the model does not take images but {shape:?}") };
     let image = image::open(path).map_err(|e| match e {
         image::ImageError::IoError(source) => io(path)(source).into(),
