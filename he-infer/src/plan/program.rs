@@ -37,7 +37,7 @@ impl Keep {
     }
 }
 
-/// Largest size of factors held as residues; beyond it memory is worth more than time. On the ResNet-20 (`docs/benchmarks.md`)
+/// Largest size of factors held as residues; beyond it memory is worth more than time. On the ResNet-20 (`docs/cnns.md`)
 /// 9 GB become 1 GB, and an image takes 12.5 s instead of 10.7.
 const MAX_RESIDUE_BYTES: u64 = 2 << 30;
 
