@@ -32,18 +32,19 @@ impl Geometry {
         self.co * self.oh * self.ow
     }
 
-    /// Images that are worked on together.
-    fn group(&self) -> usize {
+    /// As many of `images` as are worked on together, within so many bytes.
+    fn group(&self, images: usize, bytes: usize) -> Stack<'_> {
         let words = (self.ci * self.planes() + self.co) * self.step;
-        (CACHED / (4 * words).max(1)).max(1)
+        self.stack((bytes / (4 * words).max(1)).clamp(1, images.max(1)))
     }
 
     /// `y[n] = x[n] * weight`, with weights `[co, ci, k, k]`.
     pub(super) fn forward(&self, x: &[f32], weight: &[f32]) -> Vec<f32> {
-        let full = self.stack(self.group());
+        let images = x.len() / self.image().max(1);
+        let full = self.group(images, CACHED);
         let all = full.terms();
         let weights = blocked(self.co, all.len(), |o, t| weight.get(o * all.len() + t).copied());
-        let mut y = vec![0.0; x.len() / self.image().max(1) * self.output()];
+        let mut y = vec![0.0; images * self.output()];
         let scratch = || Scratch::new(full.planes_len(), self.co * full.flat);
         let groups = y.par_chunks_mut(full.images * self.output());
         let groups = groups.zip(x.par_chunks(full.images * self.image()));
@@ -103,8 +104,9 @@ impl Geometry {
                 (pairs, weights)
             })
             .collect();
-        let full = self.stack(self.group());
-        let mut dx = vec![0.0; dy.len() / self.output().max(1) * self.image()];
+        let images = dy.len() / self.output().max(1);
+        let full = self.group(images, CACHED);
+        let mut dx = vec![0.0; images * self.image()];
         let scratch = || Scratch::new(self.ci * self.planes() * full.plane_flat, self.co * full.gradient());
         let groups = dx.par_chunks_mut(full.images * self.image());
         let groups = groups.zip(dy.par_chunks(full.images * self.output()));
@@ -113,7 +115,6 @@ impl Geometry {
             let Scratch { planes, flat, .. } = scratch;
             let (length, words) = (stack.gradient(), stack.plane_flat);
             self.flatten(&stack, dy, flat);
-            // All planes of one tap pattern are computed side by side.
             for (phase, (pairs, weights)) in passes.iter().enumerate() {
                 let out = planes.get_mut(phase * self.ci * words..(phase + 1) * self.ci * words);
                 let out = out.unwrap_or(&mut []);
@@ -134,7 +135,7 @@ impl Geometry {
     /// Gradient by the weights. Images are summed in groups of a fixed size, and these in order: the same bits for any number
     /// of threads.
     pub(super) fn backward_weight(&self, x: &[f32], dy: &[f32]) -> Vec<f32> {
-        let full = self.stack(2 * self.group());
+        let full = self.group(x.len() / self.image().max(1), 2 * CACHED);
         let all = full.terms();
         let size = self.co * all.len();
         let groups = x.par_chunks(full.images * self.image());
