@@ -10,7 +10,7 @@ mod util;
 
 use std::{fs, path::Path, sync::OnceLock};
 
-use hetrain_export::{Artifact, RangeStats};
+use hetrain_export::{Artifact, Graph, Interval, Op, RangeStats};
 use serde_json::Value;
 use util::{Dir, SMALL, wait_for};
 
@@ -189,6 +189,39 @@ fn results_of_another_model_are_not_replaced_by_the_way() {
     assert!(before == (dir.read("there/ladder.jsonl"), dir.read("there/ladder.json")));
     dir.succeeds(&verify("model.hemodel", &["-o", "there"]));
     dir.succeeds(&verify("other.hemodel", &["-o", "elsewhere"]));
+}
+
+#[test]
+fn images_that_escape_count_as_wrong_and_end_nothing() {
+    let dir = copy(|_| {});
+    // Values are a thousand times as large as the intervals of the squares and the ranges that were planned for.
+    let mut model = Artifact::read(&dir.join("model.hemodel")).unwrap();
+    let mut nodes = model.graph.nodes().to_vec();
+    for node in nodes.iter_mut().skip(1) {
+        let range = node.range.as_mut().unwrap();
+        for value in [&mut range.min, &mut range.max, &mut range.mean, &mut range.std] {
+            *value *= 1e-3;
+        }
+        if let Op::Square { intervals } = &mut node.op {
+            intervals.iter_mut().for_each(|i| *i = Interval::new(i.lo * 1e-3, i.hi * 1e-3).unwrap());
+        }
+    }
+    model.graph = Graph::from_parts(nodes, model.graph.tensors().clone()).unwrap();
+    model.write(&dir.join("wild.hemodel")).unwrap();
+    let ran = dir.succeeds(&[
+        "verify-encrypted",
+        "--model",
+        "wild.hemodel",
+        "--samples",
+        "3",
+        "--clear-samples",
+        "3",
+    ]);
+    let summary = ladder(&dir.join("wild.ladder/ladder.json"));
+    let encrypted = &summary["rungs"].as_array().unwrap()[2];
+    assert_eq!((&encrypted["rung"], &encrypted["samples"]), (&"encrypted".into(), &3.into()));
+    assert_eq!((&encrypted["agree"], &encrypted["bits"]), (&0.into(), &Value::Null), "{encrypted}");
+    assert!(ran.stdout.contains("3 of 3 images leave an interval, the first is image 0"), "{}", ran.stdout);
 }
 
 #[test]

@@ -74,16 +74,16 @@ fn rung_summary(ladder: &Ladder, rung: Rung, before: Option<Rung>) -> Option<Run
             records.iter().filter_map(|r| Some(difference(r, ladder.get(before, r.sample)?))).collect();
         let correct = |r: &&&Record| ladder.get(before, r.sample).is_some_and(Record::correct);
         summary.correct_before = Some(records.iter().filter(correct).count());
-        // Differences are those of the other images; the warning below the table counts what left.
+        // Differences are those of the other images, if there are any; the warning below the table counts what left.
         let stayed = records.iter().zip(&pairs).filter(|(r, _)| !left(ladder, r.sample));
-        let worst = stayed.map(|(_, p)| p.0).fold(0.0, f64::max);
+        let worst = stayed.map(|(_, p)| p.0).reduce(f64::max);
         // Worthless results count as disagreements.
         let is_wild = |r: &Record| rung == Rung::Encrypted && left(ladder, r.sample);
         let agree = records.iter().zip(&pairs).filter(|(r, p)| p.1 && !is_wild(r)).count();
         summary.agree = Some(agree);
         if before != Rung::Original {
-            summary.max_logit_error = Some(worst);
-            summary.bits = Some(-(worst / spread(ladder, before, usize::MAX)).log2());
+            summary.max_logit_error = worst;
+            summary.bits = worst.map(|worst| -(worst / spread(ladder, before, usize::MAX)).log2());
         }
     }
     Some(summary)
