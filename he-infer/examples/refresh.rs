@@ -55,7 +55,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The server has those bytes, and nothing else.
     let keys = wire::read_eval_keys(&mut key_file.as_slice(), &ctx, KeyForm::Seeded)?;
     drop(key_file);
-    let mut x = ctx.expand_ciphertext(&wire::read_seeded_ciphertexts(&mut request.as_slice(), &ctx)?[0])?;
+    let received = wire::read_seeded_ciphertexts(&mut request.as_slice(), &ctx)?;
+    let mut x = ctx.expand_ciphertext(received.first().ok_or("an empty request")?)?;
     let start = Instant::now();
     let mut refreshed = 0;
     for _ in 0..steps {
@@ -74,7 +75,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
 
     // The client reads the answer, and here compares it with the clear.
-    let result = ctx.decrypt(&secret, &wire::read_ciphertexts(&mut answer.as_slice(), &ctx)?[0])?;
+    let received = wire::read_ciphertexts(&mut answer.as_slice(), &ctx)?;
+    let result = ctx.decrypt(&secret, received.first().ok_or("an empty answer")?)?;
     for _ in 0..steps {
         values.iter_mut().for_each(|v| *v = 1.0 - 1.4 * *v * *v);
     }
