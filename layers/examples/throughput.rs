@@ -11,18 +11,10 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use cpu_time::ProcessTime;
 use hetrain_layers::{ModelConfig, ModelName};
 
 const BATCH: usize = 128;
-
-/// User and system seconds of this process so far, where the system tells.
-fn cpu_seconds() -> Option<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The name in parentheses may hold spaces; user and system ticks of 10 ms are the 12th and 13th field after it.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks = |i: usize| fields.get(i)?.parse::<f64>().ok();
-    Some((ticks(11)? + ticks(12)?) / 100.0)
-}
 
 fn main() {
     let steps: usize = std::env::args().nth(1).map_or(10, |s| s.parse().unwrap());
@@ -40,10 +32,10 @@ fn main() {
             let x = Tensor::<4>::from_data(TensorData::new(pixels, [BATCH, c, h, w]), &device);
             let labels: Vec<i64> = (0..BATCH as i64).map(|i| i % 10).collect();
             let y = Tensor::<1, Int>::from_data(TensorData::new(labels, [BATCH]), &device);
-            let (mut start, mut cpu) = (Instant::now(), cpu_seconds());
+            let (mut start, mut cpu) = (Instant::now(), ProcessTime::now());
             for step in 0..=steps {
                 if step == 1 {
-                    (start, cpu) = (Instant::now(), cpu_seconds());
+                    (start, cpu) = (Instant::now(), ProcessTime::now());
                 }
                 let value = loss.forward(model.forward(x.clone()).logits, y.clone());
                 let grads = GradientsParams::from_grads(value.backward(), &model);
@@ -51,11 +43,8 @@ fn main() {
             }
             let images = (steps * BATCH) as f64;
             let wall = images / start.elapsed().as_secs_f64();
-            let per_cpu = match (cpu, cpu_seconds()) {
-                (Some(a), Some(b)) => format!("{:.0}", images / (b - a)),
-                _ => "not known here".into(),
-            };
-            println!("{:<10} {mode:<12} {wall:<17.0} {per_cpu}", name.as_str());
+            let per_cpu = images / cpu.elapsed().as_secs_f64();
+            println!("{:<10} {mode:<12} {wall:<17.0} {per_cpu:.0}", name.as_str());
         }
     }
 }
