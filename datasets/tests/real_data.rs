@@ -17,6 +17,9 @@ fn read(name: &str) -> Splits {
     splits.train.check().unwrap();
     splits.test.check().unwrap();
     assert_eq!(splits.class_names.len(), splits.train.classes);
+    if let Some(form) = DatasetConfig::named(name).form() {
+        assert_eq!(form, (splits.train.shape, splits.train.classes));
+    }
     let batcher = Batcher::evaluation(&splits.test, 50, &Normalise::measure(&splits.train)).unwrap();
     assert!(batcher.batch(0, 0).pixels.iter().all(|x| x.is_finite()));
     splits

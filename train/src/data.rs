@@ -49,16 +49,8 @@ impl TrainingData {
                 help: "change the share `data.validation`, or use more data".into(),
             });
         }
-        let text = train.targets() > 1;
-        if text != config.model.name.reads_text() {
-            let kind = |text: bool| if text { "text" } else { "images" };
-            return Err(RunError::Mismatch {
-                what: format!("`model.name: {}`", config.model.name),
-                needs: kind(!text).into(),
-                found: format!("{} ({})", kind(text), splits.name),
-                help: "choose another network or other data: `gpt` reads texts, all others images".into(),
-            });
-        }
+        kind(config)?;
+        let text = config.data.source.is_text();
         let augmented =
             config.data.augment != Augment::default() || config.phases.iter().any(|p| p.augment.is_some());
         if text && augmented {
@@ -124,6 +116,24 @@ impl TrainingData {
             self.validation.len()
         )
     }
+}
+
+/// Whether the network reads what the data are, texts or images.
+///
+/// # Errors
+/// [`RunError::Mismatch`].
+pub fn kind(config: &RunConfig) -> Result<(), RunError> {
+    let text = config.data.source.is_text();
+    if text == config.model.name.reads_text() {
+        return Ok(());
+    }
+    let kind = |text: bool| if text { "text" } else { "images" };
+    Err(RunError::Mismatch {
+        what: format!("`model.name: {}`", config.model.name),
+        needs: kind(!text).into(),
+        found: format!("{} ({})", kind(text), config.data.source.name),
+        help: "choose another network or other data: `gpt` reads texts, all others images".into(),
+    })
 }
 
 /// The pixels of a batch on `device`, `[batch, channels, height, width]`.

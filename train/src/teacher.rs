@@ -68,19 +68,31 @@ fn file(path: &str, data_dir: Option<&Path>) -> Result<PathBuf, RunError> {
     weights(path, data_dir).ok_or_else(|| RunError::NoWeights { path: path.into() })
 }
 
-/// Whether the first phase of `config` has a network to start from, its own fresh one or a teacher from outside, and every
-/// file of weights is there.
+/// Whether every other network that the phases of `config` name is there.
 ///
 /// # Errors
-/// [`RunError::NoStart`], [`RunError::NoWeights`].
-pub fn start(config: &RunConfig, data_dir: Option<&Path>) -> Result<(), RunError> {
+/// [`RunError::NoWeights`], [`RunError::NoRun`], [`RunError::Unfinished`].
+pub fn others(config: &RunConfig, runs: &Path, data_dir: Option<&Path>) -> Result<(), RunError> {
     for phase in &config.phases {
-        for source in [&phase.teacher, &phase.start] {
-            if let OtherNetwork::File(path) = source {
-                file(path, data_dir)?;
+        let polynomial = phase.kind.ends_polynomial();
+        for (source, polynomial) in [(&phase.teacher, false), (&phase.start, polynomial)] {
+            match source {
+                OtherNetwork::None | OtherNetwork::Previous => {}
+                OtherNetwork::File(path) => drop(file(path, data_dir)?),
+                OtherNetwork::Run(name) => drop(of_run(runs, name, polynomial)?),
             }
         }
     }
+    Ok(())
+}
+
+/// Whether the first phase of `config` has a network to start from, its own fresh one or a teacher from outside, and all others are
+/// there.
+///
+/// # Errors
+/// [`RunError::NoStart`], and as [`others`].
+pub fn start(config: &RunConfig, runs: &Path, data_dir: Option<&Path>) -> Result<(), RunError> {
+    others(config, runs, data_dir)?;
     match config.phases.first() {
         Some(PhaseSettings { kind, teacher: OtherNetwork::None | OtherNetwork::Previous, .. })
             if *kind != PhaseKind::Pretrain =>

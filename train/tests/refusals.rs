@@ -45,7 +45,19 @@ fn checks_take_runs_and_do_not_promise_what_they_did_not_look_at() {
     dir.fails(&["check", "--model", "nothing"], &["nothing", "help:"]);
     dir.write("away.yaml", &SMALL.replace("name: digits", "name: mnist"));
     let unseen = dir.succeeds(&["check", "--config", "away.yaml"]).stdout;
+    assert!(
+        unseen.contains("warning: ") && unseen.contains("`mnist`") && unseen.contains(" levels"),
+        "{unseen}"
+    );
+    // What it costs depends on the size of the images, not on the images.
+    assert!(dir.succeeds(&["estimate", "--config", "away.yaml"]).stdout.contains("memory: "));
+    dir.write("folder.yaml", &SMALL.replace("name: digits", "name: image-folder"));
+    let unseen = dir.succeeds(&["check", "--config", "folder.yaml"]).stdout;
     assert!(unseen.contains("were not checked") && !unseen.contains("\nnothing keeps"), "{unseen}");
+    dir.write("start.yaml", &SMALL.replace("epochs: 4", "epochs: 4, start: run:nobody"));
+    let start = dir.succeeds(&["check", "--config", "start.yaml"]).stdout;
+    assert!(start.contains("warning: ") && start.contains("nobody"), "{start}");
+    dir.fails(&["--config", "start.yaml"], &["nobody", "help:"]);
 }
 
 #[test]

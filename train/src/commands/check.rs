@@ -15,9 +15,11 @@ use super::{
 use crate::{
     cli::{CheckArgs, HowArgs, PlanArgs},
     config::{self, Described},
+    data::TrainingData,
     error::RunError,
     progress::say,
     run_dir::RunDir,
+    teacher,
 };
 
 /// Run the command.
@@ -43,12 +45,20 @@ fn config_file(context: &Context, name: &str) -> anyhow::Result<()> {
             path.display()
         );
     }
-    match Sketch::new(&described, context.global.data_dir.as_deref()) {
+    let data_dir = context.global.data_dir.as_deref();
+    if let Described::Run(config) = &described {
+        match TrainingData::load(config, data_dir) {
+            Ok(data) => say(&format!("{}: {}", path.display(), data.describe())),
+            Err(RunError::Data(missing @ DataError::Missing { .. })) => say(&format!("warning: {missing}")),
+            Err(other) => return Err(other.into()),
+        }
+        if let Err(missing) = teacher::others(config, &context.global.runs, data_dir) {
+            say(&format!("warning: {missing}"));
+        }
+    }
+    match Sketch::new(&described, data_dir) {
         Ok(sketch) => {
             let model = &sketch.model;
-            if let Some(data) = &sketch.data {
-                say(&format!("{}: {}", path.display(), data.describe()));
-            }
             say(&format!(
                 "{}: {} levels, {} operators to replace",
                 model.config().name,
@@ -58,8 +68,8 @@ fn config_file(context: &Context, name: &str) -> anyhow::Result<()> {
             // Whether a secure parameter set holds the network, trained so that values keep the size batch norm gives them.
             say(&describe(&parameters(&sketch.graph()?, options(&HowArgs::default(), Some(&sketch.he)))?));
         }
-        Err(RunError::Data(missing @ DataError::Missing { .. })) => {
-            say(&format!("warning: shapes, levels and parameters were not checked: {missing}"));
+        Err(RunError::Data(DataError::Missing { .. })) => {
+            say("warning: without the data, shapes, levels and parameters were not checked");
             say("nothing else keeps this configuration from running encrypted");
             return Ok(());
         }

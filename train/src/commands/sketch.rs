@@ -7,7 +7,7 @@ use hetrain_layers::{HeModel, RangeProbe};
 
 use crate::{
     config::{Architecture, Described, HeSettings},
-    data::TrainingData,
+    data::{self, TrainingData},
     device::DeviceName,
     error::RunError,
 };
@@ -16,15 +16,14 @@ use crate::{
 pub struct Sketch {
     /// The network.
     pub model: HeModel,
-    /// Its data, where there is any.
-    pub data: Option<TrainingData>,
     /// What the encrypted run may assume.
     pub he: HeSettings,
     normalise: (Vec<f64>, Vec<f64>),
 }
 
 impl Sketch {
-    /// For a described run or network.
+    /// For a described run or network. Files of data are read only where name and settings do not tell what a sample is: of texts and
+    /// of image folders without `size`, `channels` and classes.
     ///
     /// # Errors
     /// Data errors, a network that does not exist for the data.
@@ -32,17 +31,27 @@ impl Sketch {
         let device = DeviceName::Cpu.open()?;
         match described {
             Described::Run(config) => {
-                let data = TrainingData::load(config, data_dir)?;
-                let model = data.model_config(config).sketch(&device)?;
-                let normalise = data.mean_std()?;
-                Ok(Self { model, data: Some(data), he: config.he.clone(), normalise })
+                data::kind(config)?;
+                let (shape, classes) = match config.data.source.form() {
+                    Some(form) => form,
+                    None => {
+                        let data = TrainingData::load(config, data_dir)?;
+                        (data.train.shape, data.train.classes)
+                    }
+                };
+                let model = config.model.sized(shape, classes).sketch(&device)?;
+                Ok(Self::plain(model, shape, &config.he))
             }
             Described::Architecture(Architecture { model, input, classes, he, .. }) => {
                 let model = model.sized(*input, *classes).sketch(&device)?;
-                let normalise = (vec![0.0; input[0]], vec![1.0; input[0]]);
-                Ok(Self { model, data: None, he: he.clone(), normalise })
+                Ok(Self::plain(model, *input, he))
             }
         }
+    }
+
+    /// Normalisation is part of the first layer and costs nothing, so any will do.
+    fn plain(model: HeModel, shape: [usize; 3], he: &HeSettings) -> Self {
+        Self { model, he: he.clone(), normalise: (vec![0.0; shape[0]], vec![1.0; shape[0]]) }
     }
 
     /// The folded graph of the network as it would be after training, with the ranges batch norm would give. (The untrained

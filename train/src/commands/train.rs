@@ -23,12 +23,12 @@ pub fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
     match (&args.resume, &args.config) {
         (Some(name), _) => {
             let (run, config) = RunDir::open(runs, name)?;
-            teacher::start(&config, data_dir)?;
+            teacher::start(&config, runs, data_dir)?;
             train(context, &run, &config, &TrainingData::load(&config, data_dir)?)
         }
         (None, Some(name)) => {
             let config = RunConfig::load(&config::find(name)?, &args.set)?;
-            teacher::start(&config, data_dir)?;
+            teacher::start(&config, runs, data_dir)?;
             // Data first: a run that cannot start leaves no folder.
             let data = TrainingData::load(&config, data_dir)?;
             train(context, &RunDir::prepare(runs, &config)?, &config, &data)
