@@ -1,11 +1,14 @@
 //! Seeded batches without state: a run resumes from `(epoch, batch)` and nothing else.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use crate::{
     Augment, DataError, ImageSet, Normalise,
     config::setting,
-    seeded::{Purpose, permutation, stream},
+    seeded::{Purpose, below, permutation, stream},
 };
 
 /// Normalised images with their classes.
@@ -128,7 +131,13 @@ impl<'a> Batcher<'a> {
                 (Some(augment), Some(seed)) => Some(augment.draw(self.set.shape, seed, epoch, i)),
                 _ => None,
             };
-            let image = self.set.pixels_of(i).unwrap_or_default();
+            let shifted = self.shifted(epoch, i);
+            let (image, targets) = match &shifted {
+                Some((tokens, labels)) => (Cow::Owned(self.set.one_hot(tokens)), labels.as_slice()),
+                None => {
+                    (self.set.pixels_of(i).unwrap_or_default(), self.set.labels_of(i).unwrap_or_default())
+                }
+            };
             for (plane, table) in image.chunks_exact(height * width).zip(&self.tables) {
                 match &draw {
                     Some(draw) => draw.plane(plane, [height, width], table, &mut pixels),
@@ -137,7 +146,7 @@ impl<'a> Batcher<'a> {
                     }
                 }
             }
-            labels.extend(self.set.labels_of(i).into_iter().flatten().copied().map(i64::from));
+            labels.extend(targets.iter().copied().map(i64::from));
         }
         ImageBatch {
             shape: [indices.len(), channels, height, width],
@@ -145,6 +154,13 @@ impl<'a> Batcher<'a> {
             labels,
             indices: indices.to_vec(),
         }
+    }
+
+    /// Overlapping windows of a text begin anywhere before the next, in every epoch elsewhere, where they are learned from: at fixed
+    /// places a network learns the text by heart.
+    fn shifted(&self, epoch: u64, i: usize) -> Option<(Vec<u16>, Vec<u16>)> {
+        let shift = below(&mut stream(Purpose::Shift, self.seed?, epoch, i as u64), self.set.step);
+        self.set.shifted(i, shift)
     }
 
     fn order(&self, epoch: u64) -> Arc<[usize]> {

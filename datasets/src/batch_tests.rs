@@ -8,6 +8,7 @@ fn set(count: usize) -> ImageSet {
         pixels: (0..count * 24).map(|i| (i * 7 % 201) as u8).collect(),
         labels: (0..count).map(|i| (i % 5) as u16).collect(),
         tokens: vec![],
+        step: 0,
     }
 }
 
@@ -103,4 +104,38 @@ fn unusable_requests_are_refused() {
 fn a_batch_past_the_end_panics() {
     let set = set(6);
     let _ = Batcher::evaluation(&set, 2, &Normalise::default()).unwrap().batch(0, 3);
+}
+
+#[test]
+fn windows_of_a_text_begin_anywhere_when_they_are_learned_from() {
+    let text: Vec<u16> = (0..100).collect();
+    let set = crate::windows(&text, 8, 4, 100);
+    let normalise = Normalise { mean: vec![0.0], std: vec![1.0] };
+    let batcher = Batcher::new(&set, 5, 3, &normalise, None).unwrap();
+    let mut begins = Vec::new();
+    for epoch in 0..4 {
+        for batch in batcher.epoch(epoch) {
+            let windows = batch.pixels.chunks(800).zip(batch.labels.chunks(8));
+            for ((pixels, labels), &i) in windows.zip(&batch.indices) {
+                let begin = usize::try_from(labels[0]).unwrap() - 1;
+                assert!((4 * i..4 * i + 4).contains(&begin));
+                for (position, &label) in labels.iter().enumerate() {
+                    assert_eq!(label, (begin + position + 1) as i64);
+                    assert_eq!(pixels[(begin + position) * 8 + position], 1.0);
+                }
+                begins.push(begin);
+            }
+        }
+    }
+    let all = begins.len();
+    begins.sort_unstable();
+    begins.dedup();
+    assert!(all == 4 * set.len() && begins.len() > 2 * set.len(), "{} of {all}", begins.len());
+    // Nothing moves where it is only looked at, or where samples do not overlap.
+    let labels = |batcher: Batcher<'_>| batcher.epoch(1).flat_map(|b| b.labels).collect::<Vec<_>>();
+    let still = labels(Batcher::evaluation(&set, 5, &normalise).unwrap());
+    assert!(still.chunks(8).enumerate().all(|(i, l)| l[0] == 4 * i as i64 + 1));
+    let apart = crate::windows(&text, 8, 8, 100);
+    let labels = labels(Batcher::new(&apart, 5, 3, &normalise, None).unwrap());
+    assert!(labels.chunks(8).all(|l| l[0] % 8 == 1));
 }

@@ -54,6 +54,7 @@ mod tests {
             white: 255.0,
             pixels: (0..count).flat_map(|i| [(i / 256) as u8, i as u8]).collect(),
             tokens: vec![],
+            step: 0,
             labels: (0..count).map(|i| [0, 0, 1, 0, 2][i % 5]).collect(),
         }
     }

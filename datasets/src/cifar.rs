@@ -63,6 +63,7 @@ pub(crate) fn empty() -> ImageSet {
         white: 255.0,
         pixels: Vec::new(),
         tokens: Vec::new(),
+        step: 0,
         labels: Vec::new(),
     }
 }

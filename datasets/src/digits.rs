@@ -24,6 +24,7 @@ pub(crate) fn load(seed: u64) -> Result<Splits, DataError> {
         pixels: stored.data.iter().map(|&v| v as u8).collect(),
         labels: stored.target.iter().map(|&v| v as u16).collect(),
         tokens: Vec::new(),
+        step: 0,
     };
     all.check()?;
     let (test, train) = stratified(&all.labels, TEST, stream(Purpose::DigitsSplit, seed, 0, 0));

@@ -113,7 +113,15 @@ fn read_part(images: &Path, labels: &Path, part: &'static str) -> Result<ImageSe
         return Err(DataError::Empty { path: images.to_path_buf(), part });
     }
     let labels = label_bytes.into_iter().map(u16::from).collect();
-    Ok(ImageSet { shape: [1, height, width], classes: 0, white: 255.0, pixels, tokens: Vec::new(), labels })
+    Ok(ImageSet {
+        shape: [1, height, width],
+        classes: 0,
+        white: 255.0,
+        pixels,
+        tokens: Vec::new(),
+        step: 0,
+        labels,
+    })
 }
 
 /// Dimensions and bytes of a file with `D` dimensions.

@@ -187,7 +187,7 @@ fn read_part(listed: &[Listed], shape: [usize; 3], classes: usize) -> Result<Ima
         Ok(())
     })?;
     let labels = listed.iter().map(|l| l.label.into()).collect();
-    Ok(ImageSet { shape, classes, white: 255.0, pixels, tokens: Vec::new(), labels })
+    Ok(ImageSet { shape, classes, white: 255.0, pixels, tokens: Vec::new(), step: 0, labels })
 }
 
 #[cfg(test)]

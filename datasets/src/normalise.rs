@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     fn set(shape: [usize; 3], pixels: Vec<u8>, count: usize) -> ImageSet {
-        ImageSet { shape, classes: 2, white: 10.0, pixels, tokens: vec![], labels: vec![0; count] }
+        ImageSet { shape, classes: 2, white: 10.0, pixels, tokens: vec![], step: 0, labels: vec![0; count] }
     }
 
     #[test]

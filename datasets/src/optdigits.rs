@@ -38,6 +38,7 @@ fn read(path: &Path, part: &'static str) -> Result<ImageSet, DataError> {
         white: 16.0,
         pixels: Vec::new(),
         tokens: Vec::new(),
+        step: 0,
         labels: Vec::new(),
     };
     for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {

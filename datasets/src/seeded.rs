@@ -15,6 +15,7 @@ pub(crate) enum Purpose {
     Calibration = 4,
     DigitsSplit = 5,
     Limit = 6,
+    Shift = 7,
 }
 
 /// The stream at these coordinates.

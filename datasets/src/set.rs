@@ -25,6 +25,8 @@ pub struct ImageSet {
     /// Of a text, what stands at each position: the channel whose pixel is 1 there, and all others are 0. Pixels of large
     /// vocabularies would take thousands of times the memory.
     pub tokens: Vec<u16>,
+    /// Of a text cut into windows that overlap, in their order: how many tokens each begins after the one before. Otherwise 0.
+    pub step: usize,
     /// Class numbers, one per image or one per position.
     pub labels: Vec<u16>,
 }
@@ -76,14 +78,30 @@ impl ImageSet {
         if self.tokens.is_empty() {
             return part(&self.pixels, i, self.sample_len()).map(Cow::Borrowed);
         }
-        let tokens = self.tokens_of(i)?;
+        Some(Cow::Owned(self.one_hot(self.tokens_of(i)?)))
+    }
+
+    /// The pixels of these tokens.
+    pub(crate) fn one_hot(&self, tokens: &[u16]) -> Vec<u8> {
         let mut pixels = vec![0; self.sample_len()];
         for (position, &token) in tokens.iter().enumerate() {
             if let Some(pixel) = pixels.get_mut(usize::from(token) * tokens.len() + position) {
                 *pixel = 1;
             }
         }
-        Some(Cow::Owned(pixels))
+        pixels
+    }
+
+    /// Tokens and labels of the window that begins `shift` tokens after sample `i`, from the samples that overlap there; `None` past the
+    /// end and where samples do not overlap.
+    pub(crate) fn shifted(&self, i: usize, shift: usize) -> Option<(Vec<u16>, Vec<u16>)> {
+        let begin = i.checked_mul(self.step)?.checked_add(shift)?;
+        let held = |place: usize| {
+            let sample = place.checked_div(self.step)?.min(self.len().checked_sub(1)?);
+            let position = place - sample * self.step;
+            Some((*self.tokens_of(sample)?.get(position)?, *self.labels_of(sample)?.get(position)?))
+        };
+        (begin..begin.checked_add(self.shape[1])?).map(held).collect()
     }
 
     /// Tokens of sample `i` of a text, or `None` past the end.
@@ -142,6 +160,7 @@ impl ImageSet {
             white: self.white,
             pixels: Vec::new(),
             tokens: Vec::new(),
+            step: 0,
             labels: Vec::new(),
         }
     }
@@ -218,6 +237,7 @@ mod tests {
             white: 255.0,
             pixels: vec![1, 2, 3, 4, 5, 6],
             tokens: Vec::new(),
+            step: 0,
             labels: vec![0, 2, 1],
         }
     }

@@ -106,7 +106,7 @@ fn split(
     }
     Ok(Splits {
         name: name.to_owned(),
-        // Overlapping by half: every character is seen with a long past and with a short one.
+        // Overlapping by half: batches to learn from begin up to so much later, in every epoch elsewhere.
         train: windows(&train, length, length.div_ceil(2), classes),
         test: windows(&test, length, length, classes),
         validation: Some(windows(&validation, length, length, classes)),
@@ -122,7 +122,8 @@ pub fn windows(text: &[u16], length: usize, step: usize, classes: usize) -> Imag
         tokens.extend(window.iter().take(length));
         labels.extend(window.iter().skip(1));
     }
-    ImageSet { shape: [classes, length, 1], classes, white: 1.0, pixels: Vec::new(), tokens, labels }
+    let step = if step < length { step } else { 0 };
+    ImageSet { shape: [classes, length, 1], classes, white: 1.0, pixels: Vec::new(), tokens, step, labels }
 }
 
 #[cfg(test)]
