@@ -360,7 +360,7 @@ fn what_cannot_run_is_refused_before_it_starts() {
         &["no 128-bit parameter set", "5 levels", "40 bits", "help:"],
     );
     dir.fails(&["verify-encrypted", "--model", "model.hemodel", "--data", "mnist"], &["`mnist`", "help:"]);
-    assert!(!dir.join("ladder.json").exists());
+    assert!(!dir.join("ladder.json").exists() && !dir.join("model.ladder").exists());
 }
 
 #[test]

@@ -15,7 +15,7 @@ mod vit;
 
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use hetrain_export::{Graph, GraphBuilder, Interval};
 
@@ -105,6 +105,19 @@ impl HeModel {
     /// The settings the model was made from.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// The same model whose batch norms, in training too, use the statistics they have and keep them: what is trained is what is
+    /// exported. (A batch's own statistics hide an image that is far from the others, which then leaves every range when it is alone.)
+    #[must_use]
+    pub fn with_fixed_statistics(self) -> Self {
+        struct Freeze;
+        impl ModuleMapper for Freeze {
+            fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
+                flag.with_value(false)
+            }
+        }
+        self.map(&mut Freeze)
     }
 
     /// Compute.

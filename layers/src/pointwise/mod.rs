@@ -25,24 +25,24 @@ fn direct<const D: usize>(x: &Tensor<D>) -> bool {
 }
 
 /// Batch norm as the module does it: by the batch's statistics, which move the running ones, on a training device, by
-/// the running statistics elsewhere.
+/// the running statistics elsewhere and where it is frozen.
 ///
 /// # Shapes
 /// - input and output `[batch, channels, ...]`
 pub(crate) fn batch_norm<const D: usize>(bn: &BatchNorm, x: Tensor<D>) -> Tensor<D> {
-    // One that is frozen on a training device keeps its statistics; that is Burn's affair.
-    if !direct(&x) || (x.is_autodiff() && !bn.training.is_enabled()) {
+    if !direct(&x) {
         return bn.forward(x);
     }
-    if x.is_autodiff() {
+    if x.is_autodiff() && bn.training.is_enabled() {
         let (y, mean, variance) = dispatched::standardise(x, bn.gamma.val(), bn.beta.val(), bn.epsilon);
         for (running, new) in [(&bn.running_mean, mean), (&bn.running_var, variance)] {
             moved(running, new);
         }
         return y;
     }
-    let scale = bn.gamma.val() / (bn.running_var.value() + bn.epsilon).sqrt();
-    let shift = bn.beta.val() - bn.running_mean.value() * scale.clone();
+    let [mean, variance] = [&bn.running_mean, &bn.running_var].map(|s| s.value_sync().to_device(&x.device()));
+    let scale = bn.gamma.val() / (variance + bn.epsilon).sqrt();
+    let shift = bn.beta.val() - mean * scale.clone();
     curve(x, [scale.zeros_like(), scale, shift], 0.0, None)
 }
 
@@ -140,10 +140,14 @@ mod tests {
     #[test]
     fn batch_norm_is_burns() {
         let device = Device::flex().autodiff();
-        for shape in SHAPES {
+        for (shape, trains) in SHAPES.iter().flat_map(|&shape| [(shape, true), (shape, false)]) {
             let runs = [true, false].map(|ours| {
                 let mut bn = crate::norm::batch_norm(shape[1], &WeightInit::new(&device, 0));
                 bn.gamma = bn.gamma.map(|_| values([shape[1]], 1.1, &device).require_grad());
+                batch_norm(&bn, values(shape, 0.9, &device).add_scalar(2.0));
+                // Burn's frozen one does not see the update before.
+                let _ = [&bn.running_mean, &bn.running_var].map(|s| s.value_sync());
+                bn.training = bn.training.with_value(trains);
                 (ours, bn)
             });
             let x = values(shape, 0.7, &device).add_scalar(3.0).require_grad();

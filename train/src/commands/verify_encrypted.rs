@@ -41,7 +41,6 @@ pub fn run(context: &Context, args: &VerifyArgs) -> anyhow::Result<()> {
         None => planned.path.parent().map(Path::to_path_buf).unwrap_or_default(),
     };
     refuse_other_model(&planned, &folder)?;
-    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     match config {
         // The run's own folder has the networks of the first two rungs, its data and normalisation.
         Some(config) if own_data => {
@@ -208,6 +207,8 @@ fn verify(
         folder: folder.to_path_buf(),
         stop: &context.stop,
     };
+    // Not before: what is refused leaves nothing.
+    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let summary = climb(&job, burn)?;
     say(&report::box_table(&summary));
     if let Some(text) = &summary.divergence {

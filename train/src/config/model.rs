@@ -204,10 +204,22 @@ pub struct PhaseSettings {
     pub clamp_off: f64,
     /// Decay of the running average of the weights, which is then what is validated and kept; none when absent.
     pub ema: Option<f64>,
+    /// By what batch norms normalise while training.
+    pub statistics: Statistics,
     /// Augmentation in this phase; that of the data when absent.
     pub augment: Option<Augment>,
     /// Which epoch's network is kept.
     pub keep: KeepSetting,
+}
+
+/// By what batch norms normalise while training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Statistics {
+    /// Mean and variance of each batch, which the running ones follow.
+    Batch,
+    /// The running ones of the phase before, which stay: the network that is trained is the one that is exported.
+    Fixed,
 }
 
 /// Which epoch's network a phase keeps.

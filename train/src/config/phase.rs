@@ -21,6 +21,7 @@ const COMMON: &[&str] = &[
     "teacher",
     "distill",
     "ema",
+    "statistics",
     "augment",
     "keep",
 ];
@@ -59,6 +60,7 @@ impl Serialize for PhaseSettings {
                 "teacher" => map.serialize_entry(key, &self.teacher)?,
                 "distill" => map.serialize_entry(key, &self.distill)?,
                 "ema" => map.serialize_entry(key, &self.ema)?,
+                "statistics" => map.serialize_entry(key, &self.statistics)?,
                 "augment" => {
                     if let Some(augment) = &self.augment {
                         map.serialize_entry(key, augment)?;
@@ -158,6 +160,8 @@ pub(super) fn read(node: &Node, index: usize, mistakes: &mut Mistakes) -> Option
         "a number from 0 to 1, the share of the phase after which the clamp goes",
     );
     let ema = s.real_or_none("ema", |v| v > 0.0 && v < 1.0, "a number between 0 and 1, such as 0.999");
+    let of = [("batch", Statistics::Batch), ("fixed", Statistics::Fixed)];
+    let statistics = s.choice_or_none("statistics", &of).unwrap_or(Statistics::Batch);
     let augment = s.has("augment").then(|| augment(&mut s));
     let keep = s.choice_or_none("keep", &[("best", KeepSetting::Best), ("last", KeepSetting::Last)]);
     Some(PhaseSettings {
@@ -180,6 +184,7 @@ pub(super) fn read(node: &Node, index: usize, mistakes: &mut Mistakes) -> Option
         clamp,
         clamp_off,
         ema,
+        statistics,
         augment,
         keep: keep.unwrap_or(KeepSetting::Best),
     })

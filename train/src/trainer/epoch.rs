@@ -14,7 +14,7 @@ use serde_json::json;
 use super::{Running, Trainer};
 use crate::{
     checkpoint::{Best, State, Store},
-    config::KeepSetting,
+    config::{KeepSetting, Statistics},
     data::pixels,
     error::RunError,
     evaluate::{Evaluation, evaluate},
@@ -182,7 +182,10 @@ impl Trainer<'_> {
         let candidate = match &r.average {
             Some(a) => {
                 a.set_runtime(&r.model.runtime());
-                self.recalibrated(a, phase, r.state.epoch)?
+                match phase.settings.statistics {
+                    Statistics::Batch => self.recalibrated(a, phase, r.state.epoch)?,
+                    Statistics::Fixed => a.clone(),
+                }
             }
             None => r.model.clone(),
         };

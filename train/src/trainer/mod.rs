@@ -11,7 +11,7 @@ use hetrain_layers::HeModel;
 
 use crate::{
     checkpoint::{State, Store, Stored},
-    config::{OtherNetwork, PhaseKind, RunConfig},
+    config::{OtherNetwork, PhaseKind, RunConfig, Statistics},
     data::TrainingData,
     error::RunError,
     evaluate::{Evaluation, evaluate},
@@ -123,6 +123,10 @@ impl Trainer<'_> {
                 let average = settings.ema.map(|_| model.deep_copy().valid());
                 (model, average)
             }
+        };
+        let model = match settings.statistics {
+            Statistics::Batch => model,
+            Statistics::Fixed => model.with_fixed_statistics(),
         };
         let mut updater = Updater::new(settings, &model);
         if let Some(stored) = &stored {
