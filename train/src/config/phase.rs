@@ -21,14 +21,13 @@ const COMMON: &[&str] = &[
     "teacher",
     "distill",
     "ema",
-    "statistics",
     "augment",
     "keep",
 ];
 /// Settings of phases that may begin with features from elsewhere.
 const START: &[&str] = &["start"];
-/// Settings of phases that watch ranges.
-const RANGE: &[&str] = &["range_weight", "interval", "clamp", "clamp_off"];
+/// Settings of phases that watch ranges; those have a phase before them, or a network from elsewhere.
+const RANGE: &[&str] = &["range_weight", "interval", "clamp", "clamp_off", "statistics"];
 /// Settings of phases that train quadratics.
 const QUADRATIC: &[&str] = &["coef_lr", "margin"];
 /// Settings of `replace` only.
