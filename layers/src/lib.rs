@@ -25,6 +25,7 @@ mod activation;
 mod attention;
 mod block;
 mod conv;
+mod dropout;
 mod error;
 mod init;
 mod linear;
@@ -43,6 +44,7 @@ pub use activation::{A_MIN, Activation, Curve, Fixed, Form, Function, Gated, Her
 pub use attention::{SelfAttention, Weigh};
 pub use block::{ConvBlock, DenseBlock};
 pub use conv::Conv;
+pub use dropout::Dropout;
 pub use error::{LayerError, WeightProblem};
 pub use init::WeightInit;
 pub use linear::Dense;

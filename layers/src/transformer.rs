@@ -112,14 +112,15 @@ impl Stage for Block {
     fn forward(&self, x: Flow, tap: &mut Tap) -> Flow {
         let x = x.map();
         let y = self.norm1.forward(x.clone(), &mut tap.penalties);
-        let sum = self.attention.forward(y, tap) + x.clone();
+        let y = self.attention.forward(y, tap);
+        let sum = tap.dropped(y) + x.clone();
         let x = if self.parallel { x } else { sum.clone() };
         let x = self.norm2.forward(x, &mut tap.penalties);
         let y = match &self.gate {
             Some(gate) => self.hidden.forward(x.clone(), &mut tap.penalties) * gate.forward(x),
             None => self.hidden.forward(x, &mut tap.penalties),
         };
-        Flow::Map(self.out.forward(y) + sum)
+        Flow::Map(tap.dropped(self.out.forward(y)) + sum)
     }
 
     fn operators<'a>(&'a self, name: &str, out: &mut Vec<Site<'a>>) {

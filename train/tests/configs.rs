@@ -87,6 +87,11 @@ fn mistakes_name_key_place_need_and_remedy() {
         ),
         ("epochs: 4", "epochs: 4, start: small", &["`phases[0].start`", "`run:NAME`", "found `small`"]),
         (
+            "epochs: 4",
+            "epochs: 4, dropout: 0.1",
+            &["`phases[0].dropout`", "blocks of transformers", "`cnn-s` has none"],
+        ),
+        (
             "kind: replace",
             "kind: polish, start: file:x.pth",
             &["`phases[2].start`", "`none` or `run:NAME`", "found `file:x.pth`"],

@@ -73,7 +73,7 @@ seed: 1
 model: { name: gpt, width: 8, heads: 2, blocks: 1 }
 data: { name: text, dir: ., length: 4, tokens: 270, batch: 32, calibration: 64 }
 phases:
-  - { kind: pretrain, epochs: 1 }
+  - { kind: pretrain, epochs: 1, dropout: 0.1 }
   - { kind: replace, epochs: 2, ramp: 0.4, clamp: 10, range_weight: 0.1 }
 he: { precision_bits: 8 }
 ";

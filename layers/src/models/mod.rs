@@ -24,7 +24,9 @@ pub(crate) use stage::{Flow, Network, Part, Stage, Tap};
 
 use crate::operator::{Site, Source};
 use crate::weights::{self, Array};
-use crate::{Function, LayerError, Operator, OperatorState, OperatorStats, RangePenalty, RangeProbe, Switch};
+use crate::{
+    Dropout, Function, LayerError, Operator, OperatorState, OperatorStats, RangePenalty, RangeProbe, Switch,
+};
 
 #[derive(Module, Debug)]
 #[expect(clippy::large_enum_variant, reason = "one network per model; boxing would only hide its size")]
@@ -125,7 +127,12 @@ impl HeModel {
     /// # Shapes
     /// - input `[batch, channels, height, width]`, already normalised
     pub fn forward(&self, x: Tensor<4>) -> Forward {
-        let mut tap = Tap::default();
+        self.forward_dropping(x, None)
+    }
+
+    /// [`Self::forward`] in which the blocks of a transformer lose values of what they add; other networks lose none.
+    pub fn forward_dropping(&self, x: Tensor<4>, dropout: Option<Dropout>) -> Forward {
+        let mut tap = Tap { dropout, ..Tap::default() };
         let mut flow = Flow::Map(x);
         for part in self.net.network().parts() {
             flow = part.stage.forward(flow, &mut tap);

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 
 use crate::operator::Site;
-use crate::{Lower, Switch};
+use crate::{Dropout, Lower, Switch};
 
 /// What passes from stage to stage.
 pub(crate) enum Flow {
@@ -42,12 +42,23 @@ impl Flow {
     }
 }
 
-/// What a forward pass leaves beside its result.
+/// What a forward pass leaves beside its result, and what it drops on its way.
 #[derive(Default)]
 pub(crate) struct Tap {
     pub(crate) features: Vec<Tensor<3>>,
     pub(crate) attention: Vec<Tensor<4>>,
     pub(crate) penalties: Vec<Tensor<1>>,
+    pub(crate) dropout: Option<Dropout>,
+}
+
+impl Tap {
+    /// What is left of a branch before it is added to the way around.
+    pub(crate) fn dropped<const D: usize>(&mut self, x: Tensor<D>) -> Tensor<D> {
+        match &mut self.dropout {
+            Some(dropout) => dropout.apply(x),
+            None => x,
+        }
+    }
 }
 
 /// One step of a network.

@@ -177,6 +177,8 @@ pub struct PhaseSettings {
     pub clip: f64,
     /// Share of the target spread over the other classes.
     pub label_smoothing: f64,
+    /// Probability with which a value that a block of a transformer adds is zero while training.
+    pub dropout: f64,
     /// Weight of the penalty on activation inputs outside their interval.
     pub range_weight: f64,
     /// Where activation inputs shall stay; measured when absent.

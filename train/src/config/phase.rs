@@ -18,6 +18,7 @@ const COMMON: &[&str] = &[
     "schedule",
     "clip",
     "label_smoothing",
+    "dropout",
     "teacher",
     "distill",
     "ema",
@@ -55,6 +56,11 @@ impl Serialize for PhaseSettings {
                 "schedule" => map.serialize_entry(key, &self.schedule)?,
                 "clip" => map.serialize_entry(key, &self.clip)?,
                 "label_smoothing" => map.serialize_entry(key, &self.label_smoothing)?,
+                "dropout" => {
+                    if self.dropout > 0.0 {
+                        map.serialize_entry(key, &self.dropout)?;
+                    }
+                }
                 "start" => map.serialize_entry(key, &self.start)?,
                 "teacher" => map.serialize_entry(key, &self.teacher)?,
                 "distill" => map.serialize_entry(key, &self.distill)?,
@@ -123,6 +129,7 @@ pub(super) fn read(node: &Node, index: usize, mistakes: &mut Mistakes) -> Option
     let clip = s.real("clip", 1.0, |v| v >= 0.0, "a number of at least 0 (0: no clipping)");
     let label_smoothing =
         s.real("label_smoothing", 0.0, |v| (0.0..1.0).contains(&v), "a number from 0 to below 1");
+    let dropout = s.real("dropout", 0.0, |v| (0.0..1.0).contains(&v), "a number from 0 to below 1");
     let default_weight = if kind == PhaseKind::Pretrain { 0.0 } else { 0.01 };
     let range_weight = s.real("range_weight", default_weight, |v| v >= 0.0, "a number of at least 0");
     let interval = interval(&mut s, kind);
@@ -170,6 +177,7 @@ pub(super) fn read(node: &Node, index: usize, mistakes: &mut Mistakes) -> Option
         schedule,
         clip,
         label_smoothing,
+        dropout,
         range_weight,
         interval,
         margin,

@@ -309,6 +309,14 @@ fn phases(root: &Node, model: &ModelSettings, mistakes: &mut Mistakes) -> Vec<Ph
     let all = left.len();
     for (i, (phase, item)) in read.iter().zip(items).enumerate() {
         let Some(phase) = phase else { continue };
+        if phase.dropout > 0.0 && !model.name.is_transformer() {
+            mistakes.push(Mistake {
+                at: Some(item.at),
+                key: format!("phases[{i}].dropout"),
+                what: format!("acts in the blocks of transformers, and `{}` has none", model.name),
+                help: "remove the setting; `augment` is what images are varied with".into(),
+            });
+        }
         let mut add = |what: &str, help: &str| {
             mistakes.push(Mistake {
                 at: Some(item.at),

@@ -118,7 +118,7 @@ impl Trainer<'_> {
     }
 
     /// Epochs of the phases before phase `index`.
-    fn epochs_before(&self, index: usize) -> usize {
+    pub(super) fn epochs_before(&self, index: usize) -> usize {
         self.config.phases.iter().take(index).map(|p| p.epochs).sum()
     }
 

@@ -5,6 +5,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use hetrain_datasets::ImageBatch;
+use hetrain_layers::Dropout;
 
 use super::{Running, Trainer};
 use crate::{
@@ -32,7 +33,10 @@ impl Trainer<'_> {
         r.phase.apply(&r.model, step);
         let labels = batch.labels.clone();
         let x = pixels(batch, self.device);
-        let student = || r.model.forward(Tensor::from_inner(x.clone()));
+        let place = (self.epochs_before(r.phase.index) * r.phase.steps_per_epoch + step) as u64;
+        let dropout =
+            (settings.dropout > 0.0).then(|| Dropout::new(settings.dropout, self.config.seed, place));
+        let student = || r.model.forward_dropping(Tensor::from_inner(x.clone()), dropout);
         let (taught, out) = match &r.teacher {
             Some(teacher) if *self.device == Device::flex() => {
                 // The teacher has a thread of its own. The student must stay on this one: Burn keeps the running statistics
