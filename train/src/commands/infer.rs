@@ -26,7 +26,9 @@ pub fn run(context: &Context, args: &InferArgs) -> anyhow::Result<()> {
     planned.fit(1, memory_limit(args.max_memory)?)?;
     let engine = ckks::Context::new(&planned.program.chain.params)?;
     let path = args.keys.join("evaluation.keys");
-    let keys = read(&path, |file| wire::read_eval_keys(file, &engine, he_infer::ckks::KeyForm::Expanded))?;
+    // The form that was priced: where keys are gigabytes, half of each is made from its seed when it is used.
+    let form = planned.program.key_spec().form;
+    let keys = read(&path, |file| wire::read_eval_keys(file, &engine, form))?;
     let fresh = read(&args.input, |file| wire::read_seeded_ciphertexts(file, &engine))?;
     let input = fresh.iter().map(|c| engine.expand_ciphertext(c)).collect::<Result<Vec<_>, _>>()?;
     let files = || format!("{} and {}", path.display(), args.input.display());
