@@ -56,7 +56,7 @@ impl Serialize for PhaseSettings {
                 "schedule" => map.serialize_entry(key, &self.schedule)?,
                 "clip" => map.serialize_entry(key, &self.clip)?,
                 "label_smoothing" => map.serialize_entry(key, &self.label_smoothing)?,
-                "dropout" if self.dropout > 0.0 => map.serialize_entry(key, &self.dropout)?,
+                "dropout" => map.serialize_entry(key, &self.dropout)?,
                 "start" => map.serialize_entry(key, &self.start)?,
                 "teacher" => map.serialize_entry(key, &self.teacher)?,
                 "distill" => map.serialize_entry(key, &self.distill)?,
