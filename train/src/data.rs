@@ -41,6 +41,12 @@ impl TrainingData {
             Some(own) => (splits.train.clone(), own.clone()),
             None => validation_split(&splits.train, config.data.validation, config.seed),
         };
+        let validation = match config.data.validation_limit {
+            Some(limit) if limit < validation.len() => {
+                validation_split(&validation, limit as f64 / validation.len() as f64, config.seed).1
+            }
+            _ => validation,
+        };
         if validation.is_empty() || train.len() < config.data.batch.min(2) {
             return Err(RunError::Mismatch {
                 what: "`data.validation`".into(),

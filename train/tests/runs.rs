@@ -189,6 +189,16 @@ fn a_phase_that_is_added_goes_on_from_the_others() {
 }
 
 #[test]
+fn the_part_to_choose_by_can_be_cut() {
+    let dir = Dir::new();
+    dir.write("run.yaml", SMALL);
+    let once =
+        ["train", "--config", "run.yaml", "--set", "phases.0.epochs=1", "--set", "data.validation_limit=20"];
+    let said = dir.succeeds(&once).stdout;
+    assert!(said.contains("360 to train on, 20 to choose by"), "{said}");
+}
+
+#[test]
 fn the_last_epoch_is_kept_where_that_is_asked_for() {
     let dir = Dir::new();
     dir.write("run.yaml", SMALL);

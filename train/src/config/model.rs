@@ -98,6 +98,10 @@ pub struct DataSettings {
     pub batch: usize,
     /// Share of the training data kept aside to choose checkpoints by.
     pub validation: f64,
+    /// Of what is kept aside, or of the part to choose by that some sets bring along, use this many samples, chosen by seed, each class
+    /// in proportion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_limit: Option<usize>,
     /// Training samples on which activation ranges are measured.
     pub calibration: usize,
     /// Input normalisation.

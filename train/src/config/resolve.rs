@@ -14,7 +14,7 @@ use super::{
 const ROOT: [&str; 8] = ["name", "seed", "model", "data", "phases", "checkpoint", "he", "verify"];
 const ARCHITECTURE: [&str; 5] = ["name", "model", "input", "classes", "he"];
 const TRANSFORMER: [&str; 7] = ["attention", "norm", "width", "heads", "blocks", "hidden", "block"];
-const DATA: [&str; 16] = [
+const DATA: [&str; 17] = [
     "name",
     "dir",
     "size",
@@ -28,6 +28,7 @@ const DATA: [&str; 16] = [
     "test_limit",
     "batch",
     "validation",
+    "validation_limit",
     "calibration",
     "normalise",
     "augment",
@@ -214,10 +215,11 @@ fn data(s: &mut Section<'_>) -> DataSettings {
     let batch = d.whole("batch", 64, 2, 65_536) as usize;
     let share = "a number above 0, at most 0.5, the share of the training data kept aside";
     let validation = d.real("validation", 0.1, |v| v > 0.0 && v <= 0.5, share);
+    let validation_limit = d.whole_or_none("validation_limit", 1, 1 << 40).map(|v| v as usize);
     let calibration = d.whole("calibration", 1024, 16, 1 << 24) as usize;
     let normalise = normalise(&mut d);
     let augment = augment(&mut d);
-    DataSettings { source, batch, validation, calibration, normalise, augment }
+    DataSettings { source, batch, validation, validation_limit, calibration, normalise, augment }
 }
 
 /// The group `augment` of a section.
