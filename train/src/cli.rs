@@ -169,6 +169,9 @@ pub struct VerifyArgs {
     /// Test images in the clear rungs [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub clear_samples: Option<u64>,
+    /// Test images in the packed program, the slowest of the clear rungs [default: those of the clear rungs]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub packed_samples: Option<u64>,
     /// Most memory the run may take, in GB [default: what the system has free]
     #[arg(long, value_name = "GB")]
     pub max_memory: Option<f64>,

@@ -99,6 +99,11 @@ fn mistakes_name_key_place_need_and_remedy() {
         ("name: small", "name: ../small", &["`name`", "folder"]),
         ("phases:", "he: { security: 80 }\nphases:", &["`he.security`", "needs 128 bits, found 80"]),
         ("phases:", "he: { bootstrap: always }\nphases:", &["`he.bootstrap`", "auto", "found `always`"]),
+        (
+            "phases:",
+            "verify: { samples: 40, packed: 20, encrypted: 30 }\nphases:",
+            &["`verify.encrypted`", "at most the 20 of `packed`", "found 30"],
+        ),
         ("name: small", "name: small\nname: again", &["not valid YAML", "duplicate"]),
         ("model: {", "model: [", &["not valid YAML"]),
     ];

@@ -80,6 +80,7 @@ pub fn after_training(
         data: None,
         samples: Some(settings.encrypted as u64),
         clear_samples: settings.samples.map(|s| s as u64),
+        packed_samples: settings.packed.map(|s| s as u64),
         max_memory: None,
         compare_layers: false,
         output: None,
@@ -174,6 +175,12 @@ fn verify(
             "--clear-samples {samples}: needs at least the {encrypted} encrypted images, which are compared with the clear ones\n  help: raise it, or lower `--samples`"
         );
     }
+    let packed = args.packed_samples.map_or(samples, |n| n as usize);
+    if !(encrypted..=samples).contains(&packed) {
+        anyhow::bail!(
+            "--packed-samples {packed}: needs at least the {encrypted} encrypted images and at most the {samples} in the clear, for the packed program stands between them\n  help: change it, or leave it out for all in the clear"
+        );
+    }
     let threads = context
         .global
         .threads
@@ -199,6 +206,7 @@ fn verify(
         test,
         characters_per_token: splits.vocabulary.as_ref().and_then(|v| v.characters_per_token(test)),
         samples,
+        packed,
         encrypted,
         threads,
         max_bytes,

@@ -104,18 +104,20 @@ pub(super) fn resolve(root: &Node) -> Result<RunConfig, Mistakes> {
     };
     let he = he(&mut s, 12, 4);
     let verify = s.has("verify").then(|| {
-        let mut v = s.group("verify", &["samples", "encrypted"]);
+        let mut v = s.group("verify", &["samples", "packed", "encrypted"]);
         let samples = v.whole_or_none("samples", 1, 1 << 40).map(|n| n as usize);
+        let packed = v.whole_or_none("packed", 1, 1 << 40).map(|n| n as usize);
         let encrypted = v.whole("encrypted", 100, 0, 1 << 40) as usize;
-        if samples.is_some_and(|n| encrypted > n) {
-            let help = "the encrypted samples are among the clear ones; raise `samples` or lower `encrypted`";
-            v.reject(
-                "encrypted",
-                format!("needs at most the {} `samples`, found {encrypted}", samples.unwrap_or(0)),
-                help,
-            );
+        // Each rung's samples are among those of the rung before.
+        let rungs = [("samples", samples), ("packed", packed), ("encrypted", Some(encrypted))];
+        let given: Vec<(&str, usize)> = rungs.into_iter().filter_map(|(key, n)| Some((key, n?))).collect();
+        for (&(before, most), &(key, found)) in given.iter().zip(given.iter().skip(1)) {
+            if found > most {
+                let help = format!("its samples are among those; raise `{before}` or lower `{key}`");
+                v.reject(key, format!("needs at most the {most} of `{before}`, found {found}"), &help);
+            }
         }
-        VerifySettings { samples, encrypted }
+        VerifySettings { samples, packed, encrypted }
     });
     let phases = phases(root, &model, &mut mistakes);
     if mistakes.is_empty() {

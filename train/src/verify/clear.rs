@@ -42,7 +42,8 @@ pub(super) fn burn_rung(
 pub(super) fn graph_rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<()> {
     let graph = &job.artifact.graph;
     let interpreter = Interpreter::new(graph)?;
-    each(job, ladder, Rung::Graph, |sample| {
+    let missing = ladder.missing(Rung::Graph, job.samples);
+    each(job, ladder, Rung::Graph, &missing, |sample| {
         let values = interpreter.run(&pixels(job.test, sample))?;
         let outside = graph.iter().map(|(id, _)| interp::excursions(graph, id, &values)).sum();
         Ok((values.last().cloned().unwrap_or_default(), outside))
@@ -52,14 +53,14 @@ pub(super) fn graph_rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<(
 /// The packed program on clear slots.
 pub(super) fn packed_rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<()> {
     let program = &job.program;
-    let missing = ladder.missing(Rung::Packed, job.samples);
+    let missing = ladder.missing(Rung::Packed, job.packed);
     if missing.is_empty() {
         return Ok(());
     }
     let slots = ClearSlots::of(program);
     let prepared = Prepared::new(&slots, program)?;
     if program.images_per_run() == 1 {
-        return each(job, ladder, Rung::Packed, |sample| {
+        return each(job, ladder, Rung::Packed, &missing, |sample| {
             let logits = packed(program, &slots, &prepared, &[pixels(job.test, sample)])?;
             Ok((logits.into_iter().next().unwrap_or_default(), 0))
         });
@@ -109,14 +110,14 @@ pub(super) fn fresh(
     Ok(program.pack(images)?.into_iter().map(|v| slots.fresh(v, level, scale)).collect())
 }
 
-/// Compute every missing image of a rung on all threads.
+/// Compute the missing images of a rung on all threads.
 fn each(
     job: &Job<'_>,
     ladder: &mut Ladder,
     rung: Rung,
+    missing: &[usize],
     logits: impl Fn(usize) -> anyhow::Result<(Vec<f64>, u64)> + Sync,
 ) -> anyhow::Result<()> {
-    let missing = ladder.missing(rung, job.samples);
     let mut count = Count::new(rung.title(), missing.len());
     for part in missing.chunks(CHUNK) {
         stopped(job)?;

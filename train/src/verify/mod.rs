@@ -3,7 +3,7 @@
 //! ```text
 //! original (Burn) → polynomial (Burn) → graph (f64) → packed (clear slots) → encrypted (CKKS)
 //! ```
-//! Every rung gives logits for the same images and is compared with the one before. Finished samples are appended to
+//! Every rung gives logits for the same images, the later ones for the first of them, and is compared with the one before. Finished samples are appended to
 //! `ladder.jsonl`, so an interrupted verification goes on where it stopped.
 
 mod clear;
@@ -55,6 +55,8 @@ pub struct Job<'a> {
     pub characters_per_token: Option<f64>,
     /// Images in the clear rungs.
     pub samples: usize,
+    /// Images in the packed program, the slowest of the clear rungs.
+    pub packed: usize,
     /// Images in the encrypted rung.
     pub encrypted: usize,
     /// Threads.
