@@ -103,7 +103,7 @@ pub enum RunError {
         value: f64,
     },
     /// No epoch of a phase could be kept.
-    #[error("phase {} (`{kind}`): from the network of every epoch, more than one validation image in a thousand escaped the ranges of its squares, to infinity or near it\n  help: lower the phase's `optimizer.lr`, raise `range_weight`, or train more `epochs` after the `ramp`; or add a `polish` phase, perhaps with an `augment` of its own, and give the same command: it goes on from here", phase + 1)]
+    #[error("phase {} (`{kind}`): from the network of every epoch, more than one validation image in a thousand escaped the ranges of its squares, to infinity or near it\n  help: lower the phase's `optimizer.lr`, raise `range_weight`, or train more `epochs` after the `ramp`; or add a `polish` phase with `statistics: fixed` and an `interval` for its penalty, and give the same command: it goes on from here", phase + 1)]
     NothingToKeep {
         /// Number of the phase, from 0.
         phase: usize,
