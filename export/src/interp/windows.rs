@@ -18,7 +18,8 @@ pub(crate) fn valid(
     lo..hi.min(out).max(lo)
 }
 
-/// Convolution by its definition, tap by tap.
+/// Convolution by its definition, tap by tap: what a tap sees of a channel is laid out once, beside the outputs it goes to, so that
+/// the innermost loop runs over whole planes however small they are.
 pub(super) fn conv2d(
     x: &[f64],
     [_, h, w]: [usize; 3],
@@ -30,32 +31,34 @@ pub(super) fn conv2d(
 ) -> Vec<f64> {
     let (ho, wo) = (out_shape[1], out_shape[2]);
     let mut out = vec![0.0; co * ho * wo];
-    let per_group = co / g.groups;
-    for (o, plane) in out.chunks_exact_mut(ho * wo).enumerate() {
-        if let Some(b) = bias {
+    if let Some(b) = bias {
+        for (o, plane) in out.chunks_exact_mut(ho * wo).enumerate() {
             if b.len() == co {
                 plane.fill(b[o]);
             } else {
                 plane.copy_from_slice(&b[o * ho * wo..(o + 1) * ho * wo]);
             }
         }
+    }
+    let per_group = co / g.groups;
+    let mut seen = vec![0.0; ho * wo];
+    for (group, planes) in out.chunks_exact_mut(per_group * ho * wo).enumerate() {
         for c in 0..ci {
-            let channel = &x[(o / per_group * ci + c) * h * w..][..h * w];
-            for ky in 0..kh {
+            let channel = &x[(group * ci + c) * h * w..][..h * w];
+            for (ky, kx) in (0..kh).flat_map(|ky| (0..kw).map(move |kx| (ky, kx))) {
                 let ys = valid(ho, h, ky, g.stride[0], g.padding[0], g.dilation[0]);
-                for kx in 0..kw {
-                    let v = weight[((o * ci + c) * kh + ky) * kw + kx];
-                    if v == 0.0 {
-                        continue;
-                    }
-                    let xs = valid(wo, w, kx, g.stride[1], g.padding[1], g.dilation[1]);
-                    for y in ys.clone() {
-                        let row = (y * g.stride[0] + ky * g.dilation[0] - g.padding[0]) * w;
-                        let first = row + xs.start * g.stride[1] + kx * g.dilation[1] - g.padding[1];
-                        let target = &mut plane[y * wo..][xs.clone()];
-                        for (t, s) in target.iter_mut().zip(channel[first..].iter().step_by(g.stride[1])) {
-                            *t += v * s;
-                        }
+                let xs = valid(wo, w, kx, g.stride[1], g.padding[1], g.dilation[1]);
+                seen.fill(0.0);
+                for y in ys {
+                    let row = (y * g.stride[0] + ky * g.dilation[0] - g.padding[0]) * w;
+                    let first = row + xs.start * g.stride[1] + kx * g.dilation[1] - g.padding[1];
+                    let values = channel[first..].iter().step_by(g.stride[1]);
+                    seen[y * wo..][xs.clone()].iter_mut().zip(values).for_each(|(s, v)| *s = *v);
+                }
+                for (o, plane) in planes.chunks_exact_mut(ho * wo).enumerate() {
+                    let v = weight[(((group * per_group + o) * ci + c) * kh + ky) * kw + kx];
+                    if v != 0.0 {
+                        plane.iter_mut().zip(&seen).for_each(|(t, s)| *t += v * s);
                     }
                 }
             }
