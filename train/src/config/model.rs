@@ -403,7 +403,7 @@ pub struct VerifySettings {
     /// Test samples in the clear rungs; all when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub samples: Option<usize>,
-    /// Test samples in the packed program, which takes a hundred times as long as the folded graph; those of the clear rungs when absent.
+    /// Test samples in the packed program, which takes many times as long as the folded graph; those of the clear rungs when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packed: Option<usize>,
     /// Test samples in the encrypted rung.
