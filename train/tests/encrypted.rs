@@ -324,8 +324,8 @@ fn damaged_and_foreign_artifacts_are_refused() {
         ),
         (
             "newer",
-            Box::new(|b| replace(b, "\"version\":1", "\"version\":7")),
-            &["version 7", "up to 1", "help:"],
+            Box::new(|b| replace(b, "\"version\":2", "\"version\":7")),
+            &["version 7", "up to 2", "help:"],
         ),
         (
             "op",

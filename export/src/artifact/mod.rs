@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{ExportError, Graph, Node};
 
-/// The version written; all older ones keep loading.
-pub const ARTIFACT_VERSION: u32 = 1;
+/// The version written; all older ones keep loading. Since 2, nodes may say how errors of earlier nodes arrive at them.
+pub const ARTIFACT_VERSION: u32 = 2;
 
 /// Key of the JSON document in the safetensors metadata.
 const METADATA_KEY: &str = "hetrain";

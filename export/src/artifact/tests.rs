@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::interp::Carried;
 use crate::{GraphBuilder, Interval, Op, RangeStats, Tensor};
 
 fn artifact() -> Artifact {
@@ -21,6 +22,10 @@ fn artifact() -> Artifact {
     range.update(&[0.25, 1.0]);
     let n = graph.nodes().len();
     graph.set_ranges(vec![range; n]);
+    graph.set_carried(Carried {
+        independent: (0..n).map(|node| vec![0.125; node]).collect(),
+        bent: vec![[1.0, 0.5, 0.25]; n],
+    });
     let merges = vec![[97, 98], [256, 65_535]];
     Artifact { graph, provenance: Provenance { run: "test".into(), merges, ..Provenance::default() } }
 }
@@ -70,7 +75,7 @@ fn a_newer_version_and_an_unknown_op_say_so() {
     };
     let quote = |s: &str| s.replace('"', "\\\"");
     assert!(matches!(
-        text(&quote("\"version\":1"), &quote("\"version\":9")),
+        text(&quote("\"version\":2"), &quote("\"version\":9")),
         ExportError::NewerVersion { found: 9, .. }
     ));
     assert!(

@@ -207,7 +207,15 @@ impl GraphBuilder {
         if !self.names.insert(name.to_string()) {
             return Err(ExportError::DuplicateName(name.into()));
         }
-        self.graph.nodes.push(Node { name: name.into(), op, inputs, shape, range: None });
+        self.graph.nodes.push(Node {
+            name: name.into(),
+            op,
+            inputs,
+            shape,
+            range: None,
+            carried: Vec::new(),
+            bent: None,
+        });
         Ok(self.graph.output())
     }
 }

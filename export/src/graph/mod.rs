@@ -13,6 +13,7 @@ pub use builder::{GraphBuilder, conv_out_shape};
 pub use check::{Finding, Severity, check};
 pub use op::{Conv2dGeometry, Op};
 
+use crate::interp::Carried;
 use crate::{ExportError, RangeStats, Tensor};
 
 /// Index of a node; inputs always have smaller indices than their readers.
@@ -33,6 +34,13 @@ pub struct Node {
     pub shape: Vec<usize>,
     /// Values seen at the result over the calibration data.
     pub range: Option<RangeStats>,
+    /// By what the variance of an error at each earlier node is multiplied on its way here, measured over calibration data
+    /// ([`crate::interp::carried`]); empty where it was not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub carried: Vec<f64>,
+    /// What the output has of errors that grow with the value of this node, and with its third power ([`crate::interp::Carried::bent`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bent: Option<[f64; 3]>,
 }
 
 /// Nodes in topological order; the last one is the output.
@@ -142,9 +150,17 @@ impl Graph {
             Self::from_parts(nodes.clone(), tensors)
         };
         let (first, rest) = self.nodes.split_at(cut + 1);
-        let moved =
-            |n: &Node| Node { inputs: n.inputs.iter().map(|i| NodeId(i.0 - cut)).collect(), ..n.clone() };
-        let input = first.last().map(|n| Node { op: Op::Input, inputs: Vec::new(), ..n.clone() });
+        let moved = |n: &Node| Node {
+            inputs: n.inputs.iter().map(|i| NodeId(i.0 - cut)).collect(),
+            carried: n.carried.iter().skip(cut).copied().collect(),
+            ..n.clone()
+        };
+        let input = first.last().map(|n| Node {
+            op: Op::Input,
+            inputs: Vec::new(),
+            carried: Vec::new(),
+            ..n.clone()
+        });
         Ok(Some((part(first.to_vec())?, part(input.into_iter().chain(rest.iter().map(moved)).collect())?)))
     }
 
@@ -152,6 +168,17 @@ impl Graph {
     pub fn set_ranges(&mut self, ranges: Vec<RangeStats>) {
         for (node, range) in self.nodes.iter_mut().zip(ranges) {
             node.range = Some(range);
+        }
+    }
+
+    /// Set how errors travel between the nodes; three digits are kept.
+    pub fn set_carried(&mut self, carried: Carried) {
+        let short = |gain: f64| format!("{gain:.2e}").parse().unwrap_or(gain);
+        for (node, (gains, bent)) in
+            self.nodes.iter_mut().zip(carried.independent.into_iter().zip(carried.bent))
+        {
+            node.carried = gains.into_iter().map(short).collect();
+            node.bent = (bent != [0.0; 3]).then(|| bent.map(short));
         }
     }
 
@@ -164,7 +191,7 @@ impl Graph {
         for (name, tensor) in &tensors {
             builder.add_tensor(name, tensor.clone())?;
         }
-        let mut ranges = Vec::with_capacity(nodes.len());
+        let mut measured = Vec::with_capacity(nodes.len());
         for node in nodes {
             let declared = node.shape.clone();
             let id = match node.op {
@@ -180,11 +207,23 @@ impl Graph {
                     got: declared,
                 });
             }
-            ranges.push(node.range);
+            if !node.carried.is_empty() && node.carried.len() != measured.len()
+                || node.carried.iter().any(|gain| !gain.is_finite() || *gain < 0.0)
+                || node.bent.iter().flatten().any(|gain| !gain.is_finite())
+            {
+                return Err(ExportError::Invalid {
+                    what: format!("`carried` of node `{}`", node.name),
+                    why: format!(
+                        "needs nothing or {} finite gains, one for each earlier node",
+                        measured.len()
+                    ),
+                });
+            }
+            measured.push((node.range, node.carried, node.bent));
         }
         let mut graph = builder.finish()?;
-        for (node, range) in graph.nodes.iter_mut().zip(ranges) {
-            node.range = range;
+        for (node, (range, carried, bent)) in graph.nodes.iter_mut().zip(measured) {
+            (node.range, node.carried, node.bent) = (range, carried, bent);
         }
         Ok(graph)
     }

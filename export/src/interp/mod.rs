@@ -3,8 +3,10 @@
 //! Plain loops over the definition of each operation. Cost: one multiply-add per weight and output position.
 #![expect(clippy::indexing_slicing, reason = "indices follow shapes the builder has checked")]
 
+mod carried;
 mod windows;
 
+pub use carried::{Carried, carried};
 pub(crate) use windows::valid;
 use windows::{conv2d, pool};
 
@@ -64,10 +66,10 @@ impl<'g> Interpreter<'g> {
         node: &Node,
         weights: &[Vec<f64>],
         input: &[f64],
-        values: &[Vec<f64>],
+        values: &[impl AsRef<[f64]>],
     ) -> Result<Vec<f64>, ExportError> {
         let size: usize = node.shape.iter().product();
-        let arg = |i: usize| values[node.inputs[i].0].as_slice();
+        let arg = |i: usize| values[node.inputs[i].0].as_ref();
         let in_shape = |i: usize| self.graph.nodes()[node.inputs[i].0].shape.as_slice();
         let plane = size / node.shape[0];
         let per_channel = |f: &dyn Fn(usize, f64) -> f64| {

@@ -36,8 +36,7 @@ pub(super) struct EvalMod {
 }
 
 impl EvalMod {
-    /// For integers up to `range` with fractional parts up to `2^-log_ratio`. `spread` is the part of the sine's error at the
-    /// edge that the amplitude makes up for: 3/4 for the smallest error, 1/2 for the smallest relative one.
+    /// For integers up to `range` with fractional parts up to `2^-log_ratio`; [`super::BootstrapParams::spread`].
     pub(super) fn new(range: usize, log_ratio: u32, degree: usize, doublings: usize, spread: f64) -> Self {
         let (k, rho) = (range as f64, 2f64.powi(doublings as i32));
         let eps = 2f64.powi(-(log_ratio as i32));

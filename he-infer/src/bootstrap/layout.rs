@@ -71,8 +71,7 @@ impl Layout {
         let log_slots = check_groups(params, boot)?;
         let order = boot.order;
         let slots_first = order == Order::SlotsFirst;
-        let spread = if slots_first { 0.75 } else { 0.5 };
-        let eval_mod = EvalMod::new(boot.range, boot.log_ratio, boot.degree, boot.doublings, spread);
+        let eval_mod = EvalMod::new(boot.range, boot.log_ratio, boot.degree, boot.doublings, boot.spread);
         let (delta, q0) = (params.default_scale, params.q.first().map_or(1.0, |q| *q as f64));
         let mut bottom_scale = q0 / f64::from(boot.log_ratio).exp2();
         // Nearly equal scales are taken for each other before the modular reduction, exactly: the ratio takes it up.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::facts::{Facts, facts};
 use super::levels::{self, Levels};
-use super::noise::{self, Nominal, Predicted};
+use super::noise::{self, Nominal, Predicted, Sine};
 use super::params::{self, Chain, sure_bits};
 use super::program::{Keep, Packing, PlannedNode, Program};
 use super::refresh::{self, Refreshing};
@@ -114,7 +114,8 @@ fn leveled(graph: &Graph, options: PlanOptions) -> Result<Frame, HeError> {
 /// The chain for bootstrapping, with bootstraps where they cost least, and the seconds of a run.
 fn refreshed(graph: &Graph, options: PlanOptions, direct: Option<&Frame>) -> Result<(Frame, f64), HeError> {
     let chain = Chain::deep()?;
-    let refreshing = Refreshing::new(chain.params.literal(), BootstrapParams::d16())?;
+    let params = BootstrapParams::d16().small_values();
+    let refreshing = Refreshing::new(chain.params.literal(), params.clone())?;
     let steps = match direct.filter(|direct| direct.chain.slots() == chain.slots()) {
         Some(direct) => Arc::clone(&direct.steps),
         None => steps(graph, chain.slots(), options)?.into(),
@@ -130,8 +131,12 @@ fn refreshed(graph: &Graph, options: PlanOptions, direct: Option<&Frame>) -> Res
     let Some((levels, seconds)) = placed else {
         return Err(too_deep("some part between two possible bootstraps is too deep".into()));
     };
-    let frame = Frame { chain, levels, refreshing: Some(refreshing), steps };
+    let mut frame = Frame { chain, levels, refreshing: Some(refreshing), steps };
     let facts = frame.facts(graph)?;
+    if let Some(spread) = Sine::best_spread(graph, &facts, &frame.levels) {
+        let params = BootstrapParams { spread, ..params };
+        frame.refreshing = Some(Refreshing::new(frame.chain.params.literal(), params)?);
+    }
     let found = sure_bits(&frame.predict(graph, &facts, false)?);
     if options.precision_bits > 0 && found < f64::from(options.precision_bits) {
         return Err(too_deep(format!("{found:.1} bits with bootstraps{}", widest(graph, &facts))));
@@ -161,7 +166,11 @@ impl Frame {
 
     fn predict(&self, graph: &Graph, facts: &[Facts], batch: bool) -> Result<Vec<Predicted>, HeError> {
         let refresh = self.refreshing.as_ref();
-        let refresh = refresh.map(|r| noise::Refresh { scale: r.scale, error: r.cost.error });
+        let refresh = refresh.map(|r| noise::Refresh {
+            scale: r.scale,
+            deviation: r.cost.error.0,
+            sine: Sine::of(&r.params),
+        });
         noise::predict(graph, facts, &self.levels, &Nominal { refresh, ..self.chain.nominal(batch) })
     }
 }

@@ -15,6 +15,11 @@ impl Variance {
     pub(crate) fn total(self) -> f64 {
         self.normal + self.rounded
     }
+
+    /// Both parts, multiplied.
+    pub(crate) fn times(self, factor: f64) -> Self {
+        Self { normal: self.normal * factor, rounded: self.rounded * factor }
+    }
 }
 
 /// Deviations of a node's error: shares of its elements with the variance each share has.

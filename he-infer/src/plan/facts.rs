@@ -17,6 +17,8 @@ pub(crate) struct Facts {
     pub(crate) bound: f64,
     /// Root mean square.
     pub(crate) rms: f64,
+    /// Means of the second, fourth and sixth power.
+    pub(crate) powers: [f64; 3],
     /// Largest minus smallest value, or the largest magnitude where that is more.
     pub(crate) reach: f64,
     /// By what the variance of the input's noise is multiplied, for shares of the elements: squared norms of rows, squared
@@ -52,6 +54,7 @@ pub(crate) fn facts(graph: &Graph, levels: &[Levels]) -> Result<Vec<Facts>, HeEr
             let mut facts = Facts {
                 bound,
                 rms: (range.mean * range.mean + range.std * range.std).sqrt(),
+                powers: [2, 4, 6].map(|power| mean_power(&range, power)),
                 reach: (range.max - range.min).max(bound),
                 gains: vec![(1.0, 1.0)],
                 terms: 1.0,
@@ -150,6 +153,13 @@ fn sampled(range: &RangeStats) -> impl Iterator<Item = (f64, f64)> {
         let distance = (x - range.mean) / range.std.max(f64::MIN_POSITIVE);
         (x, (-0.5 * distance * distance).exp().max(1e-12))
     })
+}
+
+/// Mean of a power of the values seen in calibration.
+fn mean_power(range: &RangeStats, power: i32) -> f64 {
+    let (sum, weights) =
+        sampled(range).fold((0.0, 0.0), |(s, w), (x, weight)| (s + weight * x.powi(power), w + weight));
+    sum / weights
 }
 
 /// How `poly` passes noise on over the values seen in calibration.

@@ -84,7 +84,7 @@ impl Net {
         self
     }
 
-    /// Folded, with ranges measured on a few images; and those images.
+    /// Folded, with ranges and ways of errors measured on a few images; and those images.
     pub fn finish(self) -> (Arc<Graph>, Vec<Vec<f64>>) {
         let mut s = self.s;
         let graph = self.b.finish().unwrap();
@@ -95,6 +95,12 @@ impl Net {
         let ranges = interp::measure(&interpreter, images.iter().map(Vec::as_slice), "test").unwrap();
         drop(interpreter);
         graph.set_ranges(ranges);
+        let interpreter = interp::Interpreter::new(&graph).unwrap();
+        let carried =
+            images.iter().take(4).map(|image| interp::carried(&interpreter, image, || s.0.random()).unwrap());
+        let carried = interp::Carried::over(&carried.collect::<Vec<_>>(), graph.nodes().len());
+        drop(interpreter);
+        graph.set_carried(carried);
         (Arc::new(graph), images)
     }
 }

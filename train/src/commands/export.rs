@@ -4,7 +4,10 @@ use std::path::Path;
 
 use anyhow::bail;
 use burn::module::Module;
+use hetrain_datasets::ImageSet;
 use hetrain_export::{Artifact, ExportError, Graph, Provenance, RangeStats, Severity, check, fold, interp};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha20Rng;
 use rayon::prelude::*;
 
 use super::Context;
@@ -62,6 +65,7 @@ pub fn export(trainer: &Trainer<'_>, path: &Path) -> anyhow::Result<String> {
         interp::accept(&trained)?;
         return Err(folded.into());
     }
+    graph.set_carried(carried(&graph, data)?);
     let levels = graph.depth().map_or_else(|| "unknown".to_string(), |d| d.to_string());
     let provenance = Provenance {
         run: trainer.run.name(),
@@ -85,17 +89,12 @@ pub fn export(trainer: &Trainer<'_>, path: &Path) -> anyhow::Result<String> {
 fn calibrate(graph: &Graph, data: &TrainingData) -> anyhow::Result<Vec<RangeStats>> {
     let set = &data.calibration.set;
     let interpreter = interp::Interpreter::new(graph)?;
-    let white = f64::from(set.white);
     let indices: Vec<usize> = (0..set.len()).collect();
     // Equal parts whatever the number of threads, so that sums come out the same.
     let parts: Vec<Vec<RangeStats>> = indices
         .par_chunks(16)
         .map(|part| {
-            let samples: Vec<Vec<f64>> = part
-                .iter()
-                .filter_map(|&i| set.pixels_of(i))
-                .map(|pixels| pixels.iter().map(|&p| f64::from(p) / white).collect())
-                .collect();
+            let samples: Vec<Vec<f64>> = part.iter().map(|&i| sample(set, i)).collect();
             interp::measure(&interpreter, samples.iter().map(Vec::as_slice), &data.calibration.digest)
         })
         .collect::<Result<_, _>>()?;
@@ -106,6 +105,29 @@ fn calibrate(graph: &Graph, data: &TrainingData) -> anyhow::Result<Vec<RangeStat
         }
     }
     Ok(total)
+}
+
+/// How errors travel, over a few of the calibration images: an evaluation for every second node of each.
+fn carried(graph: &Graph, data: &TrainingData) -> anyhow::Result<interp::Carried> {
+    const IMAGES: usize = 12;
+    let interpreter = interp::Interpreter::new(graph)?;
+    let set = &data.calibration.set;
+    let chosen: Vec<usize> = (0..set.len()).step_by(set.len().div_ceil(IMAGES).max(1)).collect();
+    let of_one = |&i: &usize| {
+        let mut signs = ChaCha20Rng::seed_from_u64(i as u64);
+        interp::carried(&interpreter, &sample(set, i), || signs.random())
+    };
+    let each: Vec<interp::Carried> = chosen.par_iter().map(of_one).collect::<Result<_, _>>()?;
+    Ok(interp::Carried::over(&each, graph.nodes().len()))
+}
+
+/// Calibration image `i` as the graph reads it, white as 1.
+fn sample(set: &ImageSet, i: usize) -> Vec<f64> {
+    set.pixels_of(i)
+        .iter()
+        .flat_map(|pixels| pixels.iter())
+        .map(|&p| f64::from(p) / f64::from(set.white))
+        .collect()
 }
 
 /// Statistics of two samples as those of one (Chan et al. 1979).

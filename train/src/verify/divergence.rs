@@ -21,7 +21,7 @@ pub(super) fn explain(job: &Job<'_>, ladder: &Ladder) -> anyhow::Result<Option<S
     let exact = parted(job, ladder, Rung::Graph, Rung::Packed, EXACT);
     if let (Some(sample), Packing::Image) = (exact, job.options.packing) {
         let graph = interp::evaluate(&job.artifact.graph, &pixels(job.test, sample))?;
-        let packed = packed_nodes(job, sample)?;
+        let packed = packed_nodes(job, &[sample])?.pop().unwrap_or_default();
         // What the client computes is no part of the program.
         let before = graph.len().saturating_sub(job.program.nodes.len());
         for ((node, a), b) in job.program.nodes.iter().zip(graph.iter().skip(before)).zip(&packed) {
@@ -42,7 +42,8 @@ pub(super) fn explain(job: &Job<'_>, ladder: &Ladder) -> anyhow::Result<Option<S
             "image {sample}: the encrypted logits leave the packed program's by more than {allowed:.1e} of their range"
         )));
     }
-    let bits = diagnose(job, sample, packed_nodes(job, sample)?)?;
+    let packed = packed_nodes(job, &[sample])?.pop().unwrap_or_default();
+    let bits = diagnose(job, sample, packed)?;
     let first = bits.iter().find(|(i, b)| {
         let predicted = job.program.nodes.get(*i).map_or(0.0, |n| n.bits);
         b.is_nan() || *b < predicted.min(f64::from(job.options.precision_bits)) - 2.0

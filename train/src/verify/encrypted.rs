@@ -109,6 +109,9 @@ pub(super) fn rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<Option<
     if missing.is_empty() && !job.compare_layers {
         return Ok(None);
     }
+    // Before there are keys and weights, beside which those of the clear program would not fit.
+    let compared = if job.compare_layers { job.encrypted.min(COMPARED) } else { 0 };
+    let clear = packed_nodes(job, &(0..compared).collect::<Vec<_>>())?;
     let mut program = Arc::clone(&job.program);
     let per_run = job.batch.unwrap_or(usize::MAX).clamp(1, program.images_per_run());
     let runs: Vec<&[usize]> = missing.chunks(per_run).collect();
@@ -225,17 +228,16 @@ pub(super) fn rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<Option<
         say(
             "  WARNING: --compare-layers decrypts every layer with the secret key; for your own machine and data only",
         );
-        let samples = job.encrypted.min(COMPARED);
-        for sample in 0..samples {
+        for (sample, clear) in clear.into_iter().enumerate() {
             stopped(job)?;
-            for (index, bits) in layers(job, &client, &context, &server, sample)? {
+            for (index, bits) in layers(job, &client, &context, &server, sample, clear)? {
                 let worst = measured.node_bits.entry(index).or_insert(bits);
                 *worst = worst.min(bits);
             }
         }
         for (index, bits) in &measured.node_bits {
             let Some(node) = program.nodes.get(*index) else { continue };
-            let predicted = node.bits_over(samples);
+            let predicted = node.bits_over(compared);
             say(&format!("    {:<24} {bits:6.1} bits agree, {predicted:6.1} predicted", node.name));
         }
     }
@@ -273,26 +275,33 @@ impl Observer<ClearSlots> for Keep<'_> {
     }
 }
 
-/// Every node's value of one image by the packed program.
-pub(super) fn packed_nodes(job: &Job<'_>, sample: usize) -> anyhow::Result<Vec<Vec<f64>>> {
+/// Every node's value of some images by the packed program.
+pub(super) fn packed_nodes(job: &Job<'_>, samples: &[usize]) -> anyhow::Result<Vec<Vec<Vec<f64>>>> {
+    if samples.is_empty() {
+        return Ok(Vec::new());
+    }
     let slots = ClearSlots::of(&job.program);
     let prepared = Prepared::new(&slots, &job.program)?;
-    let mut keep = Keep { program: &job.program, values: Vec::new() };
-    let input = fresh(&job.program, &slots, &[pixels(job.test, sample)])?;
-    execute(&slots, &job.program, &prepared, input, &mut keep)?;
-    Ok(keep.values)
+    let one = |&sample: &usize| {
+        let mut keep = Keep { program: &job.program, values: Vec::new() };
+        let input = fresh(&job.program, &slots, &[pixels(job.test, sample)])?;
+        execute(&slots, &job.program, &prepared, input, &mut keep)?;
+        Ok(keep.values)
+    };
+    samples.iter().map(one).collect()
 }
 
-/// Bits of every node of one image.
+/// Bits of every node of one image, whose values in the clear are known.
 fn layers(
     job: &Job<'_>,
     client: &Client,
     context: &Context,
     server: &Server<'_>,
     sample: usize,
+    clear: Vec<Vec<f64>>,
 ) -> anyhow::Result<Vec<(usize, f64)>> {
     let mut rng = os_rng()?;
-    let mut compare = Compare { client, clear: packed_nodes(job, sample)?, bits: Vec::new() };
+    let mut compare = Compare { client, clear, bits: Vec::new() };
     let input = client.encrypt(&[pixels(job.test, sample)], &mut rng)?;
     let input = input.iter().map(|c| context.expand_ciphertext(c)).collect::<Result<Vec<_>, _>>()?;
     server.infer_observed(input, &mut compare)?;
