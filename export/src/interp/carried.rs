@@ -128,7 +128,7 @@ mod tests {
         range.update(&[6.0, -1.0]);
         graph.set_ranges(vec![range; 4]);
         let interpreter = Interpreter::new(&graph).unwrap();
-        let mut bits = (0..).map(|i: u32| (i.wrapping_mul(0x9E37_79B9) >> 16).count_ones() % 2 == 0);
+        let mut bits = (0..).map(|i: u32| (i.wrapping_mul(0x9E37_79B9) >> 16).count_ones().is_multiple_of(2));
         let mut sums = [0.0; 3];
         for _ in 0..200 {
             let Carried { independent: gains, bent } =
