@@ -154,6 +154,7 @@ pub(crate) fn predict(
         must.map(|scale| Ok((scale * q(levels[square].operands)?).sqrt())).transpose()
     };
     let mut out: Vec<Predicted> = Vec::with_capacity(graph.nodes().len());
+    let measured = graph.nodes().iter().any(|n| !n.carried.is_empty());
     // Variance of what each node, and its bootstrap, adds to the errors it reads.
     // Mean square of what the output has of the bootstraps' errors without noise.
     let mut bends = 0.0;
@@ -304,7 +305,7 @@ pub(crate) fn predict(
             })
         };
         let (scale, mut errors) = of(1.0)?;
-        let mut added = of(0.0)?.1.mean().total();
+        let mut added = if measured { of(0.0)?.1.mean().total() } else { 0.0 };
         // Above, errors of the elements read are independent of each other. After some layers they are not: what sums of them
         // really are was measured, if it was.
         let arrived: f64 = node.carried.iter().zip(&own).map(|(gain, own)| gain * own).sum();
