@@ -142,6 +142,12 @@ pub fn kind(config: &RunConfig) -> Result<(), RunError> {
     })
 }
 
+/// Image `index` as a graph takes it, in `[0, 1]`.
+pub fn input_of(set: &ImageSet, index: usize) -> Vec<f64> {
+    let white = f64::from(set.white);
+    set.pixels_of(index).unwrap_or_default().iter().map(|&p| f64::from(p) / white).collect()
+}
+
 /// The pixels of a batch on `device`, `[batch, channels, height, width]`.
 pub fn pixels(batch: ImageBatch, device: &Device) -> Tensor<4> {
     Tensor::from_data(TensorData::new(batch.pixels, batch.shape), device)

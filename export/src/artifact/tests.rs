@@ -43,6 +43,16 @@ fn what_was_written_is_read() {
     let bytes = plain.to_bytes().unwrap();
     assert!(!bytes.windows(6).any(|w| w == b"merges"));
     assert_eq!(load(&bytes).unwrap(), plain);
+    // As version 1 wrote it, which did not know how errors travel.
+    let mut old = plain;
+    let n = old.graph.nodes().len();
+    old.graph.set_carried(Carried { independent: vec![Vec::new(); n], bent: vec![[0.0; 3]; n] });
+    let mut bytes = old.to_bytes().unwrap();
+    assert!(!bytes.windows(7).any(|w| w == b"carried") && !bytes.windows(4).any(|w| w == b"bent"));
+    let version = br#"version\":2"#;
+    let at = bytes.windows(version.len()).position(|w| w == version).unwrap();
+    bytes[at + version.len() - 1] = b'1';
+    assert_eq!(load(&bytes).unwrap(), old);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::{ExportError, Op};
 /// enough beside the roundings of f64.
 const PROBE: f64 = 1e-6;
 
-/// What was measured for one sample, or the mean over several.
+/// What was measured for one sample, or for several together.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Carried {
     /// For each node, by what the variance of an error at each earlier node is multiplied on its way to it: mean squared error here

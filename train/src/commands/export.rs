@@ -4,7 +4,6 @@ use std::path::Path;
 
 use anyhow::bail;
 use burn::module::Module;
-use hetrain_datasets::ImageSet;
 use hetrain_export::{Artifact, ExportError, Graph, Provenance, RangeStats, Severity, check, fold, interp};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -12,7 +11,12 @@ use rayon::prelude::*;
 
 use super::Context;
 use crate::{
-    checkpoint::Store, cli::ExportArgs, data::TrainingData, error::RunError, progress::say, run_dir::RunDir,
+    checkpoint::Store,
+    cli::ExportArgs,
+    data::{TrainingData, input_of},
+    error::RunError,
+    progress::say,
+    run_dir::RunDir,
     trainer::Trainer,
 };
 
@@ -94,7 +98,7 @@ fn calibrate(graph: &Graph, data: &TrainingData) -> anyhow::Result<Vec<RangeStat
     let parts: Vec<Vec<RangeStats>> = indices
         .par_chunks(16)
         .map(|part| {
-            let samples: Vec<Vec<f64>> = part.iter().map(|&i| sample(set, i)).collect();
+            let samples: Vec<Vec<f64>> = part.iter().map(|&i| input_of(set, i)).collect();
             interp::measure(&interpreter, samples.iter().map(Vec::as_slice), &data.calibration.digest)
         })
         .collect::<Result<_, _>>()?;
@@ -115,19 +119,10 @@ fn carried(graph: &Graph, data: &TrainingData) -> anyhow::Result<interp::Carried
     let chosen: Vec<usize> = (0..set.len()).step_by(set.len().div_ceil(IMAGES).max(1)).collect();
     let of_one = |&i: &usize| {
         let mut signs = ChaCha20Rng::seed_from_u64(i as u64);
-        interp::carried(&interpreter, &sample(set, i), || signs.random())
+        interp::carried(&interpreter, &input_of(set, i), || signs.random())
     };
     let each: Vec<interp::Carried> = chosen.par_iter().map(of_one).collect::<Result<_, _>>()?;
     Ok(interp::Carried::over(&each, graph.nodes().len()))
-}
-
-/// Calibration image `i` as the graph reads it, white as 1.
-fn sample(set: &ImageSet, i: usize) -> Vec<f64> {
-    set.pixels_of(i)
-        .iter()
-        .flat_map(|pixels| pixels.iter())
-        .map(|&p| f64::from(p) / f64::from(set.white))
-        .collect()
 }
 
 /// Statistics of two samples as those of one (Chan et al. 1979).

@@ -1,5 +1,6 @@
 //! The rungs before encryption.
 
+use crate::data::input_of;
 use std::sync::atomic::Ordering;
 
 use anyhow::bail;
@@ -11,7 +12,7 @@ use he_infer::{
 use hetrain_export::interp::{self, Interpreter};
 use rayon::prelude::*;
 
-use super::{BurnLogits, Job, Ladder, Record, Rung, pixels};
+use super::{BurnLogits, Job, Ladder, Record, Rung};
 use crate::progress::Count;
 
 /// Images handled between two writes.
@@ -44,7 +45,7 @@ pub(super) fn graph_rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<(
     let interpreter = Interpreter::new(graph)?;
     let missing = ladder.missing(Rung::Graph, job.samples);
     each(job, ladder, Rung::Graph, &missing, |sample| {
-        let values = interpreter.run(&pixels(job.test, sample))?;
+        let values = interpreter.run(&input_of(job.test, sample))?;
         let outside = graph.iter().map(|(id, _)| interp::excursions(graph, id, &values)).sum();
         Ok((values.last().cloned().unwrap_or_default(), outside))
     })
@@ -61,7 +62,7 @@ pub(super) fn packed_rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<
     let prepared = Prepared::new(&slots, program)?;
     if program.images_per_run() == 1 {
         return each(job, ladder, Rung::Packed, &missing, |sample| {
-            let logits = packed(program, &slots, &prepared, &[pixels(job.test, sample)])?;
+            let logits = packed(program, &slots, &prepared, &[input_of(job.test, sample)])?;
             Ok((logits.into_iter().next().unwrap_or_default(), 0))
         });
     }
@@ -72,7 +73,7 @@ pub(super) fn packed_rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<
     for some in runs.chunks(beside) {
         stopped(job)?;
         let run = |part: &&[usize]| {
-            let images: Vec<Vec<f64>> = part.iter().map(|&s| pixels(job.test, s)).collect();
+            let images: Vec<Vec<f64>> = part.iter().map(|&s| input_of(job.test, s)).collect();
             packed(program, &slots, &prepared, &images)
         };
         let results = some.par_iter().map(run).collect::<anyhow::Result<Vec<_>>>()?;

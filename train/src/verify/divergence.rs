@@ -1,5 +1,6 @@
 //! Where two rungs part: the first node whose value differs by more than the plan allows.
 
+use crate::data::input_of;
 use he_infer::plan::Packing;
 use hetrain_export::{brief, interp};
 
@@ -7,7 +8,6 @@ use super::{
     Job, Ladder, Rung,
     compare::{difference, spread},
     encrypted::{diagnose, packed_nodes},
-    pixels,
 };
 
 /// Relative difference above which two exact evaluations (f64) count as parted.
@@ -20,7 +20,7 @@ pub(super) fn explain(job: &Job<'_>, ladder: &Ladder) -> anyhow::Result<Option<S
     }
     let exact = parted(job, ladder, Rung::Graph, Rung::Packed, EXACT);
     if let (Some(sample), Packing::Image) = (exact, job.options.packing) {
-        let graph = interp::evaluate(&job.artifact.graph, &pixels(job.test, sample))?;
+        let graph = interp::evaluate(&job.artifact.graph, &input_of(job.test, sample))?;
         let packed = packed_nodes(job, &[sample])?.pop().unwrap_or_default();
         // What the client computes is no part of the program.
         let before = graph.len().saturating_sub(job.program.nodes.len());
@@ -66,7 +66,7 @@ fn outside(job: &Job<'_>, ladder: &Ladder) -> anyhow::Result<Option<String>> {
     };
     let images = ladder.rung(Rung::Graph, job.samples).filter(|r| r.excursions > 0).count();
     let graph = &job.artifact.graph;
-    let values = interp::evaluate(graph, &pixels(job.test, record.sample))?;
+    let values = interp::evaluate(graph, &input_of(job.test, record.sample))?;
     let node = graph
         .iter()
         .find(|(id, _)| interp::excursions(graph, *id, &values) > 0)

@@ -1,5 +1,6 @@
 //! The last rung: every image encrypted, evaluated by a server that has no secret key, and decrypted.
 
+use crate::data::input_of;
 use std::{
     collections::BTreeMap,
     sync::{
@@ -23,7 +24,7 @@ use super::{
     Job, Ladder, Record, Rung,
     clear::{fresh, label, stopped},
     compare::left,
-    machine, pixels,
+    machine,
 };
 use crate::progress::{Count, say};
 
@@ -156,7 +157,7 @@ pub(super) fn rung(job: &Job<'_>, ladder: &mut Ladder) -> anyhow::Result<Option<
         let mut rng = os_rng()?;
         while let Some(samples) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
             stopped(job)?;
-            let images: Vec<Vec<f64>> = samples.iter().map(|&s| pixels(job.test, s)).collect();
+            let images: Vec<Vec<f64>> = samples.iter().map(|&s| input_of(job.test, s)).collect();
             let (input, encrypt) = timed(|| {
                 pool.install(|| -> Result<Vec<Ciphertext>, HeError> {
                     let fresh = client.encrypt(&images, &mut rng)?;
@@ -284,7 +285,7 @@ pub(super) fn packed_nodes(job: &Job<'_>, samples: &[usize]) -> anyhow::Result<V
     let prepared = Prepared::new(&slots, &job.program)?;
     let one = |&sample: &usize| {
         let mut keep = Keep { program: &job.program, values: Vec::new() };
-        let input = fresh(&job.program, &slots, &[pixels(job.test, sample)])?;
+        let input = fresh(&job.program, &slots, &[input_of(job.test, sample)])?;
         execute(&slots, &job.program, &prepared, input, &mut keep)?;
         Ok(keep.values)
     };
@@ -302,7 +303,7 @@ fn layers(
 ) -> anyhow::Result<Vec<(usize, f64)>> {
     let mut rng = os_rng()?;
     let mut compare = Compare { client, clear, bits: Vec::new() };
-    let input = client.encrypt(&[pixels(job.test, sample)], &mut rng)?;
+    let input = client.encrypt(&[input_of(job.test, sample)], &mut rng)?;
     let input = input.iter().map(|c| context.expand_ciphertext(c)).collect::<Result<Vec<_>, _>>()?;
     server.infer_observed(input, &mut compare)?;
     Ok(compare.bits)
@@ -320,7 +321,7 @@ pub(super) fn diagnose(
     let keys = client.evaluation_keys(&mut rng)?;
     let server = Server::new(Arc::clone(&job.program), &context, &keys)?;
     let mut compare = Compare { client: &client, clear, bits: Vec::new() };
-    let input = client.encrypt(&[pixels(job.test, sample)], &mut rng)?;
+    let input = client.encrypt(&[input_of(job.test, sample)], &mut rng)?;
     let input = input.iter().map(|c| context.expand_ciphertext(c)).collect::<Result<Vec<_>, _>>()?;
     server.infer_observed(input, &mut compare)?;
     Ok(compare.bits)

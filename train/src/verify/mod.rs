@@ -140,9 +140,3 @@ pub fn climb(job: &Job<'_>, burn: &BurnRungs<'_>) -> anyhow::Result<LadderSummar
     report::write_ladder(&job.folder, &summary)?;
     Ok(summary)
 }
-
-/// Pixels of test image `index`, in `[0, 1]`, as the graph takes them.
-fn pixels(set: &ImageSet, index: usize) -> Vec<f64> {
-    let white = f64::from(set.white);
-    set.pixels_of(index).unwrap_or_default().iter().map(|&p| f64::from(p) / white).collect()
-}
