@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::facts::{Facts, facts};
 use super::levels::{self, Levels};
-use super::noise::{self, Nominal, Predicted, Sine};
+use super::noise::{Nominal, Predicted, predict};
 use super::params::{self, Chain, sure_bits};
 use super::program::{Keep, Packing, PlannedNode, Program};
 use super::refresh::{self, Refreshing};
+use super::sine::{Refresh, Sine};
 use super::steps::{Placed, steps};
 use super::tokens::least_slots;
 use crate::HeError;
@@ -166,12 +167,9 @@ impl Frame {
 
     fn predict(&self, graph: &Graph, facts: &[Facts], batch: bool) -> Result<Vec<Predicted>, HeError> {
         let refresh = self.refreshing.as_ref();
-        let refresh = refresh.map(|r| noise::Refresh {
-            scale: r.scale,
-            deviation: r.cost.error.0,
-            sine: Sine::of(&r.params),
-        });
-        noise::predict(graph, facts, &self.levels, &Nominal { refresh, ..self.chain.nominal(batch) })
+        let refresh =
+            refresh.map(|r| Refresh { scale: r.scale, deviation: r.cost.error.0, sine: Sine::of(&r.params) });
+        predict(graph, facts, &self.levels, &Nominal { refresh, ..self.chain.nominal(batch) })
     }
 }
 

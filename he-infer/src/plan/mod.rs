@@ -8,6 +8,7 @@
 
 mod build;
 mod deviation;
+mod errors;
 mod estimate;
 mod facts;
 mod layout;
@@ -18,6 +19,8 @@ mod params;
 mod prices;
 mod program;
 mod refresh;
+mod scales;
+mod sine;
 mod split;
 mod steps;
 mod tokens;

@@ -14,8 +14,8 @@ use std::rc::Rc;
 use hetrain_export::{Graph, Node, NodeId, Op};
 
 use super::levels::{self, Levels};
-use super::noise;
 use super::prices::Prices;
+use super::scales;
 use super::steps::Placed;
 use crate::HeError;
 use crate::bootstrap::{BootstrapCost, BootstrapParams};
@@ -49,19 +49,19 @@ impl Refreshing {
 /// added to it comes from the input, linear layers, squares of such, or quadratics.
 pub(super) fn can_refresh(graph: &Graph, id: usize) -> bool {
     let linear = |n: &Node| n.op.is_linear() || n.op == Op::Add;
-    let here = graph.nodes().get(id).is_some_and(|n| linear(n) && !noise::passes(&n.op));
+    let here = graph.nodes().get(id).is_some_and(|n| linear(n) && !scales::passes(&n.op));
     let fits = |n: &Node| match n.op {
         Op::Square { .. } => n.inputs.first().is_some_and(|i| from_layer(graph, *i)),
         Op::Quadratic { .. } | Op::Input => true,
         _ => linear(n),
     };
-    here && noise::same_scales(graph, id).into_iter().filter_map(|id| graph.nodes().get(id)).all(fits)
+    here && scales::same_scales(graph, id).into_iter().filter_map(|id| graph.nodes().get(id)).all(fits)
 }
 
 /// Whether a node is a linear layer, or only shifts or renames the result of one.
 fn from_layer(graph: &Graph, id: NodeId) -> bool {
     match graph.node(id) {
-        Some(n) if noise::passes(&n.op) => n.inputs.first().is_some_and(|i| from_layer(graph, *i)),
+        Some(n) if scales::passes(&n.op) => n.inputs.first().is_some_and(|i| from_layer(graph, *i)),
         Some(n) => n.op.is_linear(),
         None => false,
     }
