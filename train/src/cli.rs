@@ -327,11 +327,13 @@ pub struct DistillArgs {
 
 /// Arguments of `check`.
 #[derive(Clone, Debug, Args)]
-#[group(required = true, multiple = false)]
 pub struct CheckArgs {
     /// A run configuration: a YAML file, or a name in configs/
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", required_unless_present = "model", conflicts_with = "model")]
     pub config: Option<String>,
+    /// Change a setting of the configuration: `--set model.attention=gaussian`
+    #[arg(long, value_name = "KEY=VALUE", requires = "config")]
+    pub set: Vec<String>,
     /// An artifact: a .hemodel file, or a run's name or folder
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,

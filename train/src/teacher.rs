@@ -123,6 +123,11 @@ fn of_run(runs: &Path, name: &str, polynomial: bool) -> Result<Found, RunError> 
         }
     }
     let what = if polynomial { "polynomial network" } else { "original network" };
-    let help = format!("finish the phases that train it: `hetrain train --resume {name}`");
+    let help = match run.phases.first().map(|p| &p.teacher) {
+        Some(OtherNetwork::Run(teacher)) if !run.phases.iter().any(|p| ends(p.kind)) => {
+            format!("it was distilled from `{teacher}`; name that one")
+        }
+        _ => format!("finish the phases that train it: `hetrain train --resume {name}`"),
+    };
     Err(RunError::Unfinished { run: name.into(), what: what.into(), help })
 }

@@ -28,15 +28,15 @@ use crate::{
 /// What cannot be read; findings that are errors, after all were printed.
 pub fn run(context: &Context, args: &CheckArgs) -> anyhow::Result<()> {
     match (&args.config, &args.model) {
-        (Some(name), _) => config_file(context, name),
+        (Some(name), _) => config_file(context, name, &args.set),
         (None, Some(path)) => model_file(context, path),
         (None, None) => bail!("nothing to check\n  help: name a `--config` or a `--model`"),
     }
 }
 
-fn config_file(context: &Context, name: &str) -> anyhow::Result<()> {
+fn config_file(context: &Context, name: &str, changes: &[String]) -> anyhow::Result<()> {
     let path = config::find(name)?;
-    let described = Described::load(&path, &[])?;
+    let described = Described::load(&path, changes)?;
     if let Described::Run(config) = &described
         && !config.phases.last().is_some_and(|p| p.kind.ends_polynomial())
     {
