@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     DataError,
     config::setting,
-    seeded::{Purpose, below, signed_unit, stream},
+    seeded::{Purpose, below, signed_unit, stream, unit},
 };
 
-/// Which changes are made; the default is none.
+/// Which changes are made; the default is none. All are to images, but for `noise`, which is to texts.
 ///
 /// What is moved in from outside the image is black (stored value 0).
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -28,9 +28,22 @@ pub struct Augment {
     pub zoom: f32,
     /// Vary contrast by a factor of up to `1 ± light` about the mean, and brightness by up to `light` deviations, per image.
     pub light: f32,
+    /// Replace this share of the letters (or tokens) a text is read by, not of those to be predicted, by any others (Xie et al. 2017,
+    /// arXiv:1703.02573): a network sees what its text has not, and keeps its polynomials in their intervals there too.
+    pub noise: f32,
 }
 
 impl Augment {
+    /// Whether images are changed.
+    pub fn of_images(&self) -> bool {
+        Self { noise: 0.0, ..self.clone() } != Self::default()
+    }
+
+    /// Whether texts are changed.
+    pub fn of_texts(&self) -> bool {
+        self.noise > 0.0
+    }
+
     /// Refuse changes that would leave nothing of an image of this shape.
     pub(crate) fn check(&self, [_, height, width]: [usize; 3]) -> Result<(), DataError> {
         let side = height.min(width);
@@ -43,12 +56,26 @@ impl Augment {
         if !(0.0..=180.0).contains(&self.rotate) {
             return setting("augment.rotate", "0 to 180 degrees", self.rotate);
         }
-        for (name, share) in [("augment.zoom", self.zoom), ("augment.light", self.light)] {
+        let shares =
+            [("augment.zoom", self.zoom), ("augment.light", self.light), ("augment.noise", self.noise)];
+        for (name, share) in shares {
             if !(0.0..1.0).contains(&share) {
                 return setting(name, "0 to below 1", share);
             }
         }
         Ok(())
+    }
+
+    /// Noise in one sample of a text of `vocabulary` tokens, in one epoch.
+    pub(crate) fn disturb(&self, tokens: &mut [u16], vocabulary: usize, [seed, epoch, index]: [u64; 3]) {
+        let mut rng = stream(Purpose::Noise, seed, epoch, index);
+        for token in tokens {
+            // Both numbers are drawn whether or not they are used, so that more noise leaves the places of less.
+            let (place, other) = (unit(&mut rng), below(&mut rng, vocabulary));
+            if place < self.noise {
+                *token = other as u16;
+            }
+        }
     }
 
     /// The changes to one sample in one epoch: a function of these three numbers only.
@@ -174,7 +201,15 @@ mod tests {
 
     #[test]
     fn a_draw_depends_on_seed_epoch_and_sample_only() {
-        let all = Augment { flip: true, crop_padding: 4, rotate: 15.0, cutout: 8, zoom: 0.4, light: 0.3 };
+        let all = Augment {
+            flip: true,
+            crop_padding: 4,
+            rotate: 15.0,
+            cutout: 8,
+            zoom: 0.4,
+            light: 0.3,
+            noise: 0.0,
+        };
         let shape = [3, 32, 32];
         let base = all.draw(shape, 1, 2, 3);
         assert_eq!(base, all.draw(shape, 1, 2, 3));

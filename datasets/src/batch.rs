@@ -127,12 +127,14 @@ impl<'a> Batcher<'a> {
         let mut pixels = Vec::with_capacity(indices.len() * self.set.sample_len());
         let mut labels = Vec::with_capacity(indices.len());
         for &i in indices {
-            let draw = match (&self.augment, self.seed) {
-                (Some(augment), Some(seed)) => Some(augment.draw(self.set.shape, seed, epoch, i)),
-                _ => None,
-            };
-            let shifted = self.shifted(epoch, i);
-            let (image, targets) = match &shifted {
+            let changes = self.augment.as_ref().zip(self.seed);
+            let images = changes.filter(|(augment, _)| augment.of_images());
+            let draw = images.map(|(augment, seed)| augment.draw(self.set.shape, seed, epoch, i));
+            let mut read = self.shifted(epoch, i);
+            if let (Some((tokens, _)), Some((augment, seed))) = (&mut read, changes) {
+                augment.disturb(tokens, channels, [seed, epoch, i as u64]);
+            }
+            let (image, targets) = match &read {
                 Some((tokens, labels)) => (Cow::Owned(self.set.one_hot(tokens)), labels.as_slice()),
                 None => {
                     (self.set.pixels_of(i).unwrap_or_default(), self.set.labels_of(i).unwrap_or_default())
@@ -156,11 +158,12 @@ impl<'a> Batcher<'a> {
         }
     }
 
-    /// Overlapping windows of a text begin anywhere before the next, in every epoch elsewhere, where they are learned from: at fixed
+    /// Windows of a text as they are learned from: overlapping ones begin anywhere before the next, in every epoch elsewhere, for at fixed
     /// places a network learns the text by heart.
     fn shifted(&self, epoch: u64, i: usize) -> Option<(Vec<u16>, Vec<u16>)> {
         let shift = below(&mut stream(Purpose::Shift, self.seed?, epoch, i as u64), self.set.step);
-        self.set.shifted(i, shift)
+        let fixed = || Some((self.set.tokens_of(i)?.to_vec(), self.set.labels_of(i)?.to_vec()));
+        self.set.shifted(i, shift).or_else(fixed)
     }
 
     fn order(&self, epoch: u64) -> Arc<[usize]> {

@@ -13,7 +13,7 @@ fn set(count: usize) -> ImageSet {
 }
 
 fn changes() -> Option<Augment> {
-    Some(Augment { flip: true, crop_padding: 1, rotate: 10.0, cutout: 1, zoom: 0.2, light: 0.1 })
+    Some(Augment { flip: true, crop_padding: 1, rotate: 10.0, cutout: 1, zoom: 0.2, light: 0.1, noise: 0.0 })
 }
 
 #[test]
@@ -138,4 +138,26 @@ fn windows_of_a_text_begin_anywhere_when_they_are_learned_from() {
     let apart = crate::windows(&text, 8, 8, 100);
     let labels = labels(Batcher::new(&apart, 5, 3, &normalise, None).unwrap());
     assert!(labels.chunks(8).all(|l| l[0] % 8 == 1));
+}
+
+#[test]
+fn noise_is_in_what_is_read_and_not_in_what_follows() {
+    let text: Vec<u16> = (0..1000).map(|i| i % 50).collect();
+    let normalise = Normalise { mean: vec![0.0], std: vec![1.0] };
+    for step in [4, 8] {
+        let set = crate::windows(&text, 8, step, 50);
+        let noisy = |noise| {
+            let augment = Augment { noise, ..Augment::default() };
+            Batcher::new(&set, 1000, 3, &normalise, Some(augment)).unwrap().batch(1, 0)
+        };
+        let (clean, little, much) = (noisy(0.0), noisy(0.1), noisy(0.5));
+        assert_eq!((&clean.labels, &clean.indices), (&much.labels, &much.indices));
+        // One-hot: of two letters that differ, two pixels do; one in fifty is replaced by itself.
+        let letters = clean.labels.len() as f64;
+        let shares = [&little, &much].map(|b| {
+            b.pixels.iter().zip(&clean.pixels).filter(|(a, b)| a != b).count() as f64 / 2.0 / letters
+        });
+        assert!((shares[0] - 0.098).abs() < 0.02 && (shares[1] - 0.49).abs() < 0.03, "{shares:?}");
+        assert_eq!(much.pixels.iter().sum::<f32>() as f64, letters);
+    }
 }

@@ -16,6 +16,7 @@ pub(crate) enum Purpose {
     DigitsSplit = 5,
     Limit = 6,
     Shift = 7,
+    Noise = 8,
 }
 
 /// The stream at these coordinates.
@@ -35,6 +36,11 @@ pub(crate) fn below(rng: &mut ChaCha8Rng, n: usize) -> usize {
 /// A number in `[-1, 1)`.
 pub(crate) fn signed_unit(rng: &mut ChaCha8Rng) -> f32 {
     (rng.next_u64() >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+}
+
+/// A number in `[0, 1)`.
+pub(crate) fn unit(rng: &mut ChaCha8Rng) -> f32 {
+    (rng.next_u64() >> 40) as f32 / (1u32 << 24) as f32
 }
 
 /// Fisher–Yates.

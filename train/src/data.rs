@@ -57,14 +57,20 @@ impl TrainingData {
         }
         kind(config)?;
         let text = config.data.source.is_text();
-        let augmented =
-            config.data.augment != Augment::default() || config.phases.iter().any(|p| p.augment.is_some());
-        if text && augmented {
+        let changes: Vec<&Augment> = [&config.data.augment]
+            .into_iter()
+            .chain(config.phases.iter().filter_map(|p| p.augment.as_ref()))
+            .collect();
+        let (found, help) = match text {
+            true => ("text", "remove it; letters may be replaced, with `augment: { noise: 0.02 }`"),
+            false => ("images", "remove `noise`, which is for texts; images have `light`"),
+        };
+        if changes.iter().any(|a| if text { a.of_images() } else { a.of_texts() }) {
             return Err(RunError::Mismatch {
                 what: "`augment`".into(),
-                needs: "images".into(),
-                found: "text".into(),
-                help: "remove it; a mirrored text is none".into(),
+                needs: if text { "images" } else { "text" }.into(),
+                found: found.into(),
+                help: help.into(),
             });
         }
         let normalise = match &config.data.normalise {

@@ -17,7 +17,7 @@ model: { name: gpt }
 data: { name: text, dir: ., length: 8, batch: 32, calibration: 64 }
 phases:
   - { kind: pretrain, epochs: 1 }
-  - { kind: replace, epochs: 2, ramp: 0.4, clamp: 10, range_weight: 0.1, distill: { features: 0.1, attention: 0.5 } }
+  - { kind: replace, epochs: 2, ramp: 0.4, clamp: 10, range_weight: 0.1, augment: { noise: 0.1 }, distill: { features: 0.1, attention: 0.5 } }
 checkpoint: { steps: 1 }
 he: { precision_bits: 8 }
 ";
@@ -32,7 +32,7 @@ he: { precision_bits: 8 }
     dir.write("input.txt", &text);
     for (set, parts) in [
         ("model.name=lenet5", ["`model.name: lenet5`", "images", "text", "help:"]),
-        ("data.augment.flip=true", ["`augment`", "images", "text", "help:"]),
+        ("data.augment.flip=true", ["`augment`", "images", "text", "noise: 0.02"]),
         ("model.heads=3", ["model.heads", "3 heads", "do not divide the width 128", "help:"]),
     ] {
         dir.fails(&["train", "--config", "run.yaml", "--set", set], &parts);

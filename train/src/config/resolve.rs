@@ -226,14 +226,17 @@ fn data(s: &mut Section<'_>) -> DataSettings {
 
 /// The group `augment` of a section.
 pub(super) fn augment(s: &mut Section<'_>) -> Augment {
-    let mut a = s.group("augment", &["flip", "crop_padding", "rotate", "cutout", "zoom", "light"]);
+    let mut a = s.group("augment", &["flip", "crop_padding", "rotate", "cutout", "zoom", "light", "noise"]);
+    let share = "a number from 0 to below 1";
+    let below_one = |v: f64| (0.0..1.0).contains(&v);
     Augment {
         flip: a.flag("flip", false),
         crop_padding: a.whole("crop_padding", 0, 0, 64) as usize,
         rotate: a.real("rotate", 0.0, |v| (0.0..=180.0).contains(&v), "degrees from 0 to 180") as f32,
         cutout: a.whole("cutout", 0, 0, 4096) as usize,
-        zoom: a.real("zoom", 0.0, |v| (0.0..1.0).contains(&v), "a number from 0 to below 1") as f32,
-        light: a.real("light", 0.0, |v| (0.0..1.0).contains(&v), "a number from 0 to below 1") as f32,
+        zoom: a.real("zoom", 0.0, below_one, share) as f32,
+        light: a.real("light", 0.0, below_one, share) as f32,
+        noise: a.real("noise", 0.0, below_one, share) as f32,
     }
 }
 
