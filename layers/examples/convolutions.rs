@@ -28,10 +28,6 @@ fn main() {
         (256, 512, 8, 3, 2),
         (512, 512, 4, 3, 1),
         (512, 512, 2, 3, 1),
-        (64, 64, 7, 1, 1),
-        (64, 256, 7, 1, 1),
-        (256, 64, 7, 1, 1),
-        (128, 512, 8, 1, 1),
     ] {
         let conv = Conv::new([ci, co], k, stride, k / 2, &mut WeightInit::new(&device, 1));
         let weight = Tensor::<4>::from_data(conv.weight.val().into_data(), &device);

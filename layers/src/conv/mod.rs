@@ -4,7 +4,6 @@ mod direct;
 mod geometry;
 mod kernel;
 mod op;
-mod pixel;
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
