@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use hetrain_datasets::{
-    Augment, Calibration, ImageBatch, ImageSet, Normalise, Splits, load, validation_split,
-};
+use hetrain_datasets::{Calibration, ImageBatch, ImageSet, Normalise, Splits, load, validation_split};
 use hetrain_layers::ModelConfig;
 
 use crate::{
@@ -57,21 +55,16 @@ impl TrainingData {
         }
         kind(config)?;
         let text = config.data.source.is_text();
-        let changes: Vec<&Augment> = [&config.data.augment]
-            .into_iter()
-            .chain(config.phases.iter().filter_map(|p| p.augment.as_ref()))
-            .collect();
-        let (found, help) = match text {
-            true => ("text", "remove it; letters may be replaced, with `augment: { noise: 0.02 }`"),
-            false => ("images", "remove `noise`, which is for texts; images have `light`"),
-        };
-        if changes.iter().any(|a| if text { a.of_images() } else { a.of_texts() }) {
-            return Err(RunError::Mismatch {
-                what: "`augment`".into(),
-                needs: if text { "images" } else { "text" }.into(),
-                found: found.into(),
-                help: help.into(),
-            });
+        let mut changes = std::iter::once(&config.data.augment)
+            .chain(config.phases.iter().filter_map(|p| p.augment.as_ref()));
+        if changes.any(|a| if text { a.of_images() } else { a.of_texts() }) {
+            let [needs, found, help] = if text {
+                ["images", "text", "remove it; letters may be replaced, with `augment: { noise: 0.02 }`"]
+            } else {
+                ["text", "images", "remove `noise`, which is for texts; images have `light`"]
+            };
+            let [needs, found, help] = [needs, found, help].map(String::from);
+            return Err(RunError::Mismatch { what: "`augment`".into(), needs, found, help });
         }
         let normalise = match &config.data.normalise {
             // A text's zeros and ones are no brightness; a rare character would become a thousand.

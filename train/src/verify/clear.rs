@@ -1,6 +1,5 @@
 //! The rungs before encryption.
 
-use crate::data::input_of;
 use std::sync::atomic::Ordering;
 
 use anyhow::bail;
@@ -13,6 +12,7 @@ use hetrain_export::interp::{self, Interpreter};
 use rayon::prelude::*;
 
 use super::{BurnLogits, Job, Ladder, Record, Rung};
+use crate::data::input_of;
 use crate::progress::Count;
 
 /// Images handled between two writes.

@@ -1,6 +1,5 @@
 //! Where two rungs part: the first node whose value differs by more than the plan allows.
 
-use crate::data::input_of;
 use he_infer::plan::Packing;
 use hetrain_export::{brief, interp};
 
@@ -9,6 +8,7 @@ use super::{
     compare::{difference, spread},
     encrypted::{diagnose, packed_nodes},
 };
+use crate::data::input_of;
 
 /// Relative difference above which two exact evaluations (f64) count as parted.
 const EXACT: f64 = 1e-6;

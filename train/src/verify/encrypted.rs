@@ -1,6 +1,5 @@
 //! The last rung: every image encrypted, evaluated by a server that has no secret key, and decrypted.
 
-use crate::data::input_of;
 use std::{
     collections::BTreeMap,
     sync::{
@@ -26,6 +25,7 @@ use super::{
     compare::left,
     machine,
 };
+use crate::data::input_of;
 use crate::progress::{Count, say};
 
 /// Images whose layers are compared on request: enough to see a layer that loses bits, few enough to wait for.
