@@ -41,7 +41,7 @@ mod transformer;
 mod weights;
 
 pub use activation::{A_MIN, Activation, Curve, Fixed, Form, Function, Gated, Hermite, Quadratic, fit_relu};
-pub use attention::{SelfAttention, Weigh};
+pub use attention::{AttentionKind, SelfAttention, Weigh};
 pub use block::{ConvBlock, DenseBlock};
 pub use conv::Conv;
 pub use dropout::Dropout;
@@ -49,9 +49,7 @@ pub use error::{LayerError, WeightProblem};
 pub use init::WeightInit;
 pub use linear::Dense;
 pub use lower::Lower;
-pub use models::{
-    ActivationKind, AttentionKind, BlockKind, Forward, HeModel, ModelConfig, ModelName, NormKind, Size,
-};
+pub use models::{ActivationKind, BlockKind, Forward, HeModel, ModelConfig, ModelName, NormKind, Size};
 pub use norm::{BN_EPSILON, Norm, NormForm};
 pub use operator::{Operator, OperatorState, Switch};
 pub use pool::AvgPool;

@@ -18,7 +18,12 @@
 //! included: from moments, not from values. Norms, `1/√d` and affine parts of quadratics fold
 //! into the projections, `1/√n` into the factors.
 
+mod gaussian;
+mod linear;
+mod power;
 mod relative;
+mod running;
+mod sigma;
 mod weigh;
 
 use burn::module::Module;
@@ -26,14 +31,22 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 use hetrain_export::{Conv2dGeometry, GraphBuilder, NodeId, Op};
 
-pub use relative::Relative;
-pub use weigh::Weigh;
 #[cfg(test)]
-pub(crate) use weigh::{DECAY_DEGREE, INVERSE_DEGREE};
+pub(crate) use gaussian::DECAY_DEGREE;
+pub use gaussian::Gaussian;
+pub use linear::Linear;
+#[cfg(test)]
+pub(crate) use power::INVERSE_DEGREE;
+pub use power::Power;
+pub use relative::Relative;
+pub use running::RunningSum;
+pub use sigma::Sigma;
+pub(crate) use weigh::Weighing;
+pub use weigh::{AttentionKind, Weigh};
 
 use crate::models::Tap;
 use crate::operator::{Site, Switch};
-use crate::{AttentionKind, Conv, LayerError, Lower, WeightInit};
+use crate::{Conv, LayerError, Lower, WeightInit};
 
 /// Attention of every pixel of a map to every other.
 #[derive(Module, Debug)]
@@ -75,6 +88,12 @@ impl Heads<'_> {
         weights * self.relative.factors(divided)
     }
 
+    /// Without gradients.
+    fn detached(&self) -> Self {
+        let [query, key, value] = [&self.query, &self.key, &self.value].map(|x| x.clone().detach());
+        Self { query, key, value, relative: self.relative }
+    }
+
     fn softmax(&self) -> Tensor<4> {
         let scores = self.scores() + self.relative.bias();
         let scores = match self.relative.mask() {
@@ -103,11 +122,11 @@ impl SelfAttention {
     }
 
     pub(crate) fn switches_mut(&mut self) -> Vec<&mut Switch> {
-        self.weigh.switches_mut()
+        self.weigh.form_mut().switches_mut()
     }
 
     pub(crate) fn sites<'a>(&'a self, name: &str, out: &mut Vec<Site<'a>>) {
-        self.weigh.sites(&format!("{name}.weigh"), out);
+        self.weigh.form().sites(&format!("{name}.weigh"), out);
     }
 
     /// Compute, and leave weights and penalties behind.
@@ -124,12 +143,13 @@ impl SelfAttention {
             value: split(self.value.forward(x)).swap_dims(2, 3),
             relative: &self.relative,
         };
-        let switch = self.weigh.switch();
+        let form = self.weigh.form();
+        let switch = form.switch();
         let r = switch.blend();
-        if r == 0.0 {
-            self.weigh.follow(&heads);
+        if r == 0.0 && heads.query.is_autodiff() {
+            form.follow(&heads.detached());
         }
-        let polynomial = switch.wanted().then(|| self.weigh.weights(&heads, &mut tap.penalties));
+        let polynomial = switch.wanted().then(|| form.weights(&heads, &mut tap.penalties));
         let weights = match polynomial.filter(|_| r > 0.0) {
             Some(weights) if r >= 1.0 => weights,
             Some(weights) => heads.softmax().mul_scalar(1.0 - r) + weights.mul_scalar(r),
@@ -148,17 +168,18 @@ pub(crate) fn by_root(n: usize) -> f32 {
 
 impl Lower for SelfAttention {
     fn lower(&self, graph: &mut GraphBuilder, name: &str, x: NodeId) -> Result<NodeId, LayerError> {
-        self.weigh.switch().replaced(&format!("{name}.weigh"), "a softmax")?;
+        let form = self.weigh.form();
+        form.switch().replaced(&format!("{name}.weigh"), "a softmax")?;
         let shape = graph.shape(x);
         let channels = shape.first().copied().unwrap_or(0);
         let length = shape.iter().skip(1).product();
         let features = channels / self.heads;
         let at = |part: &str| format!("{name}.{part}");
-        let [on_query, on_key, on_value] = self.weigh.scales(features, length, self.relative.is_causal());
+        let [on_query, on_key, on_value] = form.scales(features, length, self.relative.is_causal());
         let project = |graph: &mut GraphBuilder, part: &str, conv: &Conv, factor: f32| {
             let weight = conv.times(&at(part), factor)?;
             let y = graph.conv2d(&at(part), x, weight, None, Conv2dGeometry::new(1, 0))?;
-            let y = self.weigh.lower_mapped(graph, &at("weigh"), part, y)?;
+            let y = form.lower_mapped(graph, &at("weigh"), part, y)?;
             let shape = vec![self.heads, features, length];
             Ok::<_, LayerError>(graph.push(&at(&format!("{part}.split")), Op::Reshape { shape }, &[y])?)
         };
@@ -168,7 +189,7 @@ impl Lower for SelfAttention {
         let key = project(graph, "key", &self.key, on_key)?;
         let value = project(graph, "value", &self.value, on_value)?;
         let value = graph.push(&at("value.turned"), turned.clone(), &[value])?;
-        let mixed = self.weigh.lower_mixed(graph, name, [query, key, value], &self.relative)?;
+        let mixed = weigh::lower_mixed(form, graph, name, [query, key, value], &self.relative)?;
         let mixed = graph.push(&at("mixed.turned"), turned, &[mixed])?;
         let mixed = graph.push(&at("mixed.joined"), Op::Reshape { shape }, &[mixed])?;
         self.out.lower(graph, &at("out"), mixed)
@@ -176,6 +197,6 @@ impl Lower for SelfAttention {
 
     fn depth(&self) -> usize {
         // Projections, scores, weights, sum, output.
-        4 + self.weigh.depth(self.relative.is_causal())
+        4 + self.weigh.form().depth(self.relative.is_causal())
     }
 }

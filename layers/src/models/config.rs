@@ -10,7 +10,7 @@ use super::{
     HeModel, Net, cnn_s::CnnS, cnn64::Cnn64, cryptonets::Cryptonets, lenet5::Lenet5, mlp::Mlp,
     resnet::Resnet, resnet18::Resnet18, text, vgg::Vgg11, vit,
 };
-use crate::{Function, LayerError, WeightInit};
+use crate::{AttentionKind, Function, LayerError, WeightInit};
 
 /// The networks this crate knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -164,39 +164,6 @@ impl ActivationKind {
             Self::Poly6 => "poly6",
             Self::Poly14 => "poly14",
             Self::Poly30 => "poly30",
-        }
-    }
-}
-
-/// What replaces the softmax of attention ([`SelfAttention`](crate::SelfAttention) compares them).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AttentionKind {
-    /// A trained quadratic of normalised scores.
-    #[default]
-    Sigma,
-    /// The square of a trained quadratic of normalised scores, divided by its mean.
-    Power,
-    /// `exp(−‖q − k‖²/2√k)`.
-    Gaussian,
-    /// A shifted square, divided by the running mean of its sums.
-    Running,
-    /// Products of trained quadratics of queries and keys.
-    Linear,
-}
-
-impl AttentionKind {
-    /// Every kind.
-    pub const ALL: [Self; 5] = [Self::Sigma, Self::Power, Self::Gaussian, Self::Running, Self::Linear];
-
-    /// The name in configurations.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Sigma => "sigma",
-            Self::Power => "power",
-            Self::Gaussian => "gaussian",
-            Self::Running => "running",
-            Self::Linear => "linear",
         }
     }
 }

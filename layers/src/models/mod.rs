@@ -19,7 +19,7 @@ use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use hetrain_export::{Graph, GraphBuilder, Interval};
 
-pub use config::{ActivationKind, AttentionKind, BlockKind, ModelConfig, ModelName, NormKind, Size};
+pub use config::{ActivationKind, BlockKind, ModelConfig, ModelName, NormKind, Size};
 pub(crate) use stage::{Flow, Network, Part, Stage, Tap};
 
 use crate::operator::{Site, Source};
