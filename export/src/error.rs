@@ -20,6 +20,26 @@ pub enum ExportError {
         /// The shape found.
         got: Vec<usize>,
     },
+    /// A node or a tensor without a value.
+    #[error("{what} holds no value: its shape is {shape:?}\n  help: give every axis an extent of at least 1")]
+    Empty {
+        /// The node or the tensor.
+        what: String,
+        /// The shape found.
+        shape: Vec<usize>,
+    },
+    /// A node of more values than a graph may hold in one place.
+    #[error(
+        "node `{node}` holds too many values: needs at most {limit}, its shape is {shape:?}\n  help: make the sample smaller: fewer pixels, tokens or channels"
+    )]
+    TooLarge {
+        /// Name of the node.
+        node: String,
+        /// Most values of a node ([`crate::MAX_ELEMENTS`]).
+        limit: usize,
+        /// The shape found.
+        shape: Vec<usize>,
+    },
     /// A node refers to a tensor the graph does not hold.
     #[error("node `{node}` refers to tensor `{tensor}`, which the graph does not hold")]
     MissingTensor {

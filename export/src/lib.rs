@@ -22,7 +22,8 @@ pub use artifact::{ARTIFACT_VERSION, Artifact, Provenance};
 pub use error::ExportError;
 pub use fold::fold;
 pub use graph::{
-    Conv2dGeometry, Finding, Graph, GraphBuilder, Node, NodeId, Op, Severity, check, conv_out_shape,
+    Conv2dGeometry, Finding, Graph, GraphBuilder, MAX_ELEMENTS, Node, NodeId, Op, Severity, check,
+    conv_out_shape,
 };
 pub use poly::{Basis, Polynomial};
 pub use range::{Interval, RangeStats, brief};

@@ -15,12 +15,28 @@ pub fn brief(x: f64, decimals: usize) -> String {
 
 /// A closed interval `[lo, hi]` on which a polynomial was fitted or trained.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "RawInterval")]
 pub struct Interval {
     /// Lower end.
     pub lo: f64,
     /// Upper end.
     pub hi: f64,
+}
+
+/// An [`Interval`] as it stands in a file.
+#[derive(Deserialize)]
+#[serde(rename = "Interval", deny_unknown_fields)]
+struct RawInterval {
+    lo: f64,
+    hi: f64,
+}
+
+impl TryFrom<RawInterval> for Interval {
+    type Error = ExportError;
+
+    fn try_from(raw: RawInterval) -> Result<Self, ExportError> {
+        Self::new(raw.lo, raw.hi)
+    }
 }
 
 impl Interval {

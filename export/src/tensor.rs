@@ -17,6 +17,11 @@ enum Values {
     Same(f32),
 }
 
+/// How many values a shape holds; `None` for more than can be counted.
+pub(crate) fn elements(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1usize, |n, &extent| n.checked_mul(extent))
+}
+
 impl Tensor {
     /// Make a tensor of `shape` from row-major `data`.
     ///
@@ -24,14 +29,10 @@ impl Tensor {
     /// [`ExportError::Invalid`] when the number of values is not the product of `shape`.
     pub fn new(shape: impl Into<Vec<usize>>, data: Vec<f32>) -> Result<Self, ExportError> {
         let shape = shape.into();
-        if shape.iter().product::<usize>() != data.len() {
+        if elements(&shape) != Some(data.len()) {
             return Err(ExportError::Invalid {
                 what: "tensor".into(),
-                why: format!(
-                    "shape {shape:?} needs {} values, got {}",
-                    shape.iter().product::<usize>(),
-                    data.len()
-                ),
+                why: format!("shape {shape:?} needs as many values, got {}", data.len()),
             });
         }
         Ok(Self { shape, values: Values::Each(data) })
@@ -59,7 +60,7 @@ impl Tensor {
 
     /// Whether there is no value.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.shape.contains(&0)
     }
 
     /// The value, of a tensor made by [`Tensor::constant`].

@@ -75,6 +75,21 @@ fn every_cut_and_every_flipped_bit_is_refused() {
 }
 
 #[test]
+fn a_valid_digest_makes_no_shape_possible() {
+    let refused = |shape: &[usize], words: &str| {
+        let mut a = artifact();
+        a.graph.nodes.truncate(2);
+        a.graph.nodes[0].shape = shape.to_vec();
+        a.graph.nodes[1].shape = vec![shape.iter().fold(1, |n, &extent| usize::wrapping_mul(n, extent))];
+        let error = load(&a.to_bytes().unwrap()).unwrap_err();
+        assert!(matches!(error, ExportError::Damaged { .. }) && error.to_string().contains(words), "{error}");
+    };
+    refused(&[1 << 22, 1 << 21, 1 << 21], "node `image` holds too many values");
+    refused(&[1 << 40], "node `image` holds too many values");
+    refused(&[1, 0, 2], "node `image` holds no value");
+}
+
+#[test]
 fn a_newer_version_and_an_unknown_op_say_so() {
     let text = |from: &str, to: &str| {
         let bytes = artifact().to_bytes().unwrap();

@@ -97,13 +97,13 @@ pub(super) fn squared(
     x: NodeId,
 ) -> Result<NodeId, ExportError> {
     let intervals = node.op.intervals();
-    let mapped = |(i, k): (usize, &[f64])| {
+    let mapped = |(i, k): (usize, &[f64])| -> Result<Interval, ExportError> {
         let (s, t) = inner(k);
         let from = if intervals.len() == 1 { intervals[0] } else { intervals[i] };
         // f32 rounding of weights must not push an end point out.
-        Interval { lo: s * from.lo + t, hi: s * from.hi + t }.widened(1.0 + 1e-6)
+        Ok(Interval::new(s * from.lo + t, s * from.hi + t)?.widened(1.0 + 1e-6))
     };
-    let intervals = c.chunks_exact(3).enumerate().map(mapped).collect();
+    let intervals = c.chunks_exact(3).enumerate().map(mapped).collect::<Result<_, _>>()?;
     let rest: Vec<f64> = c.chunks_exact(3).map(|k| k[0] - k[1] * k[1] / (4.0 * k[2])).collect();
     let square = rewriter.builder.push(&node.name, Op::Square { intervals }, &[x])?;
     rewriter.bias(&format!("{}.bias", node.name), square, &rest)
@@ -226,6 +226,22 @@ mod tests {
         assert_eq!(folded.depth(), Some(1));
         let image: Vec<f64> = noise(12, 7).iter().map(|&v| f64::from(v)).collect();
         let last = |g| interp::evaluate(g, &image).unwrap().pop().unwrap();
+        for (x, y) in last(&graph).iter().zip(last(&folded)) {
+            assert!((x - y).abs() < 1e-6, "{x} {y}");
+        }
+    }
+
+    #[test]
+    fn normalisation_passes_a_kernel_that_is_larger_than_its_map() {
+        let mut b = GraphBuilder::default();
+        let x = b.input("image", &[2, 1, 2]).unwrap();
+        let x = b.affine("normalise", x, &[3.0, 0.5], &[-0.4, 0.2]).unwrap();
+        let w = Tensor::new([3, 2, 7, 7], noise(294, 5)).unwrap();
+        b.conv2d("conv", x, w, None, Conv2dGeometry::new(1, 3)).unwrap();
+        let graph = b.finish().unwrap();
+        let folded = fold(&graph).unwrap();
+        assert_eq!(folded.depth(), Some(1));
+        let last = |g| interp::evaluate(g, &[0.3, 0.9, -0.5, 0.7]).unwrap().pop().unwrap();
         for (x, y) in last(&graph).iter().zip(last(&folded)) {
             assert!((x - y).abs() < 1e-6, "{x} {y}");
         }

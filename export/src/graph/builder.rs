@@ -3,7 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::{Conv2dGeometry, Graph, Node, NodeId, Op};
+use crate::tensor::elements;
 use crate::{ExportError, Interval, Polynomial, Tensor};
+
+/// Most values of a node, so that no file of a few bytes asks for all memory: a planner takes some ten words for each value.
+///
+/// The largest node that is planned here is the input of Llama 3 8B with 128 tokens, 128256 · 128 values, nearly 2^24.
+pub const MAX_ELEMENTS: usize = 1 << 26;
 
 /// Adds nodes one after the other; every method returns the new node's id and checks shapes.
 #[derive(Default)]
@@ -33,16 +39,8 @@ impl GraphBuilder {
     /// The sample, `[channels, height, width]` or `[features]`.
     ///
     /// # Errors
-    /// Duplicate names and empty shapes.
+    /// Duplicate names, [`ExportError::Empty`], [`ExportError::TooLarge`].
     pub fn input(&mut self, name: &str, shape: &[usize]) -> Result<NodeId, ExportError> {
-        if shape.is_empty() || shape.contains(&0) {
-            return Err(ExportError::Shape {
-                node: name.into(),
-                op: "input",
-                needs: "positive extents".into(),
-                got: shape.to_vec(),
-            });
-        }
         self.insert(name, Op::Input, Vec::new(), shape.to_vec())
     }
 
@@ -157,7 +155,7 @@ impl GraphBuilder {
     /// Any operation whose tensors the graph already holds.
     ///
     /// # Errors
-    /// Shapes that do not fit, duplicate names, inputs or tensors that are missing.
+    /// Shapes that do not fit, are empty or too large, duplicate names, inputs or tensors that are missing.
     pub fn push(&mut self, name: &str, op: Op, inputs: &[NodeId]) -> Result<NodeId, ExportError> {
         if let Some(bad) = inputs.iter().find(|i| i.0 >= self.graph.nodes.len()) {
             return Err(ExportError::Order { node: name.into(), input: bad.0 });
@@ -169,8 +167,14 @@ impl GraphBuilder {
     /// Keep `tensor` under exactly `name`.
     ///
     /// # Errors
-    /// [`ExportError::NotFinite`].
+    /// [`ExportError::NotFinite`], [`ExportError::Empty`].
     pub fn add_tensor(&mut self, name: &str, tensor: Tensor) -> Result<(), ExportError> {
+        if tensor.is_empty() {
+            return Err(ExportError::Empty {
+                what: format!("tensor `{name}`"),
+                shape: tensor.shape().to_vec(),
+            });
+        }
         if let Some(v) = tensor.not_finite() {
             return Err(ExportError::NotFinite { tensor: name.into(), value: f64::from(v) });
         }
@@ -197,6 +201,7 @@ impl GraphBuilder {
         Ok(name)
     }
 
+    /// Every node comes in here, so that no product of its extents overflows anywhere.
     fn insert(
         &mut self,
         name: &str,
@@ -204,6 +209,12 @@ impl GraphBuilder {
         inputs: Vec<NodeId>,
         shape: Vec<usize>,
     ) -> Result<NodeId, ExportError> {
+        if shape.is_empty() || shape.contains(&0) {
+            return Err(ExportError::Empty { what: format!("node `{name}`"), shape });
+        }
+        if elements(&shape).is_none_or(|n| n > MAX_ELEMENTS) {
+            return Err(ExportError::TooLarge { node: name.into(), limit: MAX_ELEMENTS, shape });
+        }
         if !self.names.insert(name.to_string()) {
             return Err(ExportError::DuplicateName(name.into()));
         }
@@ -238,6 +249,26 @@ mod tests {
         let g = Conv2dGeometry::new(2, 2);
         assert_eq!(conv_out_shape([28, 28], [5, 5], &g), Some([14, 14]));
         assert_eq!(conv_out_shape([2, 2], [5, 5], &Conv2dGeometry::new(1, 0)), None);
+    }
+
+    #[test]
+    fn shapes_of_no_or_too_many_values_are_refused_with_their_node() {
+        let mut b = GraphBuilder::default();
+        // Their product is 2^64, which is 0 in a machine word.
+        let error = b.input("x", &[1 << 22, 1 << 21, 1 << 21]).unwrap_err();
+        assert!(matches!(&error, ExportError::TooLarge { node, .. } if node == "x"), "{error}");
+        for shape in [&[][..], &[3, 0, 1]] {
+            assert!(matches!(b.input("x", shape), Err(ExportError::Empty { .. })), "{shape:?}");
+        }
+        assert!(b.input("x", &[MAX_ELEMENTS + 1]).is_err());
+        let x = b.input("tokens of Llama 3", &[128_256, 128, 1]).unwrap();
+        let nothing = Tensor::new([1, 0], Vec::new()).unwrap();
+        assert!(matches!(b.linear("fc", x, nothing, None), Err(ExportError::Empty { .. })));
+        // Two nodes that are small, whose product is not.
+        let column = b.input("column", &[1, 1 << 14, 1]).unwrap();
+        let row = b.push("row", Op::Transpose { axes: [0, 2, 1] }, &[column]).unwrap();
+        let outer = b.push("outer", Op::MatMul { causal: false, factors: None }, &[column, row]);
+        assert!(matches!(outer, Err(ExportError::TooLarge { .. })));
     }
 
     #[test]

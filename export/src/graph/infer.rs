@@ -1,6 +1,7 @@
 //! The shape of an operation's result.
 
 use super::{Conv2dGeometry, GraphBuilder, NodeId, Op, conv_out_shape};
+use crate::tensor::elements;
 use crate::{ExportError, Interval};
 
 impl GraphBuilder {
@@ -99,7 +100,6 @@ impl GraphBuilder {
                 Ok(axes.iter().filter_map(|&a| [c, h, w].get(a).copied()).collect())
             }
             Op::Reshape { shape } => {
-                let elements = |s: &[usize]| s.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
                 if shape.is_empty() || elements(shape) != elements(&x) {
                     return Err(bad(format!("an input of as many values as {shape:?}"), &x));
                 }
@@ -126,7 +126,9 @@ impl GraphBuilder {
                     .ok_or_else(|| bad(format!("windows {kernel:?} that fit"), &x))?;
                 Ok(vec![c, ho, wo])
             }
-            Op::Flatten => Ok(vec![x.iter().product()]),
+            Op::Flatten => {
+                Ok(vec![elements(&x).ok_or_else(|| bad("an input that can be counted".into(), &x))?])
+            }
             Op::Add => {
                 if let Some(other) = shapes.iter().find(|s| **s != x) {
                     return Err(bad(format!("two inputs of one shape, the first is {x:?}"), other));

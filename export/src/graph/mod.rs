@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use builder::{GraphBuilder, conv_out_shape};
+pub use builder::{GraphBuilder, MAX_ELEMENTS, conv_out_shape};
 pub use check::{Finding, Severity, check};
 pub use op::{Conv2dGeometry, Op};
 

@@ -355,9 +355,18 @@ mod tests {
 
     #[test]
     fn convolution_equals_its_definition() {
-        for (stride, padding, dilation, groups, k) in
-            [(1, 1, 1, 1, 3), (2, 2, 1, 1, 5), (2, 0, 1, 2, 1), (1, 3, 2, 2, 3), (3, 1, 1, 4, 2)]
-        {
+        for (stride, padding, dilation, groups, k, [h, w]) in [
+            (1, 1, 1, 1, 3, [7, 6]),
+            (2, 2, 1, 1, 5, [7, 6]),
+            (2, 0, 1, 2, 1, [7, 6]),
+            (1, 3, 2, 2, 3, [7, 6]),
+            (3, 1, 1, 4, 2, [7, 6]),
+            // Kernels that reach beyond the map: some taps see nothing of it.
+            (1, 2, 1, 1, 5, [1, 1]),
+            (1, 3, 1, 1, 7, [2, 2]),
+            (2, 3, 1, 2, 7, [1, 4]),
+            (2, 4, 2, 1, 5, [3, 1]),
+        ] {
             let g = Conv2dGeometry {
                 stride: [stride; 2],
                 padding: [padding; 2],
@@ -365,17 +374,21 @@ mod tests {
                 groups,
             };
             let (ci, co) = (4, 8);
-            let x: Vec<f64> = (0..ci * 7 * 6).map(|i| ((i * 37 % 23) as f64) - 11.0).collect();
-            let w: Vec<f32> = (0..co * ci / groups * k * k).map(|i| ((i * 29 % 17) as f32) - 8.0).collect();
+            let x: Vec<f64> = (0..ci * h * w).map(|i| ((i * 37 % 23) as f64) - 11.0).collect();
+            let weight: Vec<f32> =
+                (0..co * ci / groups * k * k).map(|i| ((i * 29 % 17) as f32) - 8.0).collect();
             let mut b = GraphBuilder::default();
-            let id = b.input("x", &[ci, 7, 6]).unwrap();
-            let wt = Tensor::new([co, ci / groups, k, k], w.clone()).unwrap();
+            let id = b.input("x", &[ci, h, w]).unwrap();
+            let wt = Tensor::new([co, ci / groups, k, k], weight.clone()).unwrap();
             b.conv2d("c", id, wt, None, g).unwrap();
             let graph = b.finish().unwrap();
             let got = evaluate(&graph, &x).unwrap().pop().unwrap();
-            let w64: Vec<f64> = w.iter().map(|&v| f64::from(v)).collect();
-            let want = direct(&x, [ci, 7, 6], &w64, [co, ci / groups, k, k], &g, graph.output_shape());
-            assert_eq!(got, want, "stride {stride} padding {padding} dilation {dilation} groups {groups}");
+            let w64: Vec<f64> = weight.iter().map(|&v| f64::from(v)).collect();
+            let want = direct(&x, [ci, h, w], &w64, [co, ci / groups, k, k], &g, graph.output_shape());
+            assert_eq!(
+                got, want,
+                "stride {stride} padding {padding} dilation {dilation} groups {groups} {h}x{w}"
+            );
         }
     }
 }

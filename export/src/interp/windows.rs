@@ -3,7 +3,7 @@
 
 use crate::Conv2dGeometry;
 
-/// Output positions whose tap `k` falls inside `0..input`, and where the first one reads.
+/// Output positions below `out` whose tap `k` falls inside `0..input`; none where the kernel reaches beyond a small map.
 pub(crate) fn valid(
     out: usize,
     input: usize,
@@ -14,8 +14,8 @@ pub(crate) fn valid(
 ) -> std::ops::Range<usize> {
     let reach = k * dilation;
     let lo = pad.saturating_sub(reach).div_ceil(stride);
-    let hi = if input + pad > reach { (input + pad - reach - 1) / stride + 1 } else { 0 };
-    lo..hi.min(out).max(lo)
+    let hi = if input + pad > reach { (input + pad - reach - 1) / stride + 1 } else { 0 }.min(out);
+    lo.min(hi)..hi
 }
 
 /// Convolution by its definition, tap by tap: what a tap sees of a channel is laid out once, beside the outputs it goes to, so that
@@ -48,6 +48,9 @@ pub(super) fn conv2d(
             for (ky, kx) in (0..kh).flat_map(|ky| (0..kw).map(move |kx| (ky, kx))) {
                 let ys = valid(ho, h, ky, g.stride[0], g.padding[0], g.dilation[0]);
                 let xs = valid(wo, w, kx, g.stride[1], g.padding[1], g.dilation[1]);
+                if ys.is_empty() || xs.is_empty() {
+                    continue;
+                }
                 seen.fill(0.0);
                 for y in ys {
                     let row = (y * g.stride[0] + ky * g.dilation[0] - g.padding[0]) * w;

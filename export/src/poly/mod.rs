@@ -18,11 +18,28 @@ pub enum Basis {
 
 /// A polynomial with its interval.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "RawPolynomial")]
 pub struct Polynomial {
     basis: Basis,
     coeffs: Vec<f64>,
     interval: Interval,
+}
+
+/// A [`Polynomial`] as it stands in a file.
+#[derive(Deserialize)]
+#[serde(rename = "Polynomial", deny_unknown_fields)]
+struct RawPolynomial {
+    basis: Basis,
+    coeffs: Vec<f64>,
+    interval: Interval,
+}
+
+impl TryFrom<RawPolynomial> for Polynomial {
+    type Error = ExportError;
+
+    fn try_from(raw: RawPolynomial) -> Result<Self, ExportError> {
+        Self::new(raw.basis, raw.coeffs, raw.interval)
+    }
 }
 
 impl Polynomial {
@@ -115,6 +132,19 @@ mod tests {
         let p = Polynomial::new(Basis::Monomial, vec![1.0, 2.0, 0.0, 0.0], Interval::new(-1.0, 1.0).unwrap())
             .unwrap();
         assert_eq!(p.degree(), 1);
+    }
+
+    #[test]
+    fn a_file_gives_no_polynomial_that_could_not_be_made() {
+        let p = Polynomial::new(Basis::Chebyshev, vec![1.0, 0.5], Interval::new(-1.0, 2.0).unwrap()).unwrap();
+        let text = serde_json::to_string(&p).unwrap();
+        assert_eq!(text, r#"{"basis":"chebyshev","coeffs":[1.0,0.5],"interval":{"lo":-1.0,"hi":2.0}}"#);
+        assert_eq!(serde_json::from_str::<Polynomial>(&text).unwrap(), p);
+        for (from, to) in
+            [("[1.0,0.5]", "[]"), ("\"hi\":2.0", "\"hi\":-1.0"), ("\"lo\"", "\"more\":0.0,\"lo\"")]
+        {
+            assert!(serde_json::from_str::<Polynomial>(&text.replace(from, to)).is_err(), "{to}");
+        }
     }
 
     #[test]

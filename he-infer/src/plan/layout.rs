@@ -95,10 +95,10 @@ impl Layout {
     /// The multiplexed layout of a `[channels, height, width]` tensor; a raster where one block does not fit a vector.
     pub fn multiplexed([c, h, w]: [usize; 3], grid: Grid, slots: usize) -> Self {
         let Grid { gap: [gy, gx], extent: [he, we] } = grid;
-        let pitch = (he * we).next_power_of_two();
-        if pitch > slots {
+        let pitch = he.checked_mul(we).and_then(usize::checked_next_power_of_two);
+        let Some(pitch) = pitch.filter(|pitch| *pitch <= slots) else {
             return Self::raster(c * h * w, slots);
-        }
+        };
         let blocks = c.div_ceil(gy * gx);
         let positions = (0..c * h * w)
             .map(|e| {
@@ -142,8 +142,10 @@ impl Layout {
     /// The layout of an image `shape` made by a window operation with `stride` from this layout.
     pub fn strided(&self, shape: [usize; 3], stride: [usize; 2]) -> Self {
         let Some(grid) = self.grid else { return Self::input(&shape, self.slots) };
-        let gap = [grid.gap[0] * stride[0], grid.gap[1] * stride[1]];
-        let extent = [grid.extent[0].max(gap[0] * shape[1]), grid.extent[1].max(gap[1] * shape[2])];
+        // A map of one pixel takes any stride, and a block that cannot be counted fits no vector.
+        let gap = [grid.gap[0].saturating_mul(stride[0]), grid.gap[1].saturating_mul(stride[1])];
+        let reach = [gap[0].saturating_mul(shape[1]), gap[1].saturating_mul(shape[2])];
+        let extent = [grid.extent[0].max(reach[0]), grid.extent[1].max(reach[1])];
         Self::multiplexed(shape, Grid { gap, extent }, self.slots)
     }
 
@@ -224,6 +226,15 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn strides_whose_product_overflows_leave_a_raster() {
+        let once = Layout::input(&[3, 1, 1], 1024).strided([3, 1, 1], [1 << 40; 2]);
+        let twice = once.strided([3, 1, 1], [1 << 40; 2]);
+        assert_eq!((once.positions(), twice.positions()), (&[0, 1, 2][..], &[0, 1, 2][..]));
+        let far = Layout::input(&[3, 1, 1], 1024).strided([3, 1, 1], [1, usize::MAX]);
+        assert_eq!((far.vectors(), far.positions()), (1, &[0, 1, 2][..]));
+    }
 
     #[test]
     fn packing_and_unpacking_is_the_identity_and_no_slot_is_used_twice() {

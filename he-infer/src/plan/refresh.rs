@@ -60,11 +60,11 @@ pub(super) fn can_refresh(graph: &Graph, id: usize) -> bool {
 
 /// Whether a node is a linear layer, or only shifts or renames the result of one.
 fn from_layer(graph: &Graph, id: NodeId) -> bool {
-    match graph.node(id) {
-        Some(n) if scales::passes(&n.op) => n.inputs.first().is_some_and(|i| from_layer(graph, *i)),
-        Some(n) => n.op.is_linear(),
-        None => false,
+    let mut node = graph.node(id);
+    while let Some(passed) = node.filter(|n| scales::passes(&n.op)) {
+        node = passed.inputs.first().and_then(|i| graph.node(*i));
     }
+    node.is_some_and(|n| n.op.is_linear())
 }
 
 /// Nodes that every path crosses: no edge leads over them.

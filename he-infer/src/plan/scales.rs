@@ -1,6 +1,6 @@
 //! Which scale every node's result has: as large as its values leave room for, and where results meet or are bootstrapped, the one they must have.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hetrain_export::{Graph, Node, Op};
 
@@ -85,27 +85,43 @@ pub(super) fn refreshed_bound(graph: &Graph, facts: &[Facts], levels: &[Levels],
 /// The nodes whose scale is that of `id`, because they are added to it or are it under another name: around residual blocks, the
 /// whole way through a network.
 pub(super) fn same_scales(graph: &Graph, id: usize) -> BTreeSet<usize> {
-    let (mut found, mut open) = (BTreeSet::from([id]), vec![id]);
+    let mut found = BTreeSet::from([id]);
     let follows = |node: &Node| node.op == Op::Add || passes(&node.op);
-    while let Some(id) = open.pop() {
-        let inputs = graph.nodes().get(id).filter(|n| follows(n)).into_iter().flat_map(|n| &n.inputs);
-        let readers = graph.iter().filter(|(_, n)| follows(n) && n.inputs.iter().any(|i| i.0 == id));
-        for next in inputs.map(|i| i.0).chain(readers.map(|(reader, _)| reader.0)) {
-            if found.insert(next) {
-                open.push(next);
+    loop {
+        let before = found.len();
+        // There and back, until nothing is new: chains of any length are found in one round.
+        let nodes = || graph.nodes().iter().enumerate().filter(|(_, n)| follows(n));
+        for (id, node) in nodes().chain(nodes().rev()) {
+            let all = || node.inputs.iter().map(|i| i.0).chain([id]);
+            if all().any(|id| found.contains(&id)) {
+                found.extend(all());
             }
         }
+        if found.len() == before {
+            return found;
+        }
     }
-    found
+}
+
+/// The first node that reads `id`, directly or through first readers that only rename or shift. One way through the nodes: readers
+/// come after what they read.
+fn first_reader(graph: &Graph, id: usize) -> Option<(usize, &Node)> {
+    let mut at = id;
+    for (reader, node) in graph.nodes().iter().enumerate().skip(id + 1) {
+        if node.inputs.iter().any(|i| i.0 == at) {
+            if !passes(&node.op) {
+                return Some((reader, node));
+            }
+            at = reader;
+        }
+    }
+    None
 }
 
 /// The reach of the polynomial that reads `id`, directly or through nodes that only rename or shift.
 fn polynomial_reach(graph: &Graph, id: usize) -> Option<f64> {
-    let (reader, node) =
-        graph.nodes().iter().enumerate().find(|(_, n)| n.inputs.iter().any(|i| i.0 == id))?;
-    match &node.op {
+    match &first_reader(graph, id)?.1.op {
         Op::Polynomial { poly } => Some(poly.interval().max_abs()),
-        op if passes(op) => polynomial_reach(graph, reader),
         _ => None,
     }
 }
@@ -117,27 +133,80 @@ pub(super) fn passes(op: &Op) -> bool {
 
 /// The square or product that reads `id`, directly or through nodes that only rename or shift.
 fn next_square(graph: &Graph, id: usize) -> Option<usize> {
-    let (reader, node) =
-        graph.nodes().iter().enumerate().find(|(_, n)| n.inputs.iter().any(|i| i.0 == id))?;
-    match &node.op {
-        Op::Square { .. } | Op::Mul | Op::MatMul { .. } | Op::Distance { .. } => Some(reader),
-        op if passes(op) => next_square(graph, reader),
-        _ => None,
+    let (reader, node) = first_reader(graph, id)?;
+    matches!(node.op, Op::Square { .. } | Op::Mul | Op::MatMul { .. } | Op::Distance { .. }).then_some(reader)
+}
+
+/// All readers of `id` and of what only renames or shifts it, by what they read.
+fn all_readers(graph: &Graph, id: usize) -> BTreeMap<usize, Vec<usize>> {
+    let mut found = BTreeMap::from([(id, Vec::new())]);
+    for (reader, node) in graph.nodes().iter().enumerate().skip(id + 1) {
+        for input in &node.inputs {
+            if let Some(readers) = found.get_mut(&input.0) {
+                readers.push(reader);
+                if passes(&node.op) {
+                    found.insert(reader, Vec::new());
+                }
+            }
+        }
     }
+    found
 }
 
 /// If `id` ends in an addition whose other operand already has a scale: that scale, so that the two can be added.
 pub(super) fn partner_scale(graph: &Graph, id: usize, known: &[Predicted]) -> Option<f64> {
-    graph.nodes().iter().enumerate().find_map(|(reader, node)| {
-        if !node.inputs.iter().any(|i| i.0 == id) {
-            None
-        } else if matches!(node.op, Op::Add | Op::Distance { .. }) {
-            let other = node.inputs.iter().find(|i| i.0 != id)?;
-            known.get(other.0).map(|p| p.scale)
-        } else if passes(&node.op) {
-            partner_scale(graph, reader, known)
-        } else {
-            None
+    let readers = all_readers(graph, id);
+    // What lies behind a reader comes before the next one; a stack of our own, since there may be any number of them.
+    let behind = |id: usize| readers.get(&id).into_iter().flatten().rev().map(move |&reader| (id, reader));
+    let mut open: Vec<(usize, usize)> = behind(id).collect();
+    while let Some((from, reader)) = open.pop() {
+        let Some(node) = graph.nodes().get(reader) else { continue };
+        if matches!(node.op, Op::Add | Op::Distance { .. }) {
+            let other = node.inputs.iter().find(|i| i.0 != from).and_then(|other| known.get(other.0));
+            if let Some(other) = other {
+                return Some(other.scale);
+            }
         }
-    })
+        open.extend(behind(reader));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use hetrain_export::{GraphBuilder, Interval, Tensor};
+
+    use super::super::deviation::Deviations;
+    use super::*;
+
+    #[test]
+    fn chains_that_only_rename_may_have_any_length() {
+        const LENGTH: usize = 100_000;
+        let mut b = GraphBuilder::default();
+        let x = b.input("x", &[2]).unwrap();
+        b.add_tensor("shift", Tensor::new([2], vec![1.0; 2]).unwrap()).unwrap();
+        let weight = || Tensor::new([2, 2], vec![1.0; 4]).unwrap();
+        let around = b.linear("around", x, weight(), None).unwrap();
+        let layer = b.linear("layer", x, weight(), None).unwrap();
+        let mut end = layer;
+        for i in 0..LENGTH {
+            let op = match i % 2 {
+                0 => Op::Bias { shift: "shift".into() },
+                _ => Op::Reshape { shape: vec![2] },
+            };
+            end = b.push(&format!("chain{i}"), op, &[end]).unwrap();
+        }
+        let sum = b.push("sum", Op::Add, &[end, around]).unwrap();
+        let moved = b.push("moved", Op::Bias { shift: "shift".into() }, &[sum]).unwrap();
+        b.push("square", Op::Square { intervals: vec![Interval::new(-9.0, 9.0).unwrap()] }, &[moved])
+            .unwrap();
+        let graph = b.finish().unwrap();
+        assert_eq!(next_square(&graph, layer.0), None, "a sum comes first");
+        assert_eq!(next_square(&graph, sum.0), Some(moved.0 + 1));
+        let none = Deviations::default;
+        let known = |scale| Predicted { scale, errors: none(), read: none(), reach: 1.0, fits: true };
+        assert_eq!(partner_scale(&graph, layer.0, &[1.0, 3.0].map(known)), Some(3.0));
+        assert_eq!(partner_scale(&graph, layer.0, &[1.0].map(known)), None);
+        assert_eq!(same_scales(&graph, layer.0).len(), LENGTH + 4, "the chain, both layers, the sum, moved");
+    }
 }
