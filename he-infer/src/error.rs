@@ -72,7 +72,7 @@ pub enum HeError {
     EmptySum,
     /// The graph holds an operation that has no encrypted form.
     #[error(
-        "node `{node}`: {op} cannot run encrypted\n  help: `hetrain check` lists every such node with its remedy"
+        "node `{node}`: {op} cannot run encrypted here\n  help: attention needs the image layout (`he.layout: image`, `--layout image`); `hetrain check` lists every node that no layout holds, with its remedy"
     )]
     Unfriendly {
         /// The node.
@@ -90,7 +90,7 @@ pub enum HeError {
     },
     /// No secure parameter set holds the depth.
     #[error(
-        "no 128-bit parameter set up to ring degree 2^{max_log_n} holds {depth} levels at {bits} bits of precision ({found})\n  help: allow bootstraps (`he.bootstrap: auto`), use fewer layers, quadratics (1 level each), smaller ranges, or lower `he.precision_bits`"
+        "no 128-bit parameter set up to ring degree 2^{max_log_n} holds {depth} levels at {bits} bits of precision ({found})\n  help: allow bootstraps if they are off (`he.bootstrap: auto`; the image layout has them), use fewer layers, quadratics (1 level each), smaller ranges, or lower `he.precision_bits`"
     )]
     TooDeep {
         /// Levels needed.

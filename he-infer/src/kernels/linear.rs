@@ -3,13 +3,13 @@
 use rayon::prelude::*;
 
 use crate::HeError;
-use crate::plan::LinearMap;
+use crate::plan::{LinearMap, Shared};
 use crate::slots::SlotEvaluator;
 
 /// A linear map's numbers, prepared for one level and one pair of scales.
 pub(crate) struct LinearWeights<E: SlotEvaluator> {
     factors: Vec<E::Factor>,
-    bias: Vec<E::Summand>,
+    bias: Shared<E::Summand>,
 }
 
 impl<E: SlotEvaluator> LinearWeights<E> {
@@ -23,11 +23,7 @@ impl<E: SlotEvaluator> LinearWeights<E> {
     ) -> Result<Self, HeError> {
         let values = |d| map.diagonal(d, e.slots());
         let factors = e.factors(map.products(), map.period, &values, level, factor_scale)?;
-        let bias = map
-            .bias
-            .par_iter()
-            .map(|b| e.summand(&|| b.clone(), level.saturating_sub(1), scale_out))
-            .collect::<Result<_, _>>()?;
+        let bias = map.bias.map(|b| e.summand(&|| b.clone(), level.saturating_sub(1), scale_out))?;
         Ok(Self { factors, bias })
     }
 }
@@ -35,7 +31,7 @@ impl<E: SlotEvaluator> LinearWeights<E> {
 impl LinearWeights<crate::slots::CostCounter> {
     /// For pricing at a level whose scale is not known yet.
     pub(crate) fn without_bias(mut self) -> Self {
-        self.bias.clear();
+        self.bias = Shared::empty();
         self
     }
 }

@@ -101,12 +101,19 @@ fn frame(graph: &Graph, options: PlanOptions) -> Result<Frame, HeError> {
     }
 }
 
+/// Most images that may share ciphertexts. More of them leave so few slots to each that nearly every weight becomes a product of its own,
+/// and the batch layout takes thousands.
+const MOST_TOGETHER: usize = 1024;
+
 /// The smallest ring that holds the whole depth.
 fn leveled(graph: &Graph, options: PlanOptions) -> Result<Frame, HeError> {
     let levels = levels::assign(graph)?;
     let facts = facts(graph, &levels)?;
     let batch = options.packing == Packing::Batch;
-    let least_slots = options.images * if batch { 1 } else { least_slots(graph) };
+    let least_slots = options.images.saturating_mul(if batch { 1 } else { least_slots(graph) });
+    if options.images > MOST_TOGETHER {
+        return Err(HeError::Together { images: options.images, slots: MOST_TOGETHER });
+    }
     let chain = params::search(graph, &facts, &levels, options.precision_bits, batch, least_slots)?;
     let steps = steps(graph, chain.slots(), options)?.into();
     Ok(Frame { chain, levels, refreshing: None, steps })

@@ -127,15 +127,24 @@ fn ciphertext_bytes(n: usize, level: usize) -> u64 {
     2 * (level as u64 + 1) * 8 * limb_stride(n) as u64
 }
 
-/// Ciphertext bytes alive while `node` is computed.
-fn working_bytes(program: &Program, node: &PlannedNode, n: usize) -> u64 {
+/// Ciphertext bytes alive while each node is computed: values that wait for later readers, operands, what is made on the way, the result.
+fn working_bytes(program: &Program, n: usize) -> impl Iterator<Item = u64> {
+    let mut last = vec![0; program.nodes.len()];
+    for (index, node) in program.nodes.iter().enumerate() {
+        node.inputs.iter().filter_map(|&i| last.get_mut(i).map(|last| *last = index)).for_each(drop);
+    }
+    program.nodes.iter().enumerate().map(move |(index, node)| {
+        let earlier = program.nodes.iter().zip(&last).take(index).filter(|(_, last)| **last > index);
+        let held = |x: &PlannedNode| program.vectors(x) as u64 * ciphertext_bytes(n, program.level_read(x));
+        earlier.map(|(x, _)| held(x)).sum::<u64>() + own_bytes(program, node, n)
+    })
+}
+
+/// Bytes of a node's operands, of what is made on the way, and of its result.
+fn own_bytes(program: &Program, node: &PlannedNode, n: usize) -> u64 {
     let ct = |level: usize, count: usize| count as u64 * ciphertext_bytes(n, level);
-    let inputs: u64 = node
-        .inputs
-        .iter()
-        .filter_map(|&i| program.nodes.get(i))
-        .map(|x| ct(x.level, program.vectors(x)) + ct(node.level_in, program.vectors(x)))
-        .sum();
+    let operands = node.inputs.iter().filter_map(|&i| program.nodes.get(i)).enumerate();
+    let inputs: u64 = operands.map(|(at, x)| ct(node.operand_level(at), program.vectors(x))).sum();
     let inner = match &*node.step {
         Step::Linear(map) => {
             let babies: usize = map.babies.iter().map(Vec::len).sum();
@@ -143,7 +152,12 @@ fn working_bytes(program: &Program, node: &PlannedNode, n: usize) -> u64 {
             ct(node.level_in, babies + giants)
         }
         Step::Sums { matrix, .. } => ct(node.level_in, matrix.rows.len()),
-        Step::Scores(tokens) | Step::Mixed { tokens, .. } => ct(node.level_in, tokens.turns().len()),
+        Step::Scores(tokens) => ct(node.level_in, tokens.turns().len()),
+        // Rotated values, and the same multiplied with what they are weighted by besides.
+        Step::Mixed { tokens, factors } => {
+            let times = if factors.is_empty() { 1 } else { 2 };
+            ct(node.operand_level(1), times * tokens.turns().len())
+        }
         Step::Polynomial { poly, .. } => {
             ct(node.level_in, program.vectors(node) * scheme_of(poly, node.level_in).alive())
         }
@@ -170,12 +184,9 @@ pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeErro
         .iter()
         .zip(&per_node.tallies)
         .map(|(node, tally)| {
-            let (plaintexts, weight_bytes) = match &*node.step {
-                Step::Linear(map) => (map.products() as u64, program.factor_bytes(node)),
-                Step::Sums { matrix, .. } => {
-                    (0, 16 * matrix.rows.iter().map(|r| r.len() as u64).sum::<u64>())
-                }
-                _ => (0, 0),
+            let plaintexts = match &*node.step {
+                Step::Linear(map) => map.products() as u64,
+                _ => 0,
             };
             NodeEstimate {
                 name: node.name.clone(),
@@ -187,7 +198,7 @@ pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeErro
                 plaintexts,
                 bootstraps: if node.refreshed { program.vectors(node) } else { 0 },
                 seconds: costs.seconds(tally) + costs.encoding(tally),
-                weight_bytes,
+                weight_bytes: program.weight_bytes(node),
                 bits: node.bits,
             }
         })
@@ -209,7 +220,7 @@ pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeErro
     let each = nodes.iter().map(|x| x.weight_bytes);
     let kept: u64 = if program.keep == Keep::Nowhere { each.max().unwrap_or(0) } else { each.sum() };
     let weight_bytes = kept + bootstrap.map_or(0, |b| b.matrix_bytes);
-    let working = program.nodes.iter().map(|x| working_bytes(program, x, n)).max().unwrap_or(0);
+    let working = working_bytes(program, n).max().unwrap_or(0);
     // A bootstrap's sums of giant steps over the extended basis, and the pool of buffers that outlives it.
     let working =
         working + bootstrap.map_or(0, |_| BOOTSTRAP_CIPHERTEXTS * ciphertext_bytes(n, params.max_level()));

@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hetrain_export::{Graph, Node};
 
 use super::layout::Layout;
+use super::shared::Shared;
 use super::split::Split;
 use super::weights::{bias_values, for_each_channel_weight, for_each_weight, separate_pixels, sketched};
 use crate::HeError;
@@ -63,7 +64,7 @@ pub struct LinearMap {
     /// Neighbouring slots with the same weight: of as many interleaved images.
     pub images: usize,
     /// Bias values for each output vector, all slots; empty without bias.
-    pub bias: Vec<Vec<f64>>,
+    pub bias: Shared<Vec<f64>>,
     /// Whether the weights are only sketched: `diagonals` has as many as there are, without values.
     pub sketched: bool,
 }
@@ -138,7 +139,7 @@ impl LinearMap {
             folds.push(step as i32);
             step *= 2;
         }
-        let bias = bias_values(graph, node)?.map(|b| to.pack(&[b])).unwrap_or_default();
+        let bias = bias_values(graph, node)?.map_or_else(Shared::empty, |b| Shared::new(to.pack(&[b])));
         let repeats = repeats.unwrap_or_else(|| vec![0]);
         Ok(Self { folds, period, repeats, bias, sketched, ..build.finish() })
     }
@@ -149,7 +150,7 @@ impl LinearMap {
         let wide = |step: &mut i32| *step *= images as i32;
         self.babies.iter_mut().flatten().chain(&mut self.folds).for_each(wide);
         self.outputs.iter_mut().flatten().for_each(|giant| wide(&mut giant.step));
-        self.bias = interleaved(&self.bias, images);
+        self.bias = self.bias.interleaved(images);
         Self { period: self.period * images, images: self.images * images, ..self }
     }
 
@@ -259,7 +260,7 @@ impl Build {
             period: 1,
             repeats: Vec::new(),
             images: 1,
-            bias: Vec::new(),
+            bias: Shared::empty(),
             sketched: false,
         }
     }

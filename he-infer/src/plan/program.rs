@@ -12,6 +12,7 @@ use super::linear::LinearMap;
 use super::noise::HEADROOM;
 use super::params::Chain;
 use super::refresh::Refreshing;
+use super::shared::Shared;
 use super::tokens::Tokens;
 use crate::HeError;
 use crate::ckks::Held;
@@ -66,7 +67,7 @@ pub enum Step {
         bias: Vec<f64>,
     },
     /// Add known slots to every vector.
-    Bias(Vec<Vec<f64>>),
+    Bias(Shared<Vec<f64>>),
     /// Add one constant to every slot of each vector (batch layout).
     BiasConst(Vec<f64>),
     /// Square every vector.
@@ -87,14 +88,14 @@ pub enum Step {
     /// `c₂x² + c₁x + c₀` with known slots for each coefficient.
     Quadratic {
         /// Slots of `c₀, c₁, c₂` for each vector.
-        coeffs: [Vec<Vec<f64>>; 3],
+        coeffs: [Shared<Vec<f64>>; 3],
     },
     /// One polynomial for all slots.
     Polynomial {
         /// The polynomial.
         poly: Polynomial,
         /// What is added before it, where slots of no element would leave its interval; empty elsewhere.
-        fill: Vec<Vec<f64>>,
+        fill: Shared<Vec<f64>>,
     },
     /// The input under another shape.
     Alias,
@@ -231,8 +232,27 @@ impl Program {
         true
     }
 
-    /// Bytes of a node's factors; what repeats is held once.
-    pub(super) fn factor_bytes(&self, node: &PlannedNode) -> u64 {
+    /// Bytes of what a node multiplies with and adds; what repeats is held once.
+    pub(super) fn weight_bytes(&self, node: &PlannedNode) -> u64 {
+        let plain = |count: usize, level: usize| {
+            (count * (level + 1) * 8 * limb_stride(2 * self.chain.slots())) as u64
+        };
+        let known = match &*node.step {
+            Step::Linear(map) => plain(map.bias.distinct(), node.level),
+            Step::Bias(values) => plain(values.distinct(), node.level),
+            Step::Polynomial { fill, .. } => plain(fill.distinct(), node.level_in),
+            Step::Quadratic { coeffs: [c0, c1, c2] } => {
+                let low = node.level_in.saturating_sub(1);
+                plain(c0.distinct(), node.level) + plain(c1.distinct() + c2.distinct(), low)
+            }
+            Step::Sums { matrix, .. } => 16 * matrix.rows.iter().map(|r| r.len() as u64).sum::<u64>(),
+            _ => 0,
+        };
+        self.factor_bytes(node) + known
+    }
+
+    /// Bytes of a node's factors.
+    fn factor_bytes(&self, node: &PlannedNode) -> u64 {
         let (products, period, level) = match &*node.step {
             Step::Linear(map) => (map.products(), map.period, node.level_in),
             Step::Mixed { factors, .. } => {

@@ -8,6 +8,7 @@ use super::PlanOptions;
 use super::layout::{Layout, NOWHERE};
 use super::linear::{LinearMap, interleaved};
 use super::program::{Packing, Step};
+use super::shared::Shared;
 use super::tokens::{Demands, demands};
 use super::weights::{bias_values, for_each_weight};
 use crate::HeError;
@@ -52,13 +53,13 @@ pub(super) fn steps(graph: &Graph, slots: usize, options: PlanOptions) -> Result
     let wide = |(layout, step): &Placed| {
         let step = match Step::clone(step) {
             Step::Linear(map) => Step::Linear(map.interleaved(images)),
-            Step::Bias(values) => Step::Bias(interleaved(&values, images)),
+            Step::Bias(values) => Step::Bias(values.interleaved(images)),
             Step::Scores(tokens) => Step::Scores(tokens.interleaved(images)),
             Step::Mixed { tokens, factors } => {
                 Step::Mixed { tokens: tokens.interleaved(images), factors: interleaved(&factors, images) }
             }
-            Step::Quadratic { coeffs } => Step::Quadratic { coeffs: coeffs.map(|c| interleaved(&c, images)) },
-            Step::Polynomial { poly, fill } => Step::Polynomial { poly, fill: interleaved(&fill, images) },
+            Step::Quadratic { coeffs } => Step::Quadratic { coeffs: coeffs.map(|c| c.interleaved(images)) },
+            Step::Polynomial { poly, fill } => Step::Polynomial { poly, fill: fill.interleaved(images) },
             other => other,
         };
         (layout.interleaved(images), Arc::new(step))
@@ -139,7 +140,7 @@ fn step_of(
             _ => {}
         }
     }
-    let spread = |values: Vec<f64>| layout.pack(&[values]);
+    let spread = |values: Vec<f64>| Shared::new(layout.pack(&[values]));
     let bias = || Ok::<_, HeError>(bias_values(graph, node)?.unwrap_or_default());
     let linear = |graph: &Graph| -> Result<Step, HeError> {
         Ok(match packing {
@@ -193,7 +194,7 @@ fn step_of(
         Op::Polynomial { poly } => {
             // Slots of no element hold zero, and a polynomial far outside its interval overflows.
             let empty = packing == Packing::Image && !poly.interval().contains(0.0) && !from.is_full();
-            let fill = if empty { filling(&from, poly.interval().centre()) } else { Vec::new() };
+            let fill = if empty { filling(&from, poly.interval().centre()) } else { Shared::empty() };
             Step::Polynomial { poly: poly.clone(), fill }
         }
         _ => return Err(unfriendly()),
@@ -220,9 +221,9 @@ fn patches(graph: &Graph, id: usize, shape: [usize; 3], slots: usize) -> Layout 
 }
 
 /// `value` in every slot of no element, zero in the others.
-fn filling(layout: &Layout, value: f64) -> Vec<Vec<f64>> {
+fn filling(layout: &Layout, value: f64) -> Shared<Vec<f64>> {
     let taken = layout.pack(&[vec![1.0; layout.elements()]]);
-    taken.into_iter().map(|v| v.into_iter().map(|t| value * (1.0 - t)).collect()).collect()
+    Shared::new(taken.into_iter().map(|v| v.into_iter().map(|t| value * (1.0 - t)).collect()).collect())
 }
 
 /// Whether the slots of `b` lie where those of `a` are to be multiplied with them.

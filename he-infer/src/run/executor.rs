@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::HeError;
 use crate::kernels::{self, LinearWeights, Quadratic};
-use crate::plan::{Keep, PlannedNode, Program, Step};
+use crate::plan::{Keep, PlannedNode, Program, Shared, Step};
 use crate::slots::{ScalarMatrix, SlotEvaluator, same_scale};
 
 /// Sees every node's result as it comes: for progress, per-layer times and comparison of rungs.
@@ -36,7 +36,7 @@ impl<E: SlotEvaluator> Observer<E> for NoObserver {
 enum Weights<E: SlotEvaluator> {
     None,
     Linear(LinearWeights<E>),
-    Summands(Vec<E::Summand>),
+    Summands(Shared<E::Summand>),
     Quadratic(Quadratic<E>),
     Mixed(Vec<E::Factor>),
 }
@@ -62,9 +62,8 @@ impl<E: SlotEvaluator> Prepared<E> {
 
     /// The same for an evaluator that only counts, and needs no values.
     pub(crate) fn counted(e: &E, program: &Program) -> Result<Self, HeError> {
-        let large = |n: &PlannedNode| matches!(*n.step, Step::Linear(_) | Step::Mixed { .. });
-        let late = |n: &PlannedNode| program.keep == Keep::Nowhere && large(n);
-        let one = |n: &PlannedNode| if late(n) { Ok(None) } else { prepare(e, program, n).map(Some) };
+        let late = program.keep == Keep::Nowhere;
+        let one = |n: &PlannedNode| if late { Ok(None) } else { prepare(e, program, n).map(Some) };
         Ok(Self { weights: program.nodes.iter().map(one).collect::<Result<_, HeError>>()? })
     }
 }
@@ -81,8 +80,8 @@ fn input_scale(program: &Program, node: &PlannedNode) -> f64 {
 
 fn prepare<E: SlotEvaluator>(e: &E, program: &Program, node: &PlannedNode) -> Result<Weights<E>, HeError> {
     let from = input_scale(program, node);
-    let summands = |values: &[Vec<f64>], level: usize, scale: f64| -> Result<Vec<E::Summand>, HeError> {
-        values.par_iter().map(|v| e.summand(&|| v.clone(), level, scale)).collect()
+    let summands = |values: &Shared<Vec<f64>>, level: usize, scale: f64| -> Result<_, HeError> {
+        values.map(|v| e.summand(&|| v.clone(), level, scale))
     };
     Ok(match &*node.step {
         Step::Linear(map) => {
@@ -100,9 +99,9 @@ fn prepare<E: SlotEvaluator>(e: &E, program: &Program, node: &PlannedNode) -> Re
             let q = program.chain.primes();
             let square_scale = from * from / q.get(node.level_in).map_or(1.0, |&q| q as f64);
             let level = node.level_in.saturating_sub(1);
-            let factors = |values: &[Vec<f64>], from: f64| -> Result<Vec<E::Factor>, HeError> {
+            let factors = |values: &Shared<Vec<f64>>, from: f64| -> Result<_, HeError> {
                 let scale = factor_scale(program, level, from, node.scale)?;
-                values.par_iter().map(|v| e.factor(&|| v.clone(), level, scale)).collect()
+                values.map(|v| e.factor(&|| v.clone(), level, scale))
             };
             Weights::Quadratic(Quadratic {
                 c2: factors(c2, square_scale)?,
@@ -184,7 +183,7 @@ pub fn execute<E: SlotEvaluator>(
             (Step::Linear(map), Weights::Linear(w), [x]) => kernels::linear(e, x, map, w)?,
             (Step::Sums { matrix, bias }, _, [x]) => sums(e, program, node, x, matrix, bias)?,
             (Step::Bias(_), Weights::Summands(s), [x]) => {
-                x.iter().zip(s).map(|(v, s)| e.add_plain(v, s)).collect::<Result<_, _>>()?
+                x.iter().zip(s.iter()).map(|(v, s)| e.add_plain(v, s)).collect::<Result<_, _>>()?
             }
             (Step::BiasConst(c), _, [x]) => {
                 x.par_iter().zip(c).map(|(v, &c)| e.add_const(v, c)).collect::<Result<_, _>>()?

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use hetrain_export::{Basis, Polynomial};
 
 use crate::HeError;
+use crate::plan::Shared;
 use crate::slots::{Combination, SlotEvaluator};
 pub(crate) use noise::{Noise, Scales};
 pub(crate) use scheme::{Scheme, Sum};
@@ -22,9 +23,9 @@ pub use sign::CompositeSign;
 
 /// Coefficients of a quadratic per slot, prepared: `c₂ ⊙ x² + c₁ ⊙ x + c₀`, two levels.
 pub(crate) struct Quadratic<E: SlotEvaluator> {
-    pub(crate) c2: Vec<E::Factor>,
-    pub(crate) c1: Vec<E::Factor>,
-    pub(crate) c0: Vec<E::Summand>,
+    pub(crate) c2: Shared<E::Factor>,
+    pub(crate) c1: Shared<E::Factor>,
+    pub(crate) c0: Shared<E::Summand>,
 }
 
 /// Apply a quadratic that could not be folded into a square.
@@ -34,9 +35,9 @@ pub(crate) fn quadratic<E: SlotEvaluator>(
     weights: &Quadratic<E>,
 ) -> Result<Vec<E::Vec>, HeError> {
     x.iter()
-        .zip(&weights.c2)
-        .zip(&weights.c1)
-        .zip(&weights.c0)
+        .zip(weights.c2.iter())
+        .zip(weights.c1.iter())
+        .zip(weights.c0.iter())
         .map(|(((x, c2), c1), c0)| {
             let square = e.square(x)?;
             let x = e.drop_to(x, e.level(&square))?;
