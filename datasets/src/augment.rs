@@ -45,7 +45,10 @@ impl Augment {
     }
 
     /// Refuse changes that would leave nothing of an image of this shape.
-    pub(crate) fn check(&self, [_, height, width]: [usize; 3]) -> Result<(), DataError> {
+    ///
+    /// # Errors
+    /// [`DataError::Setting`].
+    pub fn check(&self, [_, height, width]: [usize; 3]) -> Result<(), DataError> {
         let side = height.min(width);
         if self.crop_padding >= side {
             return setting("augment.crop_padding", format!("less than {side}"), self.crop_padding);

@@ -74,10 +74,20 @@ impl DatasetConfig {
     }
 
     /// Refuse values no reader could use, and settings the named set has no use for.
-    pub(crate) fn check(&self) -> Result<(), DataError> {
+    ///
+    /// # Errors
+    /// [`DataError::Setting`].
+    pub fn check(&self) -> Result<(), DataError> {
         let folder = self.is_folder();
         let idx = matches!(self.name.as_str(), "idx" | "mnist" | "fashion-mnist");
         let unused = |key, need: &str| setting(key, format!("a set of {need}"), format!("`{}`", self.name));
+        if self.name == "digits" && self.dir.is_some() {
+            return unused("dir", "files");
+        }
+        if let Some(dir) = self.dir.as_deref().filter(|dir| !dir.is_dir()) {
+            // Looking on in other places would be using other data than was named.
+            return setting("dir", "a folder that exists", dir.display());
+        }
         if self.is_text() && self.size.is_some() {
             return unused("size", "images");
         }

@@ -56,6 +56,9 @@ fn load_from(
         "covid-ct" | "covid-xray" | "image-folder" => image_folder::load(set, config, roots)?,
         _ => idx::load(set, config, roots)?,
     };
+    // Before images grow: what is left out needs no memory.
+    limit(&mut splits.train, config.train_limit, seed, 0);
+    limit(&mut splits.test, config.test_limit, seed, 1);
     // Image folders do this while they read: their images may differ in size.
     if !config.is_folder() && (config.size.is_some() || config.channels.is_some()) {
         let parts = [&mut splits.train, &mut splits.test].into_iter().chain(&mut splits.validation);
@@ -63,8 +66,6 @@ fn load_from(
             *part = resize(part, config.size, config.channels)?;
         }
     }
-    limit(&mut splits.train, config.train_limit, seed, 0);
-    limit(&mut splits.test, config.test_limit, seed, 1);
     Ok(splits)
 }
 

@@ -4,6 +4,7 @@ use image::{DynamicImage, GrayImage, RgbImage};
 
 use crate::{
     DataError, ImageSet,
+    config::setting,
     decode::{fill_all, planes},
 };
 
@@ -18,7 +19,13 @@ pub(crate) fn resize(
     let shape = [channels.unwrap_or(found_channels), height, width];
     let n = shape.iter().product();
     let images: Vec<&[u8]> = set.pixels.chunks_exact(set.sample_len().max(1)).collect();
-    let mut pixels = vec![0; images.len() * n];
+    let mut pixels = Vec::new();
+    let bytes = images.len().saturating_mul(n);
+    if pixels.try_reserve_exact(bytes).is_err() {
+        let found = format!("{} images of {n} values, {:.0} GB", images.len(), bytes as f64 / 1e9);
+        return setting("size", "images that fit into memory", found);
+    }
+    pixels.resize(bytes, 0);
     fill_all(&images, n, &mut pixels, |pixels, out| {
         if let Some(image) = picture(pixels, set.shape) {
             planes(&image, shape, out);

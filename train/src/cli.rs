@@ -41,7 +41,7 @@ pub struct GlobalArgs {
 }
 
 /// Arguments of `train`.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Args)]
 pub struct TrainArgs {
     /// Run configuration: a YAML file, or a name in configs/
     #[arg(long, value_name = "FILE")]

@@ -7,7 +7,7 @@ use hetrain_datasets::{Calibration, ImageBatch, ImageSet, Normalise, Splits, loa
 use hetrain_layers::ModelConfig;
 
 use crate::{
-    config::{NormaliseSetting, RunConfig},
+    config::{NormaliseSetting, RunConfig, VALIDATION},
     error::RunError,
 };
 
@@ -36,6 +36,15 @@ impl TrainingData {
     pub fn load(config: &RunConfig, data_dir: Option<&Path>) -> Result<Self, RunError> {
         let splits = load(&config.data.source, data_dir, config.seed)?;
         let (train, validation) = match &splits.validation {
+            // The share it has by default cannot be told from one that was written.
+            Some(own) if config.data.validation != VALIDATION => {
+                return Err(RunError::Mismatch {
+                    what: "`data.validation`".into(),
+                    needs: "data of which nothing is set aside yet".into(),
+                    found: format!("`{}`, which has {} samples to choose by", splits.name, own.len()),
+                    help: "remove it; `validation_limit` uses fewer of them".into(),
+                });
+            }
             Some(own) => (splits.train.clone(), own.clone()),
             None => validation_split(&splits.train, config.data.validation, config.seed),
         };
@@ -55,9 +64,11 @@ impl TrainingData {
         }
         kind(config)?;
         let text = config.data.source.is_text();
-        let mut changes = std::iter::once(&config.data.augment)
-            .chain(config.phases.iter().filter_map(|p| p.augment.as_ref()));
-        if changes.any(|a| if text { a.of_images() } else { a.of_texts() }) {
+        let changes = || {
+            std::iter::once(&config.data.augment)
+                .chain(config.phases.iter().filter_map(|p| p.augment.as_ref()))
+        };
+        if changes().any(|a| if text { a.of_images() } else { a.of_texts() }) {
             let [needs, found, help] = if text {
                 ["images", "text", "remove it; letters may be replaced, with `augment: { noise: 0.02 }`"]
             } else {
@@ -66,6 +77,8 @@ impl TrainingData {
             let [needs, found, help] = [needs, found, help].map(String::from);
             return Err(RunError::Mismatch { what: "`augment`".into(), needs, found, help });
         }
+        changes().try_for_each(|a| a.check(train.shape))?;
+        enough_to_verify(config, &splits)?;
         let normalise = match &config.data.normalise {
             // A text's zeros and ones are no brightness; a rare character would become a thousand.
             NormaliseSetting::Measure if text => Normalise { mean: vec![0.0], std: vec![1.0] },
@@ -120,6 +133,23 @@ impl TrainingData {
             self.train.len(),
             self.validation.len()
         )
+    }
+}
+
+/// Whether there are as many test samples as are to be verified after training.
+fn enough_to_verify(config: &RunConfig, splits: &Splits) -> Result<(), RunError> {
+    let Some(verify) = &config.verify else { return Ok(()) };
+    let asked =
+        [("samples", verify.samples), ("packed", verify.packed), ("encrypted", Some(verify.encrypted))];
+    let there = splits.test.len();
+    match asked.into_iter().find_map(|(key, n)| Some((key, n.filter(|n| *n > there)?))) {
+        None => Ok(()),
+        Some((key, asked)) => Err(RunError::Mismatch {
+            what: format!("`verify.{key}`"),
+            needs: format!("{asked} test samples"),
+            found: format!("{there} in `{}`", splits.name),
+            help: format!("write `verify: {{ {key}: {there} }}` or less, or raise `data.test_limit`"),
+        }),
     }
 }
 

@@ -68,6 +68,34 @@ fn file(path: &str, data_dir: Option<&Path>) -> Result<PathBuf, RunError> {
     weights(path, data_dir).ok_or_else(|| RunError::NoWeights { path: path.into() })
 }
 
+/// Whether the teachers from outside that the phases of `config` name fit: their weights the network they are said to be of, and that network
+/// the student `network`, where more than logits is compared.
+///
+/// # Errors
+/// As [`outside`]; [`RunError::Mismatch`].
+pub fn fit(
+    config: &RunConfig,
+    runs: &Path,
+    data: &TrainingData,
+    network: &ModelConfig,
+    device: &Device,
+) -> Result<(), RunError> {
+    for (index, phase) in config.phases.iter().enumerate() {
+        let Some(teacher) = outside(&phase.teacher, runs, data, network, device)? else { continue };
+        let (teacher, student) = (teacher.config().name, network.name);
+        let compares = [("features", phase.distill.features), ("attention", phase.distill.attention)];
+        if let Some((key, _)) = compares.iter().find(|(_, weight)| *weight > 0.0 && teacher != student) {
+            return Err(RunError::Mismatch {
+                what: format!("`phases[{index}].distill.{key}`"),
+                needs: format!("a teacher of the student's architecture, `{student}`"),
+                found: format!("`{teacher}`"),
+                help: "remove it, so that only what the networks answer is compared".into(),
+            });
+        }
+    }
+    Ok(())
+}
+
 /// Whether every other network that the phases of `config` name is there.
 ///
 /// # Errors

@@ -45,6 +45,17 @@ fn a_name_is_looked_for_in_configs_and_a_near_one_is_suggested() {
     );
 }
 
+#[test]
+fn arguments_before_a_command_are_refused() {
+    let dir = Dir::new();
+    dir.write("run.yaml", util::SMALL);
+    dir.fails(
+        &["--set", "model.name=nonsense", "check", "--config", "run.yaml"],
+        &["before a command would be ignored", "write them behind it"],
+    );
+    dir.succeeds(&["--threads", "1", "check", "--config", "run.yaml"]);
+}
+
 /// The small run with one thing changed.
 fn changed(from: &str, to: &str) -> String {
     assert!(util::SMALL.contains(from), "{from}");
@@ -71,7 +82,7 @@ fn mistakes_name_key_place_need_and_remedy() {
         (
             "interval: [-6, 6]",
             "interval: [6, -6]",
-            &["`phases[1].interval`", "lower end first", "write `[-6, 6]`"],
+            &["`phases[1].interval`", "the lower first", "write `[-6, 6]`"],
         ),
         ("interval: [-6, 6]", "interval: 6", &["`phases[1].interval`", "two numbers"]),
         ("ramp: 0.4", "ramp: 1.4", &["`phases[2].ramp`", "from 0 to 1", "found 1.4"]),
@@ -90,6 +101,29 @@ fn mistakes_name_key_place_need_and_remedy() {
             "epochs: 4",
             "epochs: 4, dropout: 0.1",
             &["`phases[0].dropout`", "blocks of transformers", "`cnn-s` has none"],
+        ),
+        (
+            "interval: [-6, 6]",
+            "interval: [0, 0]",
+            &["`phases[1].interval`", "the lower first", "write `[-8, 8]`"],
+        ),
+        (
+            "features: 0.1",
+            "attention: 0.1",
+            &["`phases[2].distill.attention`", "`cnn-s` has none", "`features`"],
+        ),
+        (
+            "name: cnn-s",
+            "name: cnn-s, activation: poly2-branch",
+            &["`model.activation`", "residual blocks", "write `poly2`"],
+        ),
+        ("epochs: 4", "epochs: 4, augment: { cutout: 8 }", &["`augment.cutout`", "less than 8", "found: 8"]),
+        ("epochs: 4", "epochs: 4, augment: { noise: 0.1 }", &["`augment`", "needs text", "remove `noise`"]),
+        ("name: digits", "name: digits, dir: nowhere", &["`dir`", "files", "`digits`"]),
+        (
+            "phases:",
+            "verify: { encrypted: 500 }\nphases:",
+            &["`verify.encrypted`", "500 test samples", "found 360 in `digits`"],
         ),
         (
             "kind: replace",

@@ -29,8 +29,10 @@ impl Gaussian {
         let spread = 0.5 * by_root(features);
         let norm = |x: &Tensor<4>, axis: usize| (x.clone() * x.clone()).sum_dim(axis).mul_scalar(spread);
         let (query, key) = (norm(&heads.query, 3), norm(&heads.key, 2));
+        // Encrypted, there are slots of no query, where only a key is, and what a position may not look at is at the origin: both must stay
+        // in the interval too.
+        self.decay.probe().watch(&key, penalties);
         if heads.relative.is_causal() {
-            // Encrypted, what a position may not look at is at the origin, and must stay in the interval too.
             self.decay.probe().watch(&query, penalties);
         }
         query + key - heads.scores()

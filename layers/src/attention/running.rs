@@ -34,8 +34,7 @@ impl RunningSum {
     }
 
     /// `(s + c)²` with factors.
-    fn shifted(&self, heads: &Heads<'_>, shift: Tensor<1>) -> Tensor<4> {
-        let scores = heads.scores();
+    fn shifted(&self, heads: &Heads<'_>, scores: Tensor<4>, shift: Tensor<1>) -> Tensor<4> {
         let count = scores.dims()[1];
         let shifted = scores + shift.reshape([1, count, 1, 1]);
         heads.weighted(shifted.clone() * shifted, false)
@@ -61,12 +60,15 @@ impl Weighing for RunningSum {
     }
 
     fn follow(&self, heads: &Heads<'_>) {
-        moved(&self.running_sum, self.sums(&self.shifted(heads, self.shift.val().detach())));
+        moved(&self.running_sum, self.sums(&self.shifted(heads, heads.scores(), self.shift.val().detach())));
     }
 
     /// By the batch's sums while training, by the running ones elsewhere.
-    fn weights(&self, heads: &Heads<'_>, _penalties: &mut Vec<Tensor<1>>) -> Tensor<4> {
-        let squares = self.shifted(heads, self.shift.val());
+    fn weights(&self, heads: &Heads<'_>, penalties: &mut Vec<Tensor<1>>) -> Tensor<4> {
+        let scores = heads.scores();
+        let limit = self.switch.probe().watch(&scores, penalties);
+        let scores = limit.map_or(scores.clone(), |limit| scores.clamp(-limit, limit));
+        let squares = self.shifted(heads, scores, self.shift.val());
         let count = squares.dims()[1];
         let sum = if squares.is_autodiff() {
             let sum = self.sums(&squares);

@@ -95,6 +95,11 @@ impl ModelName {
         matches!(self, Self::Vit | Self::Gpt | Self::Bert)
     }
 
+    /// Whether the network has residual blocks with an activation on the sum.
+    pub const fn has_branches(self) -> bool {
+        matches!(self, Self::Resnet18) || self.blocks().is_some()
+    }
+
     /// The usual size of a transformer.
     pub const fn size(self) -> Size {
         let width = if matches!(self, Self::Vit) { 64 } else { 128 };

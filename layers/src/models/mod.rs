@@ -110,7 +110,8 @@ impl HeModel {
     }
 
     /// The same model whose batch norms, in training too, use the statistics they have and keep them: what is trained is what is
-    /// exported. (A batch's own statistics hide an image that is far from the others, which then leaves every range when it is alone.)
+    /// exported. (A batch's own statistics hide an image that is far from the others, which then leaves every range when it is alone.) HerPN,
+    /// and norms and attention that divide by running means, go on with those of batches.
     #[must_use]
     pub fn with_fixed_statistics(self) -> Self {
         struct Freeze;

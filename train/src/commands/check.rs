@@ -9,7 +9,7 @@ use hetrain_export::{Artifact, Severity, check, interp};
 
 use super::{
     Context,
-    plan::{Planned, options},
+    plan::{Planned, find_model, options},
     sketch::Sketch,
 };
 use crate::{
@@ -18,7 +18,6 @@ use crate::{
     data::TrainingData,
     error::RunError,
     progress::say,
-    run_dir::RunDir,
     teacher,
 };
 
@@ -85,10 +84,7 @@ fn describe(chain: &Chain) -> String {
 }
 
 fn model_file(context: &Context, model: &Path) -> anyhow::Result<()> {
-    let path = &match RunDir::find(&context.global.runs, model) {
-        Ok(folder) if !model.is_file() => folder.join("model.hemodel"),
-        _ => model.to_path_buf(),
-    };
+    let path = &find_model(context, model)?;
     let artifact = Artifact::read(path)?;
     let findings = check(&artifact.graph);
     for finding in &findings {

@@ -44,9 +44,13 @@ pub fn run(context: &Context, args: &DistillArgs) -> anyhow::Result<()> {
             args.config
         );
     }
-    for phase in &mut config.phases {
-        phase.teacher = source.clone();
+    for (index, phase) in config.phases.iter_mut().enumerate() {
+        // Who teaches the first is also the start; a later phase that is to have no teacher has none.
+        if index == 0 || phase.teacher != OtherNetwork::None {
+            phase.teacher = source.clone();
+        }
     }
+    teacher::others(&config, &context.global.runs, context.global.data_dir.as_deref())?;
     let data = TrainingData::load(&config, context.global.data_dir.as_deref())?;
     let device = context.global.device.open()?;
     let model = teacher::outside(&source, &context.global.runs, &data, &data.model_config(&config), &device)?;
@@ -68,6 +72,6 @@ pub fn run(context: &Context, args: &DistillArgs) -> anyhow::Result<()> {
             ));
         }
     }
-    let run = RunDir::prepare(&context.global.runs, &config)?;
-    train::train(context, &run, &config, &data)
+    let device = train::ready(context, &config, &data)?;
+    train::train(context, &RunDir::prepare(&context.global.runs, &config)?, &config, &data, &device)
 }

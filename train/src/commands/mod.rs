@@ -19,7 +19,7 @@ pub mod verify_encrypted;
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use crate::cli::{Cli, Command, GlobalArgs};
+use crate::cli::{Cli, Command, GlobalArgs, TrainArgs};
 
 /// What every command may use.
 #[derive(Clone, Debug)]
@@ -35,6 +35,11 @@ pub struct Context {
 /// # Errors
 /// Whatever the command reports.
 pub fn run(cli: Cli, stop: Arc<AtomicBool>) -> anyhow::Result<()> {
+    if cli.command.is_some() && cli.train != TrainArgs::default() {
+        anyhow::bail!(
+            "`--config`, `--set` and `--resume` before a command would be ignored\n  help: write them behind it: `hetrain check --config quickstart`"
+        );
+    }
     let context = Context { global: cli.global, stop };
     if let Some(dir) = context.global.data_dir.as_ref().filter(|d| !d.is_dir()) {
         // Looking on in other places would be using other data than was named.

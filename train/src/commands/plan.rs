@@ -66,7 +66,8 @@ impl Planned {
     pub fn new(context: &Context, args: &PlanArgs) -> anyhow::Result<Self> {
         let path = find_model(context, &args.model)?;
         let he = run_config(&path)?.map(|c| c.he);
-        Self::with_options(path, options(&args.how, he.as_ref()))
+        let artifact = Artifact::read(&path)?;
+        Self::with_options(path, artifact, options(&args.how, he.as_ref()))
     }
 
     /// Plan a model as `keygen` did.
@@ -88,22 +89,22 @@ impl Planned {
             bootstrapping: stored.bootstrapping,
             embedded: stored.embedded,
         };
-        let planned = Self::with_options(path, options)?;
-        let digest = planned.artifact.digest()?;
+        // Before planning: what a client asks for costs nothing until it is known to be for this model.
+        let artifact = Artifact::read(&path)?;
+        let digest = artifact.digest()?;
         if digest != stored.model_digest {
             anyhow::bail!(
                 "{}: the keys were made for another model\n  needs model {}\n  found {digest} ({})\n  help: make keys for this model: `hetrain keygen --model {} -o DIR`",
                 keys.display(),
                 stored.model_digest,
-                planned.path.display(),
-                planned.path.display()
+                path.display(),
+                path.display()
             );
         }
-        Ok(planned)
+        Self::with_options(path, artifact, options)
     }
 
-    fn with_options(path: PathBuf, options: PlanOptions) -> anyhow::Result<Self> {
-        let artifact = Artifact::read(&path)?;
+    fn with_options(path: PathBuf, artifact: Artifact, options: PlanOptions) -> anyhow::Result<Self> {
         let program = plan(Arc::new(artifact.graph.clone()), options)
             .with_context(|| format!("{}: cannot be planned", path.display()))?;
         Ok(Self { path, artifact, options, program: Arc::new(program) })

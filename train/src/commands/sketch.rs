@@ -32,6 +32,7 @@ impl Sketch {
         match described {
             Described::Run(config) => {
                 data::kind(config)?;
+                config.data.source.check()?;
                 let (shape, classes) = match config.data.source.form() {
                     Some(form) => form,
                     None => {

@@ -1,6 +1,7 @@
 //! `hetrain train`: every phase of a config, then the artifact.
 
 use anyhow::bail;
+use burn::tensor::Device;
 
 use super::{Context, export, verify_encrypted};
 use crate::{
@@ -24,14 +25,16 @@ pub fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
         (Some(name), _) => {
             let (run, config) = RunDir::open(runs, name)?;
             teacher::start(&config, runs, data_dir)?;
-            train(context, &run, &config, &TrainingData::load(&config, data_dir)?)
+            let data = TrainingData::load(&config, data_dir)?;
+            train(context, &run, &config, &data, &ready(context, &config, &data)?)
         }
         (None, Some(name)) => {
             let config = RunConfig::load(&config::find(name)?, &args.set)?;
             teacher::start(&config, runs, data_dir)?;
-            // Data first: a run that cannot start leaves no folder.
+            // A run that cannot start leaves no folder.
             let data = TrainingData::load(&config, data_dir)?;
-            train(context, &RunDir::prepare(runs, &config)?, &config, &data)
+            let device = ready(context, &config, &data)?;
+            train(context, &RunDir::prepare(runs, &config)?, &config, &data, &device)
         }
         (None, None) => {
             bail!(
@@ -41,25 +44,35 @@ pub fn run(context: &Context, args: &TrainArgs) -> anyhow::Result<()> {
     }
 }
 
+/// The device, after all that a phase needs was seen to be there and to fit.
+///
+/// # Errors
+/// A device that this build lacks, a network that does not exist for the data, teachers that do not fit.
+pub fn ready(context: &Context, config: &RunConfig, data: &TrainingData) -> anyhow::Result<Device> {
+    let device = context.global.device.open()?;
+    let network = data.model_config(config);
+    network.init(&device, config.seed)?;
+    teacher::fit(config, &context.global.runs, data, &network, &device)?;
+    Ok(device)
+}
+
 /// Train what is not trained yet, export, report.
 ///
 /// # Errors
 /// As [`run`].
-pub fn train(context: &Context, run: &RunDir, config: &RunConfig, data: &TrainingData) -> anyhow::Result<()> {
-    let device = context.global.device.open()?;
+pub fn train(
+    context: &Context,
+    run: &RunDir,
+    config: &RunConfig,
+    data: &TrainingData,
+    device: &Device,
+) -> anyhow::Result<()> {
     let polynomial = config.phases.last().is_some_and(|p| p.kind.ends_polynomial());
     let stages =
         config.phases.len() + usize::from(polynomial) + usize::from(polynomial && config.verify.is_some());
-    let trainer = Trainer {
-        run,
-        config,
-        data,
-        runs: &context.global.runs,
-        device: &device,
-        stop: &context.stop,
-        stages,
-    };
-    let model = data.model_config(config).init(&device, config.seed)?;
+    let trainer =
+        Trainer { run, config, data, runs: &context.global.runs, device, stop: &context.stop, stages };
+    let model = data.model_config(config).init(device, config.seed)?;
     say(&format!(
         "{} · {}, {} parameters · {}",
         data.describe(),
@@ -78,7 +91,7 @@ pub fn train(context: &Context, run: &RunDir, config: &RunConfig, data: &Trainin
     if let Some(verify) = &config.verify {
         say(&format!("  [{stages}/{stages}] verify-encrypted, {} test images encrypted", verify.encrypted));
     }
-    verify_encrypted::after_training(context, run, config, data, &device)?;
+    verify_encrypted::after_training(context, run, config, data, device)?;
     Ok(())
 }
 

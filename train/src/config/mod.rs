@@ -9,6 +9,7 @@ mod model;
 mod phase;
 mod resolve;
 mod section;
+mod sequence;
 mod tree;
 
 use std::path::{Path, PathBuf};

@@ -88,6 +88,9 @@ impl ModelSettings {
     }
 }
 
+/// Share of the training data kept aside, where nothing else is said.
+pub const VALIDATION: f64 = 0.1;
+
 /// The data and how it is fed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DataSettings {

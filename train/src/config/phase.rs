@@ -132,12 +132,6 @@ pub(super) fn read(node: &Node, index: usize, mistakes: &mut Mistakes) -> Option
     let margin = s.real("margin", 1.5, |v| v >= 1.0, "a number of at least 1");
     let ramp_need = "a number from 0 to 1, the share of the phase over which originals become polynomials";
     let ramp = s.real("ramp", 0.35, share, ramp_need);
-    if ramp * epochs as f64 > epochs as f64 - 1.0 && kind == PhaseKind::Replace && s.has("ramp") {
-        let what = format!(
-            "with {ramp} the replacement ends in the last of {epochs} epochs, and only epochs after it can be kept"
-        );
-        s.reject("ramp", what, "use a smaller `ramp` or more `epochs`");
-    }
     let order = s
         .choice_or_none(
             "order",
@@ -240,9 +234,9 @@ fn interval(s: &mut Section<'_>, kind: PhaseKind) -> Option<[f64; 2]> {
             Some([lo, hi])
         }
         Some(&[lo, hi]) => {
-            let (lo, hi) = (plain(lo), plain(hi));
-            let what = format!("needs the lower end first, found [{lo}, {hi}]");
-            s.reject("interval", what, format!("write `[{hi}, {lo}]`"));
+            let help = if lo > hi { [hi, lo] } else { [-8.0, 8.0] }.map(plain);
+            let what = format!("needs {need}, found [{}, {}]", plain(lo), plain(hi));
+            s.reject("interval", what, format!("write `[{}, {}]`", help[0], help[1]));
             default
         }
         Some(other) => {
@@ -314,7 +308,7 @@ fn teacher(s: &mut Section<'_>, kind: PhaseKind) -> OtherNetwork {
             s.reject(
                 "teacher",
                 format!("needs {need}, found `{text}`"),
-                "`previous` is the original network of the phases before",
+                "`previous` is the original network of the phases before, or who taught the first of them",
             );
             default
         }

@@ -2,12 +2,12 @@
 
 use he_infer::plan::Bootstrapping;
 use hetrain_datasets::{Augment, DatasetConfig, known, nearest as nearest_dataset};
-use hetrain_layers::{ActivationKind, AttentionKind, BlockKind, ModelName, NormKind, Operator, Size};
+use hetrain_layers::{ActivationKind, AttentionKind, BlockKind, ModelName, NormKind, Size};
 
 use super::{
     model::*,
-    phase,
-    section::{Mistake, Mistakes, Section},
+    section::{Mistakes, Section},
+    sequence::phases,
     tree::{Node, Value},
 };
 
@@ -168,6 +168,11 @@ fn model(s: &mut Section<'_>) -> ModelSettings {
         let what = format!("{} heads do not divide the width {}", size.heads, size.width);
         m.reject("heads", what, "choose a width that is a multiple of the heads");
     }
+    if activation == ActivationKind::Poly2Branch && !name.has_branches() {
+        let what =
+            format!("`{}` acts on branches of residual blocks, and `{name}` has none", activation.as_str());
+        m.reject("activation", what, "write `poly2`");
+    }
     let transformer = TransformerSettings { attention, norm, size };
     for key in TRANSFORMER {
         if m.has(key) && !name.is_transformer() {
@@ -216,7 +221,7 @@ fn data(s: &mut Section<'_>) -> DataSettings {
     };
     let batch = d.whole("batch", 64, 2, 65_536) as usize;
     let share = "a number above 0, at most 0.5, the share of the training data kept aside";
-    let validation = d.real("validation", 0.1, |v| v > 0.0 && v <= 0.5, share);
+    let validation = d.real("validation", VALIDATION, |v| v > 0.0 && v <= 0.5, share);
     let validation_limit = d.whole_or_none("validation_limit", 1, 1 << 40).map(|v| v as usize);
     let calibration = d.whole("calibration", 1024, 16, 1 << 24) as usize;
     let normalise = normalise(&mut d);
@@ -243,14 +248,15 @@ pub(super) fn augment(s: &mut Section<'_>) -> Augment {
 fn class_names(d: &mut Section<'_>) -> Option<Vec<String>> {
     let node = d.get("class_names")?;
     if let Value::List(items) = &node.value {
-        let names: Vec<String> = items
-            .iter()
-            .map(|n| match &n.value {
-                Value::Text(t) => t.clone(),
-                other => other.to_string(),
-            })
-            .collect();
-        return Some(names);
+        let name = |n: &Node| match &n.value {
+            Value::Text(t) => Some(t.clone()),
+            // Digits are classes too.
+            number @ (Value::Int(_) | Value::Real(_)) => Some(number.to_string()),
+            _ => None,
+        };
+        if let Some(names) = items.iter().map(name).collect() {
+            return Some(names);
+        }
     }
     d.wrong("class_names", node, "a list of names");
     None
@@ -289,97 +295,6 @@ fn normalise(d: &mut Section<'_>) -> NormaliseSetting {
             NormaliseSetting::Measure
         }
     }
-}
-
-fn phases(root: &Node, model: &ModelSettings, mistakes: &mut Mistakes) -> Vec<PhaseSettings> {
-    let Some(node) = root.get("phases") else { return Vec::new() };
-    let mut add = |at, key: String, what: String, help: &str| {
-        mistakes.push(Mistake { at: Some(at), key, what, help: help.into() });
-    };
-    let items = match &node.value {
-        Value::List(items) if !items.is_empty() => items,
-        other => {
-            let found =
-                if matches!(other, Value::List(_)) { "an empty list".into() } else { other.to_string() };
-            add(
-                node.at,
-                "phases".into(),
-                format!("needs a list of phases, found {found}"),
-                "write `- { kind: pretrain, epochs: 10 }`",
-            );
-            return Vec::new();
-        }
-    };
-    let read: Vec<Option<PhaseSettings>> =
-        items.iter().enumerate().map(|(i, item)| phase::read(item, i, mistakes)).collect();
-    let mut left = model.operators();
-    let all = left.len();
-    for (i, (phase, item)) in read.iter().zip(items).enumerate() {
-        let Some(phase) = phase else { continue };
-        if phase.dropout > 0.0 && !model.name.is_transformer() {
-            mistakes.push(Mistake {
-                at: Some(item.at),
-                key: format!("phases[{i}].dropout"),
-                what: format!("acts in the blocks of transformers, and `{}` has none", model.name),
-                help: "remove the setting; `augment` is what images are varied with".into(),
-            });
-        }
-        let mut add = |what: &str, help: &str| {
-            mistakes.push(Mistake {
-                at: Some(item.at),
-                key: format!("phases[{i}].kind"),
-                what: what.into(),
-                help: help.into(),
-            });
-        };
-        let replaced = left.len() < all;
-        match phase.kind {
-            PhaseKind::Polish if i > 0 && phase.start != OtherNetwork::None => left.clear(),
-            PhaseKind::Polish if !left.is_empty() => {
-                let what = format!(
-                    "`polish` trains polynomials, and the network still has {} here",
-                    originals(model, &left)
-                );
-                add(&what, "put a `replace` phase before it");
-            }
-            PhaseKind::Replace if !phase.operators.iter().any(|o| left.contains(o)) => {
-                add("nothing is left to replace here", "use `polish` to train on");
-            }
-            PhaseKind::Pretrain | PhaseKind::RangeAware if replaced => {
-                add(
-                    "the phase trains the original network, which was replaced before",
-                    "put it before `replace`",
-                );
-            }
-            PhaseKind::Pretrain if i > 0 => {
-                add("`pretrain` starts from fresh weights and would drop the phases before", "put it first");
-            }
-            _ => {}
-        }
-        if phase.kind == PhaseKind::Replace {
-            left.retain(|o| !phase.operators.contains(o));
-        }
-        if i + 1 == items.len() && replaced_in_part(phase.kind, &left) {
-            let what = format!("the network still has {} at the end", originals(model, &left));
-            add(&what, "name them in a `replace` phase, or leave `operators` out");
-        }
-    }
-    read.into_iter().flatten().collect()
-}
-
-/// What the network has that `kinds` of operators are at first.
-fn originals(model: &ModelSettings, kinds: &[Operator]) -> String {
-    let name = |kind: &Operator| match kind {
-        Operator::Activation if model.name.is_transformer() => "GELU",
-        Operator::Activation => "ReLU",
-        Operator::Norm => "layer norms",
-        Operator::Attention => "softmax",
-    };
-    kinds.iter().map(name).collect::<Vec<_>>().join(", ")
-}
-
-fn replaced_in_part(last: PhaseKind, left: &[Operator]) -> bool {
-    last == PhaseKind::Replace && !left.is_empty()
 }
 
 fn he(s: &mut Section<'_>, usual_bits: u64, least_bits: u64) -> HeSettings {

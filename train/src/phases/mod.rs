@@ -62,7 +62,7 @@ impl Phase<'_> {
     pub fn begin(
         &self,
         model: HeModel,
-        measure: impl FnOnce(&HeModel) -> Result<Vec<OperatorStats>, RunError>,
+        measure: impl Fn(&HeModel) -> Result<Vec<OperatorStats>, RunError>,
     ) -> Result<HeModel, RunError> {
         match self.kind() {
             PhaseKind::Pretrain => Ok(pretrain::begin(model)),

@@ -26,10 +26,16 @@ fn chosen(settings: &PhaseSettings, model: &HeModel) -> Vec<usize> {
 pub(super) fn begin(
     settings: &PhaseSettings,
     model: HeModel,
-    measure: impl FnOnce(&HeModel) -> Result<Vec<OperatorStats>, RunError>,
+    measure: impl Fn(&HeModel) -> Result<Vec<OperatorStats>, RunError>,
 ) -> Result<HeModel, RunError> {
     let stats = measure(&model)?;
     let model = model.fit_quadratics(&stats, &settings.operators)?;
+    // What is made for its interval may read what was just fitted: power attention divides by means of squares of quadratics.
+    let stats = if chosen(settings, &model).into_iter().any(|i| model.follows_range(i)) {
+        measure(&model)?
+    } else {
+        stats
+    };
     for i in chosen(settings, &model) {
         let given = settings.interval.filter(|_| !model.follows_range(i));
         let measured = || stats.get(i).map_or(Ok(None), |seen| widened(&model, i, seen, settings.margin));
@@ -45,9 +51,10 @@ pub(super) fn begin(
     Ok(model)
 }
 
-/// Steps until every operator is its polynomial.
+/// Steps until every operator is its polynomial; the last is of polynomials in any case.
 pub(super) fn ramp_steps(phase: &Phase<'_>) -> usize {
-    (phase.settings.ramp * phase.steps() as f64).ceil() as usize
+    let steps = phase.steps();
+    ((phase.settings.ramp * steps as f64).ceil() as usize).min(steps.saturating_sub(1))
 }
 
 /// Set every blend for `step`.

@@ -209,7 +209,12 @@ impl Trainer<'_> {
     /// # Errors
     /// As [`Trainer::best`].
     pub fn original(&self, store: &Store) -> Result<Option<HeModel>, RunError> {
-        match self.config.phases.iter().rposition(|p| !p.kind.ends_polynomial()) {
+        self.original_before(store, self.config.phases.len())
+    }
+
+    /// The same of the phases before phase `end`.
+    fn original_before(&self, store: &Store, end: usize) -> Result<Option<HeModel>, RunError> {
+        match self.config.phases.iter().take(end).rposition(|p| !p.kind.ends_polynomial()) {
             Some(index) => self.best(store, index).map(Some),
             None => match self.config.phases.first() {
                 Some(p) => teacher::outside(
@@ -229,13 +234,7 @@ impl Trainer<'_> {
         let Some(settings) = self.config.phases.get(index) else { return Ok(None) };
         let model = match &settings.teacher {
             OtherNetwork::None => None,
-            OtherNetwork::Previous => {
-                let relu = self.config.phases.iter().take(index).rposition(|p| !p.kind.ends_polynomial());
-                match relu {
-                    Some(i) => Some(self.best(store, i)?),
-                    None => None,
-                }
-            }
+            OtherNetwork::Previous => self.original_before(store, index)?,
             outside => teacher::outside(
                 outside,
                 self.runs,

@@ -55,7 +55,8 @@ impl Rung {
     }
 }
 
-/// What the results belong to; another model, data set or plan starts the file anew.
+/// What the results belong to. A file of another data set or plan is refused, and one of another model, which that of its run has
+/// replaced, begins anew.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Header {
@@ -77,6 +78,26 @@ pub struct Header {
 
 fn one() -> usize {
     1
+}
+
+impl Header {
+    /// What `found` has otherwise, but for the model.
+    fn differs(&self, found: &Self) -> Vec<String> {
+        let kind = |embedded: bool| if embedded { "embedded" } else { "sample" }.to_string();
+        let both = |h: &Self| {
+            [
+                ("other data", h.data_digest.clone()),
+                ("--layout", h.packing.clone()),
+                ("--precision-bits", h.precision_bits.to_string()),
+                ("--batch", h.images.to_string()),
+                ("--input", kind(h.embedded)),
+            ]
+        };
+        let pairs = both(self).into_iter().zip(both(found)).filter(|(asked, found)| asked != found);
+        pairs
+            .map(|((what, asked), (_, found))| format!("{what} ({found} there, {asked} asked for)"))
+            .collect()
+    }
 }
 
 /// The header of the results in `path`; `None` where there are none.
@@ -154,8 +175,22 @@ impl Ladder {
                 }
                 number += 1;
                 if number == 1 {
-                    if serde_json::from_str::<Header>(&line).ok().as_ref() != Some(header) {
+                    let found: Header = serde_json::from_str(&line).with_context(|| {
+                        format!(
+                            "{}: does not begin as a file of verified samples\n  help: write elsewhere with `-o DIR`, or remove the file",
+                            path.display()
+                        )
+                    })?;
+                    if found.model_digest != header.model_digest {
                         break;
+                    }
+                    let differs = header.differs(&found);
+                    if !differs.is_empty() {
+                        bail!(
+                            "{}: holds results of the same model with {}\n  help: write these elsewhere with `-o DIR`, or remove the file to lose those",
+                            path.display(),
+                            differs.join(", ")
+                        );
                     }
                 } else {
                     let record: Record = match serde_json::from_str(&line) {
@@ -256,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_line_is_verified_again_and_another_model_starts_anew() {
+    fn a_cut_line_is_verified_again_another_plan_is_refused_and_another_model_starts_anew() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ladder.jsonl");
         let mut ladder = Ladder::open(&path, &header("a")).unwrap();
@@ -271,6 +306,12 @@ mod tests {
         assert_eq!(ladder.missing(Rung::Graph, 3), [2]);
         assert_eq!(ladder.get(Rung::Graph, 1).unwrap().argmax(), None, "a NaN has no class");
         drop(ladder);
+        let fine = Header { precision_bits: 14, ..header("a") };
+        let refused = Ladder::open(&path, &fine).err().unwrap().to_string();
+        assert!(refused.contains("--precision-bits (12 there, 14 asked for)"), "{refused}");
+        assert_eq!(Ladder::open(&path, &header("a")).unwrap().len(), 2, "nothing is lost");
         assert_eq!(Ladder::open(&path, &header("b")).unwrap().len(), 0);
+        std::fs::write(&path, "notes\n").unwrap();
+        assert!(Ladder::open(&path, &header("b")).is_err());
     }
 }
