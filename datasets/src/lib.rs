@@ -1,4 +1,4 @@
-//! Image data sets in their original formats, and seeded batches of them.
+//! Images and texts in their original formats, and seeded batches of them.
 //!
 //! ```text
 //! DatasetConfig ──load──► Splits { train, test, validation? }      integers, as stored

@@ -14,7 +14,7 @@
 //! |---|---|---|
 //! | [`Conv`], [`Dense`] | convolution, matrix product | 1 |
 //! | batch norm | `(x − μ)/√(v + ε)·γ + β` | 0, folds into the layer before |
-//! | [`Activation`] | quadratic per channel, or a polynomial | 1, folds into a pure square |
+//! | [`Activation`] | quadratic per channel, or a polynomial of degree 6, 14 or 30 | 1, folds into a pure square; 4, 5 or 6 |
 //! | [`Norm`] | layer norm, or what replaces it | 0 to 10 |
 //! | [`AvgPool`] | mean over windows | 0 before a dense layer, which takes it over; 1 elsewhere |
 //! | [`SelfAttention`] | softmax attention, or what replaces it | 5 to 14 |

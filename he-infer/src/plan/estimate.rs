@@ -203,20 +203,8 @@ pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeErro
             }
         })
         .collect();
-    let own_keys: u64 = program
-        .rotations
-        .iter()
-        .map(|r| r.1)
-        .chain(program.relin_level)
-        .map(|level| {
-            let gadget = params.gadget(level);
-            let limbs = (level + 1).div_ceil(gadget.alpha) * (level + 1 + gadget.specials);
-            let halves = if program.refreshing.is_some() { 1 } else { 2 };
-            (halves * limbs * limb_stride(n) * 8) as u64
-        })
-        .sum();
     let bootstrap = program.refreshing.as_ref().map(|r| &r.cost);
-    let key_bytes = own_keys + bootstrap.map_or(0, |b| b.key_bytes);
+    let key_bytes = program.key_bytes();
     let each = nodes.iter().map(|x| x.weight_bytes);
     let kept: u64 = if program.keep == Keep::Nowhere { each.max().unwrap_or(0) } else { each.sum() };
     let weight_bytes = kept + bootstrap.map_or(0, |b| b.matrix_bytes);
@@ -251,6 +239,18 @@ pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeErro
 }
 
 impl Program {
+    /// Bytes of the evaluation keys in memory.
+    pub fn key_bytes(&self) -> u64 {
+        let params = self.chain.params.literal();
+        let own = self.rotations.iter().map(|r| r.1).chain(self.relin_level).map(|level| {
+            let gadget = params.gadget(level);
+            let limbs = (level + 1).div_ceil(gadget.alpha) * (level + 1 + gadget.specials);
+            let halves = if self.refreshing.is_some() { 1 } else { 2 };
+            (halves * limbs * limb_stride(2 * self.chain.slots()) * 8) as u64
+        });
+        own.sum::<u64>() + self.refreshing.as_ref().map_or(0, |r| r.cost.key_bytes)
+    }
+
     /// The evaluation keys a run needs, each at the highest level it is used at.
     pub fn key_spec(&self) -> KeySpec {
         let own = KeySpec {

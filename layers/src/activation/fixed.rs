@@ -9,7 +9,8 @@ use crate::LayerError;
 use crate::pointwise::{self, Series};
 
 /// The Chebyshev interpolant of a function on the interval its inputs are trained to stay in. One of its degree is within a small
-/// factor of the best (Trefethen 2013, Approximation Theory and Approximation Practice, ch. 16).
+/// factor of the best (Trefethen 2013, Approximation Theory and Approximation Practice, ch. 16). In place of `1/x`, whose interpolant is
+/// wrong by as much at the upper end, where it is small, as at the lower, it is the polynomial whose largest *relative* error is least.
 #[derive(Module, Debug)]
 pub struct Fixed {
     #[module(skip)]
@@ -29,7 +30,11 @@ impl Fixed {
     /// # Errors
     /// An interval on which the function is not finite.
     pub fn polynomial(&self, interval: Interval) -> Result<Polynomial, LayerError> {
-        Ok(Polynomial::interpolate(|x| self.function.at(x), self.degree, interval)?)
+        let f: &dyn Fn(f64) -> f64 = match self.function {
+            Function::Inverse if interval.lo > 0.0 => &|x| nearest_inverse(x, self.degree, interval),
+            function => &move |x| function.at(x),
+        };
+        Ok(Polynomial::interpolate(f, self.degree, interval)?)
     }
 
     /// Levels.
@@ -64,6 +69,17 @@ impl Fixed {
             (Some(b1), Some(b2)) => t * b1 - b2 + *first,
         }
     }
+}
+
+/// `p(x)` for the `p` of `degree` with the least `max |1 − x·p(x)|` on a positive interval: `1 − x·p(x)` is 1 at 0 and small on the
+/// interval, and of such polynomials Chebyshev's `T(x)/T(0)`, moved to the interval, is the smallest (as in Chebyshev's iteration; Golub and
+/// Varga 1961).
+fn nearest_inverse(x: f64, degree: usize, interval: Interval) -> f64 {
+    let n = degree as f64 + 1.0;
+    let at = |x: f64| (x - interval.centre()) / interval.half_width();
+    let inside = (n * at(x).clamp(-1.0, 1.0).acos()).cos();
+    let sign = if degree.is_multiple_of(2) { -1.0 } else { 1.0 };
+    (1.0 - inside / (sign * (n * (-at(0.0)).acosh()).cosh())) / x
 }
 
 #[cfg(test)]

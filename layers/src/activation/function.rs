@@ -8,6 +8,7 @@ use burn::tensor::activation::{gelu, relu};
 use hetrain_export::Interval;
 
 use crate::RangeProbe;
+use crate::attention::EPSILON;
 use crate::pointwise::{self, Series};
 
 /// A function of one variable.
@@ -43,7 +44,7 @@ impl Function {
     pub(crate) fn usual(self) -> Interval {
         match self {
             Self::Relu | Self::Gelu => RangeProbe::INTERVAL,
-            Self::Inverse => Interval { lo: 0.04, hi: 2.56 },
+            Self::Inverse => Interval { lo: EPSILON, hi: 2.56 },
             Self::InverseRoot => Interval { lo: 0.125, hi: 8.0 },
             Self::Decay => Interval { lo: 0.0, hi: 16.0 },
         }

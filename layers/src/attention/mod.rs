@@ -6,24 +6,13 @@
 //! ```
 //! `M` are trained factors of what stands where, [`Relative`]; softmax has their logarithms as summands of `s`. They take no level.
 //!
-//! | `attention` | weights | levels | bounded by | where it works, where it fails |
-//! |---|---|---|---|---|
-//! | `sigma` | `f(BN(s))/√n`, `f` a trained quadratic per head (Ramapuram et al. 2024, arXiv:2409.04431, with a quadratic) | 5 | the batch norm over heads | vision; no worse than softmax beside `M` in a small language model, one seed |
-//! | `power` | `f²·p(ε + mean f²)/n`, `f` a trained quadratic of `BN(s)` per head, `p ≈ 1/x` (Zimerman et al. 2024, arXiv:2410.09457, with `(z + c)⁴` for `z⁴`, so that scores of −1 and 1 need not weigh the same) | 13 | means of fourth powers within a factor of about 100 | nearest to softmax, and no better than `sigma` where tried; the range of the means takes the bits |
-//! | `gaussian` | `e^(−‖q−k‖²/2√d)/√n` by a polynomial of degree 15 | 9 | distances in the trained interval | fine-tuning; needs no division; distances must be kept small by a penalty |
-//! | `running` | `(s + c)²/r√n`, `r` the running mean of its sums over keys | 5 | nothing but the range of `s` | shallow networks; the sum of the weights varies |
-//! | `linear` | `φ(q)·φ(k)/√(dn)`, `φ` a trained quadratic per channel (Katharopoulos et al. 2020, arXiv:2006.16236) | 5 | the batch norms before `φ` | long sequences; weakest |
+//! The forms are compared in [`Weigh`].
 //!
 //! A position looks at `n`, with a mask all up to itself, else `L`; both are public. Norms over scores keep their training statistics from all scores, those of later positions
 //! included: from moments, not from values. Norms, `1/√d` and affine parts of quadratics fold
 //! into the projections, `1/√n` into the factors.
 
-mod gaussian;
-mod linear;
-mod power;
 mod relative;
-mod running;
-mod sigma;
 mod weigh;
 
 use burn::module::Module;
@@ -31,18 +20,11 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 use hetrain_export::{Conv2dGeometry, GraphBuilder, NodeId, Op};
 
-#[cfg(test)]
-pub(crate) use gaussian::DECAY_DEGREE;
-pub use gaussian::Gaussian;
-pub use linear::Linear;
-#[cfg(test)]
-pub(crate) use power::INVERSE_DEGREE;
-pub use power::Power;
 pub use relative::Relative;
-pub use running::RunningSum;
-pub use sigma::Sigma;
-pub(crate) use weigh::Weighing;
+pub(crate) use weigh::EPSILON;
 pub use weigh::{AttentionKind, Weigh};
+#[cfg(test)]
+pub(crate) use weigh::{DECAY_DEGREE, INVERSE_DEGREE};
 
 use crate::models::Tap;
 use crate::operator::{Site, Switch};

@@ -38,7 +38,7 @@ pub enum ModelName {
     Resnet18,
     /// VGG of 11 layers with batch norm and average pools (Simonyan and Zisserman 2014).
     Vgg11,
-    /// Vision transformer on 8x8 patches, four blocks, 64 wide.
+    /// Vision transformer on 64 patches, eight by eight, four blocks, 64 wide.
     Vit,
     /// Language model, four blocks, 128 wide.
     Gpt,

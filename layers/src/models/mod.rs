@@ -22,6 +22,7 @@ use hetrain_export::{Graph, GraphBuilder, Interval};
 pub use config::{ActivationKind, BlockKind, ModelConfig, ModelName, NormKind, Size};
 pub(crate) use stage::{Flow, Network, Part, Stage, Tap};
 
+use crate::attention::EPSILON;
 use crate::operator::{Site, Source};
 use crate::weights::{self, Array};
 use crate::{
@@ -222,7 +223,11 @@ impl HeModel {
         // A channel that never varies still needs an interval with two ends.
         let (lo, hi) = if all.min < all.max { (all.min, all.max) } else { (all.min - 1.0, all.max + 1.0) };
         match site.polynomial {
-            Source::Interval(Function::Inverse | Function::InverseRoot) if all.min > 0.0 => {
+            // There is a least value, which was added.
+            Source::Interval(Function::Inverse) if all.min > 0.0 => {
+                Interval::new(EPSILON.min(all.min), all.max * margin).ok()
+            }
+            Source::Interval(Function::InverseRoot) if all.min > 0.0 => {
                 Interval::new(all.min / margin, all.max * margin).ok()
             }
             Source::Interval(Function::Decay) => Interval::new(0.0, hi.max(1.0) * margin).ok(),

@@ -17,13 +17,14 @@ use he_infer::{
 
 use super::{
     Context,
-    plan::{Planned, check_batch},
+    plan::{Planned, check_batch, memory_limit},
 };
 use crate::{
     cli::KeygenArgs,
     error::{RunError, io},
     progress::say,
     run_dir::{replace, write_atomic},
+    verify::resident_memory,
 };
 
 /// Run the command.
@@ -33,7 +34,6 @@ use crate::{
 pub fn run(context: &Context, args: &KeygenArgs) -> anyhow::Result<()> {
     let planned = Planned::new(context, &args.plan)?;
     check_batch(&args.plan.how, &planned.program)?;
-    std::fs::create_dir_all(&args.output).with_context(|| args.output.display().to_string())?;
     let secret = args.output.join("secret.key");
     if secret.exists() {
         anyhow::bail!(
@@ -41,6 +41,17 @@ pub fn run(context: &Context, args: &KeygenArgs) -> anyhow::Result<()> {
             secret.display()
         );
     }
+    let need = planned.program.key_bytes() + resident_memory().unwrap_or(0);
+    let free = memory_limit(None)?;
+    if need > free {
+        anyhow::bail!(
+            "the keys need about {:.1} GB of memory, {:.1} GB are free\n  help: stop other programs, or lower `--precision-bits` or `--batch`",
+            need as f64 / 1e9,
+            free as f64 / 1e9
+        );
+    }
+    // Not before: what is refused leaves nothing.
+    std::fs::create_dir_all(&args.output).with_context(|| args.output.display().to_string())?;
     let engine = Arc::new(ckks::Context::new(&planned.program.chain.params)?);
     let mut rng = os_rng().context("the operating system gives no randomness")?;
     let client = Client::generate(Arc::clone(&planned.program), Arc::clone(&engine), &mut rng);

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use anyhow::Context as _;
 use burn::{module::Module, tensor::Device};
 use hetrain_datasets::{Batcher, DatasetConfig, ImageSet, Splits};
 use hetrain_layers::HeModel;
@@ -215,8 +214,6 @@ fn verify(
         folder: folder.to_path_buf(),
         stop: &context.stop,
     };
-    // Not before: what is refused leaves nothing.
-    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let summary = climb(&job, burn)?;
     say(&report::box_table(&summary));
     if let Some(text) = &summary.divergence {

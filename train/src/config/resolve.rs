@@ -6,7 +6,7 @@ use hetrain_layers::{ActivationKind, AttentionKind, BlockKind, ModelName, NormKi
 
 use super::{
     model::*,
-    section::{Mistakes, Section},
+    section::{Mistake, Mistakes, Section},
     sequence::phases,
     tree::{Node, Value},
 };
@@ -120,6 +120,14 @@ pub(super) fn resolve(root: &Node) -> Result<RunConfig, Mistakes> {
         VerifySettings { samples, packed, encrypted }
     });
     let phases = phases(root, &model, &mut mistakes);
+    if verify.is_some() && phases.last().is_some_and(|p| !p.kind.ends_polynomial()) {
+        mistakes.push(Mistake {
+            at: root.get("verify").map(|n| n.at),
+            key: "verify".into(),
+            what: "the network is still the original one at the end, which cannot run encrypted".into(),
+            help: "remove it, or add a `replace` phase".into(),
+        });
+    }
     if mistakes.is_empty() {
         Ok(RunConfig { name, seed, model, data, phases, checkpoint, he, verify })
     } else {

@@ -12,20 +12,17 @@ use super::{
 /// Read the phases, and see that each can begin with what those before it leave.
 pub(super) fn phases(root: &Node, model: &ModelSettings, mistakes: &mut Mistakes) -> Vec<PhaseSettings> {
     let Some(node) = root.get("phases") else { return Vec::new() };
-    let mut add = |at, key: String, what: String, help: &str| {
-        mistakes.push(Mistake { at: Some(at), key, what, help: help.into() });
-    };
     let items = match &node.value {
         Value::List(items) if !items.is_empty() => items,
         other => {
             let found =
                 if matches!(other, Value::List(_)) { "an empty list".into() } else { other.to_string() };
-            add(
-                node.at,
-                "phases".into(),
-                format!("needs a list of phases, found {found}"),
-                "write `- { kind: pretrain, epochs: 10 }`",
-            );
+            mistakes.push(Mistake {
+                at: Some(node.at),
+                key: "phases".into(),
+                what: format!("needs a list of phases, found {found}"),
+                help: "write `- { kind: pretrain, epochs: 10 }`".into(),
+            });
             return Vec::new();
         }
     };
@@ -35,41 +32,12 @@ pub(super) fn phases(root: &Node, model: &ModelSettings, mistakes: &mut Mistakes
     let all = left.len();
     for (i, (phase, item)) in read.iter().zip(items).enumerate() {
         let Some(phase) = phase else { continue };
-        if phase.dropout > 0.0 && !model.name.is_transformer() {
-            mistakes.push(Mistake {
-                at: Some(item.at),
-                key: format!("phases[{i}].dropout"),
-                what: format!("acts in the blocks of transformers, and `{}` has none", model.name),
-                help: "remove the setting; `augment` is what images are varied with".into(),
-            });
-        }
-        if phase.distill.attention > 0.0 && !model.name.is_transformer() {
-            mistakes.push(Mistake {
-                at: Some(item.at),
-                key: format!("phases[{i}].distill.attention"),
-                what: format!("compares weights of attention, and `{}` has none", model.name),
-                help: "remove the setting; `features` compares what stages of the network give".into(),
-            });
-        }
-        if phase.kind.ends_polynomial() && phase.interval.is_some() && measures(model) {
-            mistakes.push(Mistake {
-                at: Some(item.at),
-                key: format!("phases[{i}].interval"),
-                what: format!(
-                    "`{}` is made for the interval that is measured, and nothing else has one",
-                    model.activation.as_str()
-                ),
-                help: "remove the setting; `margin` is how much wider than what was seen it is".into(),
-            });
-        }
-        let mut add = |what: &str, help: &str| {
-            mistakes.push(Mistake {
-                at: Some(item.at),
-                key: format!("phases[{i}].kind"),
-                what: what.into(),
-                help: help.into(),
-            });
+        let mut reject = |key: &str, what: String, help: &str| {
+            let key = format!("phases[{i}].{key}");
+            mistakes.push(Mistake { at: Some(item.at), key, what, help: help.into() });
         };
+        useless(phase, model, &mut reject);
+        let mut reject = |what: &str, help: &str| reject("kind", what.into(), help);
         let replaced = left.len() < all;
         match phase.kind {
             PhaseKind::Polish if i > 0 && phase.start != OtherNetwork::None => left.clear(),
@@ -78,31 +46,52 @@ pub(super) fn phases(root: &Node, model: &ModelSettings, mistakes: &mut Mistakes
                     "`polish` trains polynomials, and the network still has {} here",
                     originals(model, &left)
                 );
-                add(&what, "put a `replace` phase before it");
+                reject(&what, "put a `replace` phase before it");
             }
             PhaseKind::Replace if !phase.operators.iter().any(|o| left.contains(o)) => {
-                add("nothing is left to replace here", "use `polish` to train on");
+                reject("nothing is left to replace here", "use `polish` to train on");
             }
             PhaseKind::Pretrain | PhaseKind::RangeAware if replaced => {
-                add(
+                reject(
                     "the phase trains the original network, which was replaced before",
                     "put it before `replace`",
                 );
             }
             PhaseKind::Pretrain if i > 0 => {
-                add("`pretrain` starts from fresh weights and would drop the phases before", "put it first");
+                let what = "`pretrain` starts from fresh weights and would drop the phases before";
+                reject(what, "put it first");
             }
             _ => {}
         }
         if phase.kind == PhaseKind::Replace {
             left.retain(|o| !phase.operators.contains(o));
-        }
-        if i + 1 == items.len() && replaced_in_part(phase.kind, &left) {
-            let what = format!("the network still has {} at the end", originals(model, &left));
-            add(&what, "name them in a `replace` phase, or leave `operators` out");
+            if i + 1 == items.len() && !left.is_empty() {
+                let what = format!("the network still has {} at the end", originals(model, &left));
+                reject(&what, "name them in a `replace` phase, or leave `operators` out");
+            }
         }
     }
     read.into_iter().flatten().collect()
+}
+
+/// Reject settings that would change nothing in such a network.
+fn useless(phase: &PhaseSettings, model: &ModelSettings, reject: &mut impl FnMut(&str, String, &str)) {
+    let (name, transformer) = (model.name, model.name.is_transformer());
+    if phase.dropout > 0.0 && !transformer {
+        let what = format!("acts in the blocks of transformers, and `{name}` has none");
+        reject("dropout", what, "remove the setting; `augment` is what images are varied with");
+    }
+    if phase.distill.attention > 0.0 && !transformer {
+        let what = format!("compares weights of attention, and `{name}` has none");
+        let help = "remove the setting; `features` compares what stages of the network give";
+        reject("distill.attention", what, help);
+    }
+    if phase.kind.ends_polynomial() && phase.interval.is_some() && measures(model) {
+        let activation = model.activation.as_str();
+        let what =
+            format!("`{activation}` is made for the interval that is measured, and nothing else has one");
+        reject("interval", what, "remove the setting; `margin` is how much wider than what was seen it is");
+    }
 }
 
 /// Whether all polynomials of the network are made for the intervals that are measured.
@@ -120,8 +109,4 @@ fn originals(model: &ModelSettings, kinds: &[Operator]) -> String {
         Operator::Attention => "softmax",
     };
     kinds.iter().map(name).collect::<Vec<_>>().join(", ")
-}
-
-fn replaced_in_part(last: PhaseKind, left: &[Operator]) -> bool {
-    last == PhaseKind::Replace && !left.is_empty()
 }

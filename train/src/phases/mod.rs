@@ -3,7 +3,7 @@
 //! | phase | network | before the first step | while it runs |
 //! |---|---|---|---|
 //! | `pretrain` | original: ReLU, or softmax, layer norm and GELU | fresh weights | |
-//! | `range_aware` | original | intervals set | penalty outside them |
+//! | `range_aware` | original | intervals set | penalty outside them, on activations (attention and norms have no polynomial yet) |
 //! | `replace` | original → polynomial | ranges measured, quadratics fitted, intervals set | blend rises, penalty, clamp at first |
 //! | `polish` | polynomial | intervals set, if given | penalty, clamp at first |
 

@@ -19,7 +19,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use he_infer::plan::{CostTable, Estimate, PlanOptions, Program};
 use hetrain_datasets::ImageSet;
 use hetrain_export::Artifact;
@@ -108,6 +108,8 @@ pub fn climb(job: &Job<'_>, burn: &BurnRungs<'_>) -> anyhow::Result<LadderSummar
         images: job.options.images,
         embedded: job.options.embedded,
     };
+    // Not before: what is refused leaves nothing.
+    std::fs::create_dir_all(&job.folder).with_context(|| job.folder.display().to_string())?;
     let mut ladder = Ladder::open(&job.folder.join("ladder.jsonl"), &header)?;
     let known = ladder.len();
     if known > 0 {

@@ -13,7 +13,7 @@ use crate::{Activation, Function, LayerError, Lower, WeightInit, pointwise};
 
 /// Added to the mean of squares, which is 0.5 for normal scores and the quadratic nearest to ReLU: it bounds the quotient, and the interval
 /// of the division.
-const EPSILON: f64 = 0.04;
+pub(crate) const EPSILON: f64 = 0.04;
 /// Degree of the division: five levels, within 0.4 % of the value over a factor of 100.
 pub(crate) const INVERSE_DEGREE: usize = 31;
 

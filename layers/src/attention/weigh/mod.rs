@@ -1,18 +1,35 @@
-//! What replaces softmax: names, and what every form says of itself. The table is in the module above, each form in a file of its own.
+//! What replaces softmax: names, and what every form says of itself. Each form is a file of its own, compared at [`Weigh`].
 //!
-//! Another form is a file with a struct that is a [`Weighing`], and its name here, six times.
+//! Another form is a file with a struct that is a [`Weighing`], and its name here.
+
+mod gaussian;
+mod linear;
+mod power;
+mod running;
+mod sigma;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
 use hetrain_export::{GraphBuilder, NodeId, Op, Tensor as GraphTensor};
 use serde::{Deserialize, Serialize};
 
-use super::{Gaussian, Heads, Linear, Power, Relative, RunningSum, Sigma, by_root};
+use super::{Heads, Relative, by_root};
 use crate::lower::to_host;
 use crate::operator::{Site, Switch};
 use crate::{LayerError, WeightInit};
 
-/// What replaces the softmax of attention (the table is in the module above).
+#[cfg(test)]
+pub(crate) use gaussian::DECAY_DEGREE;
+pub use gaussian::Gaussian;
+pub use linear::Linear;
+pub(crate) use power::EPSILON;
+#[cfg(test)]
+pub(crate) use power::INVERSE_DEGREE;
+pub use power::Power;
+pub use running::RunningSum;
+pub use sigma::Sigma;
+
+/// What replaces the softmax of attention ([`Weigh`] compares them).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AttentionKind {
@@ -45,19 +62,27 @@ impl AttentionKind {
     }
 }
 
-/// The forms.
+/// The forms: `weights` of `y = W_o·((M ⊙ weights)·V)`, see [`SelfAttention`](crate::SelfAttention); `levels` are those of the whole attention.
+///
+/// | `attention` | weights | levels | bounded by | where it works, where it fails |
+/// |---|---|---|---|---|
+/// | `sigma` | `f(BN(s))/√n`, `f` a trained quadratic per head (Ramapuram et al. 2024, arXiv:2409.04431, with a quadratic) | 5 | the batch norm over heads | vision; no worse than softmax beside `M` in a small language model, one seed |
+/// | `power` | `f²·p(ε + mean f²)/n`, `f` a trained quadratic of `BN(s)` per head, `p ≈ 1/x` (Zimerman et al. 2024, arXiv:2410.09457, with `(z + c)⁴` for `z⁴`, so that scores of −1 and 1 need not weigh the same) | 13, behind a mask 14 | means of fourth powers within a factor of about 100 | nearest to softmax, and no better than `sigma` where tried; the range of the means takes the bits |
+/// | `gaussian` | `e^(−‖q−k‖²/2√d)/√n` by a polynomial of degree 15 | 9 | distances in the trained interval | fine-tuning; needs no division; distances must be kept small by a penalty |
+/// | `running` | `(s + c)²/r√n`, `r` the running mean of its sums over keys | 5 | nothing but the range of `s` | shallow networks; the sum of the weights varies |
+/// | `linear` | `φ(q)·φ(k)/√(dn)`, `φ` a trained quadratic per channel (Katharopoulos et al. 2020, arXiv:2006.16236) | 5 | the batch norms before `φ` | long sequences; weakest |
 #[derive(Module, Debug)]
 #[expect(clippy::large_enum_variant, reason = "a few per network")]
 pub enum Weigh {
-    /// See [`Sigma`].
+    /// A quadratic of scores.
     Sigma(Sigma),
-    /// See [`Power`].
+    /// A square of a quadratic, divided by its mean.
     Power(Power),
-    /// See [`Gaussian`].
+    /// An exponential of distances.
     Gaussian(Gaussian),
-    /// See [`RunningSum`].
+    /// A square, divided by a running mean.
     Running(RunningSum),
-    /// See [`Linear`].
+    /// Quadratics of queries and keys.
     Linear(Linear),
 }
 
