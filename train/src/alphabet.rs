@@ -109,7 +109,8 @@ impl Alphabet {
     }
 }
 
-/// A data set as a model reads it: a text in the model's vocabulary and windows, which need not be learned from it again.
+/// A data set as a model reads it: a text in the model's vocabulary and windows, which need not be learned from it again; the images it was
+/// trained on in the size and the colours it takes.
 ///
 /// # Errors
 /// Data errors; tokens of the model that contradict each other.
@@ -124,7 +125,19 @@ pub fn data_for(
             let source = DatasetConfig { length: Some(own.length), ..source.clone() };
             Ok(load_in(&own.vocabulary, &source, data_dir, seed)?)
         }
-        _ => Ok(load(source, data_dir, seed)?),
+        _ => {
+            let mut source = source.clone();
+            let own = source.name == artifact.provenance.data && !source.is_text();
+            let natural = source.form().map(|(shape, _)| shape);
+            if let [channels, height, width] = *artifact.graph.input_shape()
+                && own
+                && (source.size, source.channels) == (None, None)
+                && natural != Some([channels, height, width])
+            {
+                (source.size, source.channels) = (Some([height, width]), Some(channels));
+            }
+            Ok(load(&source, data_dir, seed)?)
+        }
     }
 }
 
@@ -140,6 +153,16 @@ mod tests {
         let classes = classes.iter().map(|c| (*c).to_owned()).collect();
         let provenance = Provenance { classes, merges: merges.to_vec(), ..Provenance::default() };
         Artifact { graph: graph.finish().unwrap(), provenance }
+    }
+
+    #[test]
+    fn images_come_as_the_model_takes_them_if_it_was_trained_on_them() {
+        let mut model = artifact(&[], &[], [3, 16, 16]);
+        let shape =
+            |model: &Artifact| data_for(model, &DatasetConfig::named("digits"), None, 0).unwrap().test.shape;
+        assert_eq!(shape(&model), [1, 8, 8], "of other data it is an error elsewhere");
+        model.provenance.data = "digits".into();
+        assert_eq!(shape(&model), [3, 16, 16]);
     }
 
     #[test]
