@@ -72,7 +72,7 @@ pub enum DataError {
         found: String,
     },
     /// Reading or writing failed.
-    #[error("{}: {source}\n  help: check that the file exists, is readable and is whole", path.display())]
+    #[error("{}: {source}\n  help: {}", path.display(), io_help(source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -286,6 +286,15 @@ fn places(looked: &[Place]) -> String {
         text.push_str("\n  looked in: no folder was named");
     }
     text
+}
+
+fn io_help(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::InvalidData => {
+            "a text has to be UTF-8: save it so; of other files, check that they are whole"
+        }
+        _ => "check that the file exists, is readable and is whole",
+    }
 }
 
 /// Attach the path to an I/O error.

@@ -6,7 +6,7 @@ use super::{Conv2dGeometry, Graph, Node, NodeId, Op};
 use crate::tensor::elements;
 use crate::{ExportError, Interval, Polynomial, Tensor};
 
-/// Most values of a node, so that no file of a few bytes asks for all memory: a planner takes some ten words for each value.
+/// Most values of a node, so that no file of a few bytes asks for all memory: a planner keeps several numbers for each value.
 ///
 /// The largest node that is planned here is the input of Llama 3 8B with 128 tokens, 128256 · 128 values, nearly 2^24.
 pub const MAX_ELEMENTS: usize = 1 << 26;
