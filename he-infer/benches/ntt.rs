@@ -1,11 +1,14 @@
-//! Forward and inverse transforms beside the crate `tfhe-ntt`, and base conversion; one thread, 50-bit primes.
+//! Forward and inverse transforms beside the crate `tfhe-ntt`, base conversion, and products with keys; one thread, 50-bit primes.
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use he_infer::math::{backend::Backend, convert::BasisConverter, modulus::Modulus, ntt::Plan, poly::RnsPoly};
+use he_infer::math::{
+    backend::Backend, buffer::BufferPool, convert::BasisConverter, modulus::Modulus, ntt::Plan, packed,
+    packed::PackedPoly, poly::RnsPoly, primes, vector,
+};
 
 fn transforms(c: &mut Criterion) {
-    let Some(&q) = he_infer::math::primes::below(50, 18, 1, &[]).first() else { return };
+    let Some(&q) = primes::below(50, 18, 1, &[]).first() else { return };
     let mut group = c.benchmark_group("ntt");
     for log_n in [13u32, 14, 16] {
         let n = 1usize << log_n;
@@ -36,7 +39,7 @@ fn transforms(c: &mut Criterion) {
 /// Base conversion of eight limbs: one target at a time, and four targets in one pass.
 fn conversion(c: &mut Criterion) {
     let (n, backend) = (1usize << 16, Backend::detect());
-    let primes = he_infer::math::primes::below(50, 18, 12, &[]);
+    let primes = primes::below(50, 18, 12, &[]);
     let moduli: Vec<Modulus> = primes.iter().filter_map(|q| Modulus::new(*q)).collect();
     let Some((from, to)) = moduli.split_at_checked(8) else { return };
     let converter = BasisConverter::new(from, to);
@@ -63,10 +66,47 @@ fn conversion(c: &mut Criterion) {
     group.finish();
 }
 
+/// One limb of two digits times sixteen keys, which come from memory: residues as words and packed.
+fn key_product(c: &mut Criterion) {
+    let (n, backend, keys) = (1usize << 16, Backend::detect(), 16);
+    let Some(m) = primes::below(50, 18, 1, &[]).first().and_then(|q| Modulus::new(*q)) else { return };
+    let (mut plain, mut out) = (RnsPoly::zero(n, 4 * keys), RnsPoly::zero(n, 2));
+    for (i, x) in plain.iter_mut().enumerate() {
+        x.iter_mut().enumerate().for_each(|(j, x)| *x = (i * n + j) as u64 * 0x9e37_79b9 % m.value());
+    }
+    let mut packed = PackedPoly::recycled(n, vec![m.value(); 4 * keys], &BufferPool::default());
+    packed.limbs_mut().into_iter().zip(plain.iter()).for_each(|(out, x)| packed::pack(backend, &m, out, x));
+    let digits = [(0, plain.limb(0).to_vec()), (2, plain.limb(1).to_vec())];
+    let mut outs = out.limbs_mut().into_iter();
+    let (Some(u0), Some(u1)) = (outs.next(), outs.next()) else { return };
+    let mut group = c.benchmark_group("key_product");
+    group.bench_function("words", |b| {
+        b.iter(|| {
+            for k in 0..keys {
+                let terms = digits
+                    .each_ref()
+                    .map(|(j, x)| (&x[..], plain.limb(4 * k + j), plain.limb(4 * k + j + 1)));
+                vector::dot_pair(backend, &m, u0, u1, black_box(&terms));
+            }
+        })
+    });
+    group.bench_function("packed", |b| {
+        b.iter(|| {
+            for k in 0..keys {
+                let terms = digits
+                    .each_ref()
+                    .map(|(j, x)| (&x[..], packed.limb(4 * k + j), packed.limb(4 * k + j + 1)));
+                packed::dot_pair::<true>(backend, &m, u0, u1, black_box(&terms));
+            }
+        })
+    });
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20).measurement_time(std::time::Duration::from_secs(1))
         .warm_up_time(std::time::Duration::from_millis(300));
-    targets = transforms, conversion
+    targets = transforms, conversion, key_product
 }
 criterion_main!(benches);

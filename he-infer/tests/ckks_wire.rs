@@ -104,11 +104,11 @@ fn every_kind_of_file_is_refused_for_the_same_reasons() {
     let kinds = |e: Vec<WireError>, skip: usize, expected: fn(&WireError) -> bool| {
         assert!(e.iter().skip(skip).all(expected), "{e:?}");
     };
-    kinds(errors(&files, &ctx, |b| b[8] = 4), 0, |e| {
-        matches!(e, WireError::NewerVersion { found: 4, supported: 3 })
+    kinds(errors(&files, &ctx, |b| b[8] = 5), 0, |e| {
+        matches!(e, WireError::NewerVersion { found: 5, supported: 4 })
     });
     kinds(errors(&files, &ctx, |b| b[8] = 2), 1, |e| {
-        matches!(e, WireError::OlderVersion { found: 2, oldest: 3, .. })
+        matches!(e, WireError::OlderVersion { found: 2, oldest: 3 | 4, .. })
     });
     kinds(errors(&files, &far, |b| b[20] ^= 1), 1, |e| matches!(e, WireError::OtherParameters { .. }));
     kinds(errors(&files, &far, |b| b[10] = 7 - b[10]), 0, |e| matches!(e, WireError::WrongObject { .. }));
@@ -136,16 +136,16 @@ fn each_fault_has_its_own_error() {
     };
     assert!(matches!(read(&changed(0, b'X')), WireError::NotOurs));
     assert!(matches!(read(&changed(8, 9)), WireError::NewerVersion { found: 9, .. }));
-    // Parameters of every version are read (here the checksum tells), what belongs to a key has named it since version 3.
+    // Parameters of every version are read (here the checksum tells); residues are packed since version 4.
     let mut old = samples(&ctx).swap_remove(0);
     old[8] = 1;
     assert!(matches!(
         wire::read_params(&old[..]),
         Err(WireError::Corrupt { detail: "checksum does not agree" })
     ));
-    for version in [1, 2] {
+    for version in [1, 2, 3] {
         let refused = read(&changed(8, version));
-        assert!(matches!(refused, WireError::OlderVersion { oldest: 3, .. }), "{refused}");
+        assert!(matches!(refused, WireError::OlderVersion { oldest: 4, .. }), "{refused}");
     }
     assert!(matches!(read(&changed(10, 4)), WireError::WrongObject { .. }));
     assert!(matches!(read(&good[..good.len() - 1]), WireError::Truncated));
@@ -271,7 +271,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(kind in 1u8..8, tail in proptest::collection::vec(any::<u8>(), 0..400), len in any::<u64>()) {
         let ctx = context();
-        let mut bytes = b"HETRCKKS\x03\x00".to_vec();
+        let mut bytes = b"HETRCKKS\x04\x00".to_vec();
         bytes.extend([kind, 0, 0, 0, 0, 0]);
         bytes.extend(ctx.digest());
         bytes.extend(len.to_le_bytes());

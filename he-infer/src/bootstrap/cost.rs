@@ -8,7 +8,6 @@ use super::noise;
 use super::run_tally::RunTally;
 use crate::HeError;
 use crate::ckks::{Gadget, Hoisting, KeyForm, KeySpec, ParamsLiteral, Sparsity, TransformPlan};
-use crate::math::poly::limb_stride;
 use crate::slots::Tally;
 
 /// One of the matrices.
@@ -98,17 +97,16 @@ fn matrix_bytes(params: &ParamsLiteral, m: &MatrixCost) -> u64 {
 
 /// Bytes in memory of the keys `spec` names.
 fn key_bytes(params: &ParamsLiteral, spec: &KeySpec) -> u64 {
-    let limbs =
-        |level: usize, gadget: Gadget| (level + 1).div_ceil(gadget.alpha) * (level + 1 + gadget.specials);
-    let switch = |level: usize| limbs(level, params.gadget(level));
+    let switch = |level: usize| params.half_key_bytes(level, params.gadget(level));
     let rotations: BTreeSet<_> = spec.rotations.iter().collect();
     let named = spec.relin_level.into_iter().chain(spec.conjugation_level);
-    let ordinary: usize = rotations.iter().map(|r| r.1).chain(named).map(switch).sum();
+    let ordinary: u64 = rotations.iter().map(|r| r.1).chain(named).map(switch).sum();
     // The keys to and from the sparse secret have one digit and one special prime.
-    let pair = if spec.encapsulation { 2 + (params.max_level() + 2) } else { 0 };
+    let whole = Gadget { alpha: params.max_level() + 1, specials: 1 };
+    let pair = [0, params.max_level()].map(|level| params.half_key_bytes(level, whole));
+    let pair = if spec.encapsulation { pair.iter().sum() } else { 0 };
     let halves = if spec.form == KeyForm::Expanded { 2 } else { 1 };
-    let words = halves * (ordinary + pair) * limb_stride(1 << params.log_n);
-    8 * words as u64
+    halves * (ordinary + pair)
 }
 
 #[cfg(test)]

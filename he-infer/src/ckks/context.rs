@@ -232,6 +232,11 @@ impl Context {
         u64::from_le_bytes(self.digest.first_chunk().copied().unwrap_or_default())
     }
 
+    /// Which kernels run.
+    pub(crate) fn backend(&self) -> Backend {
+        self.backend
+    }
+
     /// Modulus number `t`.
     pub(crate) fn modulus(&self, t: usize) -> Option<&Modulus> {
         self.plans.get(t).map(Plan::modulus)

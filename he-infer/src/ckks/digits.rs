@@ -5,9 +5,9 @@ use super::keys::{KeyForm, SwitchKey};
 use super::par;
 use super::poly_ops::Part;
 use crate::math::convert::BasisConverter;
+use crate::math::packed;
 use crate::math::poly::RnsPoly;
 use crate::math::sampling::{Expander, TILE};
-use crate::math::vector;
 
 /// A polynomial cut into digits: premultiplied coefficients and the correction counts of base conversion.
 pub(super) struct Digits<'a> {
@@ -241,27 +241,23 @@ impl Context {
         if key.form == KeyForm::Expanded {
             let terms: Vec<_> =
                 parts.iter().zip(&halves).map(|(x, (b, a))| (*x, *b, a.unwrap_or(&[]))).collect();
-            return vector::dot_pair(backend, m, u0, u1, &terms);
+            return packed::dot_pair::<true>(backend, m, u0, u1, &terms);
         }
         let uniform = Expander::new(backend, &key.seed);
-        let mut made = vec![0; parts.len() * TILE];
-        for (tile, (u0, u1)) in u0.chunks_mut(TILE).zip(u1.chunks_mut(TILE)).enumerate() {
-            for (j, a) in made.chunks_exact_mut(TILE).enumerate() {
-                uniform.tile(m, SwitchKey::stream(j, t), tile, a.split_at_mut(u1.len()).0);
+        let size = TILE.min(self.n);
+        let packed_size = packed::words(size, m.value());
+        let mut made = vec![0; parts.len() * size];
+        for (tile, (u0, u1)) in u0.chunks_mut(size).zip(u1.chunks_mut(size)).enumerate() {
+            for (j, a) in made.chunks_exact_mut(size).enumerate() {
+                uniform.tile(m, SwitchKey::stream(j, t), tile, a);
             }
-            // Kernels stop at the shortest of their operands.
             let terms: Vec<_> = parts
                 .iter()
                 .zip(&halves)
-                .zip(made.chunks_exact(TILE))
-                .map(|((x, (b, _)), a)| (tile_of(x, tile), tile_of(b, tile), tile_of(a, 0)))
+                .zip(made.chunks_exact(size))
+                .map(|((x, (b, _)), a)| (packed::nth(x, size, tile), packed::nth(b, packed_size, tile), a))
                 .collect();
-            vector::dot_pair(backend, m, u0, u1, &terms);
+            packed::dot_pair::<false>(backend, m, u0, u1, &terms);
         }
     }
-}
-
-/// Words of a limb that are expanded together.
-fn tile_of(limb: &[u64], tile: usize) -> &[u64] {
-    limb.chunks(TILE).nth(tile).unwrap_or(&[])
 }

@@ -10,8 +10,10 @@ use super::key_id::KeyId;
 use super::keys::{EvalKeys, KeyForm, KeyName, KeySpec, PublicKey, SecretKey, SwitchKey};
 use super::par;
 use super::params::Gadget;
+use crate::math::modulus::Modulus;
+use crate::math::packed::{self, PackedPoly};
 use crate::math::permute::Permutation;
-use crate::math::poly::{RnsPoly, limb_stride};
+use crate::math::poly::RnsPoly;
 use crate::math::sampling::{self, Expander, Seed, TILE};
 use crate::math::{masking, vector};
 
@@ -28,7 +30,7 @@ pub fn os_rng() -> Result<ChaCha20Rng, CkksError> {
 pub struct KeyBytes {
     /// Bytes of the seed-compressed file [`crate::wire`] writes, exactly.
     pub stored: u64,
-    /// Bytes of key polynomials in memory, padding included.
+    /// Bytes of key polynomials in memory.
     pub memory: u64,
 }
 
@@ -218,7 +220,10 @@ impl Context {
         };
         let digits = (level + 1).div_ceil(gadget.alpha);
         let halves = if form == KeyForm::Expanded { 2 } else { 1 };
-        let limbs = self.scratch_poly(halves * digits * (level + 1 + gadget.specials));
+        let basis = self.extended_basis(level, gadget.specials);
+        let primes = basis.iter().filter_map(|t| self.modulus(*t)).map(Modulus::value);
+        let primes = primes.flat_map(|q| std::iter::repeat_n(q, halves * digits));
+        let limbs = PackedPoly::recycled(self.n, primes, &self.scratch);
         Ok(SwitchKey { limbs, form, level, gadget, seed, id: self.id(), owner, permutation })
     }
 
@@ -231,9 +236,9 @@ impl Context {
         let halves = if spec.form == KeyForm::Expanded { 2 } else { 1 };
         for (name, level) in self.resolve_spec(spec)? {
             let gadget = self.gadget_of(name, level);
-            let limbs = ((level + 1).div_ceil(gadget.alpha) * (level + 1 + gadget.specials)) as u64;
-            total.stored += crate::wire::SWITCH_KEY_OVERHEAD + limbs * self.n as u64 * 8;
-            total.memory += halves * limbs * limb_stride(self.n) as u64 * 8;
+            let half = self.literal.half_key_bytes(level, gadget);
+            total.stored += crate::wire::SWITCH_KEY_OVERHEAD + half;
+            total.memory += halves * half;
         }
         Ok(total)
     }
@@ -282,18 +287,19 @@ impl Context {
             let p = factors.p_mod_q.get(t).copied().unwrap_or(0);
             let mut scratch = Zeroizing::new([[0u64; TILE]; 2]);
             let [rotated, source] = &mut *scratch;
-            let mut unheld = [0u64; TILE];
+            let mut uniform_half = [0u64; TILE];
+            let packed = packed::words(TILE.min(self.n), m.value());
+            let mut written = vec![0; packed];
+            // `b` unpacked; it begins as the error, which it overwrites.
+            let mut plain = self.scratch_poly(1);
+            let plain = plain.limb_mut(0);
             for (j, (halves, e)) in pairs.chunks_exact_mut(step).zip(error.chunks_exact(self.n)).enumerate() {
-                let (b, mut a) = match halves {
-                    [b, a] => (b, Some(a.chunks_mut(TILE))),
-                    [b] => (b, None),
-                    _ => continue,
-                };
-                masking::lift_small(self.backend, m, b, e, m.radix_squared());
-                plan.forward(b);
+                let mut halves: Vec<_> = halves.iter_mut().map(|half| half.chunks_mut(packed)).collect();
+                masking::lift_small(self.backend, m, plain, e, m.radix_squared());
+                plan.forward(plain);
                 // The rest runs tile by tile, so that everything but `s` and the key itself stays in the first-level cache.
-                for (tile, (b, s_tile)) in b.chunks_mut(TILE).zip(s.chunks(TILE)).enumerate() {
-                    let a = a.as_mut().and_then(Iterator::next).unwrap_or(unheld.split_at_mut(b.len()).0);
+                for (tile, (b, s_tile)) in plain.chunks_mut(TILE).zip(s.chunks(TILE)).enumerate() {
+                    let a = uniform_half.split_at_mut(b.len()).0;
                     uniform.tile(m, SwitchKey::stream(j, t), tile, a);
                     let under = match &target {
                         None => s_tile,
@@ -309,15 +315,19 @@ impl Context {
                         let source = source.split_at_mut(b.len()).0;
                         let part = |u: &'k RnsPoly| u.limb(t).chunks(TILE).nth(tile).unwrap_or(&[]);
                         match route.from {
-                            Source::Plain(u) => source.copy_from_slice(part(u)),
+                            Source::Plain(u) => vector::mul_const(self.backend, m, source, part(u), p),
                             Source::Square(u) => {
                                 vector::dot(self.backend, m, source, &[(part(u), part(u))], None);
+                                vector::mul_const_assign(self.backend, m, source, p);
                             }
                         }
-                        vector::mul_const_assign(self.backend, m, source, p);
                         add = Some(&*source);
                     }
                     masking::mask_assign(self.backend, m, b, a, under, add);
+                    for (half, x) in halves.iter_mut().filter_map(Iterator::next).zip([&*b, &*a]) {
+                        packed::pack(self.backend, m, &mut written, x);
+                        packed::write_once(self.backend, half, &written);
+                    }
                 }
             }
         });
@@ -337,8 +347,15 @@ impl Context {
         par::for_each(work, |(i, limb)| {
             let (t, j) = (i / 2 / digits.max(1), i / 2 % digits.max(1));
             let Some(t) = basis.get(t).copied() else { return };
-            let Some(plan) = self.plans.get(t) else { return };
-            uniform.fill(plan.modulus(), SwitchKey::stream(j, t), limb);
+            let Some(m) = self.modulus(t) else { return };
+            let tile = TILE.min(self.n);
+            let packed = packed::words(tile, m.value());
+            let (mut made, mut written) = (vec![0; tile], vec![0; packed]);
+            for (at, limb) in limb.chunks_mut(packed).enumerate() {
+                uniform.tile(m, SwitchKey::stream(j, t), at, &mut made);
+                packed::pack(self.backend, m, &mut written, &made);
+                packed::write_once(self.backend, limb, &written);
+            }
         });
     }
 }

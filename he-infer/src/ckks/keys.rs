@@ -9,6 +9,7 @@ use super::context::Context;
 use super::error::CkksError;
 use super::key_id::KeyId;
 use super::params::Gadget;
+use crate::math::packed::PackedPoly;
 use crate::math::permute::Permutation;
 use crate::math::poly::RnsPoly;
 use crate::math::sampling::Seed;
@@ -69,9 +70,9 @@ pub enum KeyForm {
 ///
 /// Expanded, limb `(t * digits + j) * 2` of the storage is `b_j` and the next one `a_j`, for limb `t` of the basis
 /// `q_0..q_level, p_0..`: the order in which the inner product reads them. Seeded, `b_j` is limb `t * digits + j`. Montgomery
-/// form. `a` is a function of the seed.
+/// form, packed. `a` is a function of the seed.
 pub(crate) struct SwitchKey {
-    pub limbs: RnsPoly,
+    pub limbs: PackedPoly,
     pub form: KeyForm,
     pub level: usize,
     pub gadget: Gadget,
@@ -101,7 +102,7 @@ impl SwitchKey {
         }
     }
 
-    /// `b_j` at limb position `t`, and `a_j` if it is held.
+    /// The packed `b_j` at limb position `t`, and `a_j` if it is held.
     pub(super) fn halves(&self, t: usize, j: usize) -> (&[u64], Option<&[u64]>) {
         let at = self.step() * (t * self.digits() + j);
         (self.limbs.limb(at), (self.form == KeyForm::Expanded).then(|| self.limbs.limb(at + 1)))

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::CkksError;
 use super::security::{TABLE_ERROR_STD, max_log_qp};
-use crate::math::{primes, sampling};
+use crate::math::{packed, primes, sampling};
 
 /// What a user or planner writes down; nothing is checked yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,6 +51,22 @@ impl ParamsLiteral {
     pub(crate) fn sizes(&self) -> Sizes {
         let bits = |primes: &[u64]| primes.iter().map(|q| (*q as f64).log2()).collect();
         Sizes { log_n: self.log_n, q: bits(&self.q), p: bits(&self.p), alpha: self.alpha }
+    }
+
+    /// Bytes of one half of a switching key with this gadget for ciphertexts up to `level`.
+    pub(crate) fn half_key_bytes(&self, level: usize, gadget: Gadget) -> u64 {
+        let specials = self.p.split_at(gadget.specials.min(self.p.len())).0;
+        (level + 1).div_ceil(gadget.alpha) as u64
+            * (self.polynomial_bytes(level) + self.packed_bytes(specials))
+    }
+
+    /// Bytes of a polynomial over `q_0..q_level` in a file.
+    pub(crate) fn polynomial_bytes(&self, level: usize) -> u64 {
+        self.packed_bytes(self.q.split_at((level + 1).min(self.q.len())).0)
+    }
+
+    fn packed_bytes(&self, primes: &[u64]) -> u64 {
+        primes.iter().map(|q| 8 * packed::words(1 << self.log_n, *q) as u64).sum()
     }
 
     /// Generate primes for a chain: `q_0` of `first_bits`, `levels` primes around `2^scale_bits` (alternating above and

@@ -44,6 +44,9 @@ impl Backend {
         if std::is_x86_feature_detected!("avx512f")
             && std::is_x86_feature_detected!("avx512dq")
             && std::is_x86_feature_detected!("avx512ifma")
+            // Every processor with the one has the other.
+            && std::is_x86_feature_detected!("avx512bw")
+            && std::is_x86_feature_detected!("avx512vbmi")
         {
             return Some(Self(Kind::Ifma));
         }

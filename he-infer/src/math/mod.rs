@@ -12,6 +12,7 @@ pub mod gemm;
 pub mod masking;
 pub mod modulus;
 pub mod ntt;
+pub mod packed;
 pub mod permute;
 pub mod poly;
 pub mod primes;
@@ -38,5 +39,7 @@ mod simd_gemm;
 mod simd_masking;
 #[cfg(target_arch = "x86_64")]
 mod simd_ntt;
+#[cfg(target_arch = "x86_64")]
+mod simd_packed;
 pub mod special_fft;
 pub mod vector;

@@ -112,7 +112,7 @@ fn prefetch(x: &[u64], j: usize) {
 /// The same for words that will be read once: they need not stay in any cache.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn prefetch_once(x: &[u64], j: usize) {
+pub(super) fn prefetch_once(x: &[u64], j: usize) {
     _mm_prefetch::<_MM_HINT_NTA>(x.as_ptr().wrapping_add(j).cast());
 }
 

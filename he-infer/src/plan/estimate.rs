@@ -227,7 +227,7 @@ pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeErro
         weight_bytes,
         working_bytes: working,
         // A fresh ciphertext travels as one polynomial and a seed.
-        input_bytes: program.input_vectors() as u64 * ciphertext_bytes(n, level) / 2,
+        input_bytes: program.input_vectors() as u64 * params.polynomial_bytes(level),
         resident_bytes: 0,
         parallel_runs: 1,
         peak_bytes: 0,
@@ -243,10 +243,8 @@ impl Program {
     pub fn key_bytes(&self) -> u64 {
         let params = self.chain.params.literal();
         let own = self.rotations.iter().map(|r| r.1).chain(self.relin_level).map(|level| {
-            let gadget = params.gadget(level);
-            let limbs = (level + 1).div_ceil(gadget.alpha) * (level + 1 + gadget.specials);
             let halves = if self.refreshing.is_some() { 1 } else { 2 };
-            (halves * limbs * limb_stride(2 * self.chain.slots()) * 8) as u64
+            halves * params.half_key_bytes(level, params.gadget(level))
         });
         own.sum::<u64>() + self.refreshing.as_ref().map_or(0, |r| r.cost.key_bytes)
     }

@@ -9,7 +9,9 @@ use zeroize::Zeroizing;
 use super::FORMAT_VERSION;
 use super::error::WireError;
 use crate::ckks::KeyId;
+use crate::math::backend::Backend;
 use crate::math::modulus::Modulus;
+use crate::math::packed;
 
 const MAGIC: [u8; 8] = *b"HETRCKKS";
 pub(super) const HEADER_BYTES: u64 = 8 + 2 + 1 + 1 + 4 + 32 + 8;
@@ -41,15 +43,12 @@ impl Object {
             .find(|o| *o as u8 == b)
     }
 
-    /// Oldest version that can still be read: keys and ciphertexts did not name their key before version 3.
+    /// Oldest version that can still be read: nothing named its key before version 3, and residues were not packed before version 4.
     fn oldest_version(self) -> u16 {
         match self {
             Self::Params => 1,
-            Self::SecretKey
-            | Self::PublicKey
-            | Self::EvalKeys
-            | Self::Ciphertexts
-            | Self::SeededCiphertexts => 3,
+            Self::SecretKey => 3,
+            Self::PublicKey | Self::EvalKeys | Self::Ciphertexts | Self::SeededCiphertexts => 4,
         }
     }
 }
@@ -108,10 +107,33 @@ impl<W: Write> FrameWriter<W> {
         Ok(())
     }
 
+    /// Residues modulo `m`, packed.
+    pub fn residues(&mut self, backend: Backend, m: &Modulus, residues: &[u64]) -> Result<(), WireError> {
+        let mut buffer = [0u64; TILE];
+        for chunk in residues.chunks(TILE) {
+            let out = buffer.split_at_mut(packed::words(chunk.len(), m.value())).0;
+            packed::pack(backend, m, out, chunk);
+            self.words(out)?;
+        }
+        Ok(())
+    }
+
     pub fn finish(mut self) -> Result<(), WireError> {
         let sum: [u8; 32] = self.hash.finalize().into();
         self.inner.write_all(sum.split_at(CHECKSUM_BYTES).0)?;
         Ok(self.inner.flush()?)
+    }
+}
+
+/// Residues that are packed and unpacked together.
+const TILE: usize = 1024;
+
+fn unpack_checked(backend: Backend, m: &Modulus, out: &mut [u64], words: &[u64]) -> Result<(), WireError> {
+    packed::unpack(backend, m, out, words);
+    if out.iter().fold(0, |a, b| a.max(*b)) < m.value() {
+        Ok(())
+    } else {
+        Err(WireError::Corrupt { detail: "residue not below its prime" })
     }
 }
 
@@ -206,16 +228,32 @@ impl<R: Read> FrameReader<R> {
         }
     }
 
-    /// Residues, each checked to be below the modulus.
-    pub fn limb(&mut self, out: &mut [u64], m: &Modulus) -> Result<(), WireError> {
+    fn words(&mut self, out: &mut [u64]) -> Result<(), WireError> {
         self.read(bytemuck::cast_slice_mut(out))?;
         out.iter_mut().for_each(|x| *x = u64::from_le(*x));
-        let largest = out.iter().fold(0, |a, b| a.max(*b));
-        if largest < m.value() {
-            Ok(())
-        } else {
-            Err(WireError::Corrupt { detail: "residue not below its prime" })
+        Ok(())
+    }
+
+    /// Residues, each checked to be below the modulus.
+    pub fn residues(&mut self, backend: Backend, m: &Modulus, out: &mut [u64]) -> Result<(), WireError> {
+        let mut buffer = [0u64; TILE];
+        for out in out.chunks_mut(TILE) {
+            let packed = buffer.split_at_mut(packed::words(out.len(), m.value())).0;
+            self.words(packed)?;
+            unpack_checked(backend, m, out, packed)?;
         }
+        Ok(())
+    }
+
+    /// Residues that stay packed, each checked to be below the modulus.
+    pub fn packed(&mut self, backend: Backend, m: &Modulus, out: &mut [u64]) -> Result<(), WireError> {
+        let mut buffer = [0u64; TILE];
+        self.words(out)?;
+        for out in out.chunks(packed::words(TILE, m.value())) {
+            let residues = buffer.split_at_mut(64 * out.len() / packed::width(m.value())).0;
+            unpack_checked(backend, m, residues, out)?;
+        }
+        Ok(())
     }
 
     /// Secret bytes, overwritten when dropped.

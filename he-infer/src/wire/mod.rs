@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! magic "HETRCKKS" · version u16 · object u8 · 0 u8 · 0 u32 · parameter digest [32] · payload length u64
-//! payload (little endian; residues as u64, limb after limb)
+//! payload (little endian; limb after limb, residues at the width of their prime: `math::packed`)
 //! first 16 bytes of SHA-256 over everything before
 //! ```
 //! The payload of a key, and each ciphertext of a list, begins with the number of the key it belongs to.
@@ -30,8 +30,9 @@ pub use write::{
 
 /// Version this crate writes; newer ones are refused.
 ///
-/// Version 3 puts the [`crate::ckks::KeyId`] into keys and ciphertexts, so older ones are refused; parameters are read in all versions.
-pub const FORMAT_VERSION: u16 = 3;
+/// Version 3 put the [`crate::ckks::KeyId`] into keys and ciphertexts, version 4 packs residues; what lacks either is refused, so
+/// parameters are read in all versions, secret keys from version 3 and everything else from version 4.
+pub const FORMAT_VERSION: u16 = 4;
 
 /// Most ciphertexts in one list.
 pub const MAX_LIST: u32 = 1 << 20;

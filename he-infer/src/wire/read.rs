@@ -94,7 +94,7 @@ pub fn read_eval_keys(input: impl Read, ctx: &Context, form: KeyForm) -> Result<
     let mut f = start(input, Object::EvalKeys, ctx)?;
     let (owner, count) = (f.key_id()?, f.u32()?);
     // The smallest keys that many could be: a wrong count is found before anything is allocated.
-    let smallest = SWITCH_KEY_OVERHEAD + limb_bytes(ctx, ctx.extended_basis(0, 1).len());
+    let smallest = SWITCH_KEY_OVERHEAD + limb_bytes(ctx, ctx.extended_basis(0, 1));
     f.need(u64::from(count).saturating_mul(smallest))?;
     let mut keys = EvalKeys::of(owner);
     let mut last = None;
@@ -129,12 +129,12 @@ pub fn read_eval_keys(input: impl Read, ctx: &Context, form: KeyForm) -> Result<
         let seed = f.array()?;
         let basis = ctx.extended_basis(level, gadget.specials);
         let digits = (level + 1).div_ceil(gadget.alpha);
-        f.need(limb_bytes(ctx, digits * basis.len()))?;
+        f.need(digits as u64 * limb_bytes(ctx, basis.iter().copied()))?;
         let mut key = ctx.blank_key(name, level, (seed, form), owner)?;
         let step = key.step();
-        for (i, limb) in key.limbs.iter_mut().step_by(step).enumerate() {
+        for (i, limb) in key.limbs.limbs_mut().into_iter().step_by(step).enumerate() {
             let m = basis.get(i / digits).and_then(|t| ctx.modulus(*t)).ok_or(BAD_LEVEL)?;
-            f.limb(limb, m)?;
+            f.packed(ctx.backend(), m, limb)?;
         }
         ctx.expand_switch_key(&mut key);
         keys.insert(name, key);
@@ -150,7 +150,7 @@ pub fn read_eval_keys(input: impl Read, ctx: &Context, form: KeyForm) -> Result<
 pub fn read_ciphertexts(input: impl Read, ctx: &Context) -> Result<Vec<Ciphertext>, WireError> {
     let mut f = start(input, Object::Ciphertexts, ctx)?;
     let mut list = Vec::new();
-    for _ in 0..count(&mut f, CIPHERTEXT_OVERHEAD + limb_bytes(ctx, 2))? {
+    for _ in 0..count(&mut f, CIPHERTEXT_OVERHEAD + 2 * limb_bytes(ctx, [0]))? {
         let (owner, level, scale) = (f.key_id()?, level(&mut f, ctx)?, f.scale()?);
         let basis: Vec<usize> = (0..=level).collect();
         let c0 = polynomial(&mut f, ctx, &basis)?;
@@ -168,7 +168,7 @@ pub fn read_ciphertexts(input: impl Read, ctx: &Context) -> Result<Vec<Ciphertex
 pub fn read_seeded_ciphertexts(input: impl Read, ctx: &Context) -> Result<Vec<SeededCiphertext>, WireError> {
     let mut f = start(input, Object::SeededCiphertexts, ctx)?;
     let mut list = Vec::new();
-    for _ in 0..count(&mut f, CIPHERTEXT_OVERHEAD + 32 + limb_bytes(ctx, 1))? {
+    for _ in 0..count(&mut f, CIPHERTEXT_OVERHEAD + 32 + limb_bytes(ctx, [0]))? {
         let (owner, level, scale) = (f.key_id()?, level(&mut f, ctx)?, f.scale()?);
         let seed = f.array()?;
         let basis: Vec<usize> = (0..=level).collect();
@@ -202,10 +202,10 @@ fn level<R: Read>(f: &mut FrameReader<R>, ctx: &Context) -> Result<usize, WireEr
 
 /// Residues at the moduli of `basis`.
 fn polynomial<R: Read>(f: &mut FrameReader<R>, ctx: &Context, basis: &[usize]) -> Result<RnsPoly, WireError> {
-    f.need(limb_bytes(ctx, basis.len()))?;
+    f.need(limb_bytes(ctx, basis.iter().copied()))?;
     let mut poly = RnsPoly::zero(ctx.n(), basis.len());
     for (limb, t) in poly.iter_mut().zip(basis) {
-        f.limb(limb, ctx.modulus(*t).ok_or(BAD_LEVEL)?)?;
+        f.residues(ctx.backend(), ctx.modulus(*t).ok_or(BAD_LEVEL)?, limb)?;
     }
     Ok(poly)
 }

@@ -7,8 +7,10 @@ use super::frame::{FrameWriter, Object};
 use super::{CIPHERTEXT_OVERHEAD, MAX_LIST, SWITCH_KEY_OVERHEAD};
 use crate::ckks::{
     Ciphertext, CkksParams, Context, EvalKeys, Gadget, KeyName, ParamsLiteral, PublicKey, SecretKey,
-    SeededCiphertext, ToyParams,
+    SeededCiphertext, SwitchKey, ToyParams,
 };
+use crate::math::packed;
+use crate::math::poly::RnsPoly;
 
 /// Kinds of switching keys in a file.
 pub(super) const RELIN: u32 = 0;
@@ -69,13 +71,11 @@ pub fn write_secret_key(out: impl Write, ctx: &Context, key: &SecretKey) -> Resu
 /// [`WireError::Unwritable`] for a key of other parameters, [`WireError::Io`].
 pub fn write_public_key(out: impl Write, ctx: &Context, key: &PublicKey) -> Result<(), WireError> {
     check(key.id == ctx.id())?;
-    let bytes = 8 + 32 + limb_bytes(ctx, key.b.limbs());
+    let bytes = 8 + 32 + limb_bytes(ctx, 0..key.b.limbs());
     let mut f = FrameWriter::start(out, Object::PublicKey, ctx.digest(), bytes)?;
     f.key_id(key.owner)?;
     f.bytes(&key.seed)?;
-    for limb in key.b.iter() {
-        f.words(limb)?;
-    }
+    residues(&mut f, ctx, &key.b)?;
     f.finish()
 }
 
@@ -87,7 +87,7 @@ pub fn write_eval_keys(out: impl Write, ctx: &Context, keys: &EvalKeys) -> Resul
     check(keys.iter().all(|(_, k)| k.id == ctx.id()))?;
     let bytes = keys
         .iter()
-        .map(|(_, k)| SWITCH_KEY_OVERHEAD + limb_bytes(ctx, k.limbs.limbs() / k.step()))
+        .map(|(_, k)| SWITCH_KEY_OVERHEAD + packed(k).map(|b| 8 * b.len() as u64).sum::<u64>())
         .sum::<u64>();
     let mut f = FrameWriter::start(out, Object::EvalKeys, ctx.digest(), 8 + 4 + bytes)?;
     f.key_id(keys.key_id())?;
@@ -105,7 +105,7 @@ pub fn write_eval_keys(out: impl Write, ctx: &Context, keys: &EvalKeys) -> Resul
         f.u32(key.level as u32)?;
         f.u32(gadget_word(key.gadget))?;
         f.bytes(&key.seed)?;
-        for b in key.limbs.iter().step_by(key.step()) {
+        for b in packed(key) {
             f.words(b)?;
         }
     }
@@ -118,16 +118,15 @@ pub fn write_eval_keys(out: impl Write, ctx: &Context, keys: &EvalKeys) -> Resul
 /// [`WireError::Unwritable`] for ciphertexts of other parameters or a list that is too long, [`WireError::Io`].
 pub fn write_ciphertexts(out: impl Write, ctx: &Context, list: &[Ciphertext]) -> Result<(), WireError> {
     check(list.len() <= MAX_LIST as usize && list.iter().all(|c| c.id == ctx.id()))?;
-    let bytes = list.iter().map(|c| CIPHERTEXT_OVERHEAD + limb_bytes(ctx, 2 * (c.level + 1))).sum::<u64>();
+    let bytes = list.iter().map(|c| CIPHERTEXT_OVERHEAD + 2 * limb_bytes(ctx, 0..=c.level)).sum::<u64>();
     let mut f = FrameWriter::start(out, Object::Ciphertexts, ctx.digest(), 4 + bytes)?;
     f.u32(list.len() as u32)?;
     for c in list {
         f.key_id(c.owner)?;
         f.u32(c.level as u32)?;
         f.words(&[c.scale.to_bits()])?;
-        for limb in c.c0.iter().chain(c.c1.iter()) {
-            f.words(limb)?;
-        }
+        residues(&mut f, ctx, &c.c0)?;
+        residues(&mut f, ctx, &c.c1)?;
     }
     f.finish()
 }
@@ -142,7 +141,7 @@ pub fn write_seeded_ciphertexts(
     list: &[SeededCiphertext],
 ) -> Result<(), WireError> {
     check(list.len() <= MAX_LIST as usize && list.iter().all(|c| c.id == ctx.id()))?;
-    let bytes = list.iter().map(|c| CIPHERTEXT_OVERHEAD + 32 + limb_bytes(ctx, c.level + 1)).sum::<u64>();
+    let bytes = list.iter().map(|c| CIPHERTEXT_OVERHEAD + 32 + limb_bytes(ctx, 0..=c.level)).sum::<u64>();
     let mut f = FrameWriter::start(out, Object::SeededCiphertexts, ctx.digest(), 4 + bytes)?;
     f.u32(list.len() as u32)?;
     for c in list {
@@ -150,9 +149,7 @@ pub fn write_seeded_ciphertexts(
         f.u32(c.level as u32)?;
         f.words(&[c.scale.to_bits()])?;
         f.bytes(&c.seed)?;
-        for limb in c.c0.iter() {
-            f.words(limb)?;
-        }
+        residues(&mut f, ctx, &c.c0)?;
     }
     f.finish()
 }
@@ -162,8 +159,25 @@ pub(super) fn gadget_word(gadget: Gadget) -> u32 {
     (gadget.alpha as u32) << 16 | gadget.specials as u32
 }
 
-pub(super) fn limb_bytes(ctx: &Context, limbs: usize) -> u64 {
-    (limbs * ctx.n() * 8) as u64
+/// Bytes of residues at these moduli.
+pub(super) fn limb_bytes(ctx: &Context, moduli: impl IntoIterator<Item = usize>) -> u64 {
+    let moduli = moduli.into_iter().filter_map(|t| ctx.modulus(t));
+    moduli.map(|m| 8 * packed::words(ctx.n(), m.value()) as u64).sum()
+}
+
+/// The halves of a key that are written.
+fn packed(key: &SwitchKey) -> impl Iterator<Item = &[u64]> {
+    (0..key.limbs.limbs()).step_by(key.step()).map(|i| key.limbs.limb(i))
+}
+
+/// A polynomial over `q_0, q_1, ...`.
+fn residues(f: &mut FrameWriter<impl Write>, ctx: &Context, poly: &RnsPoly) -> Result<(), WireError> {
+    for (t, limb) in poly.iter().enumerate() {
+        if let Some(m) = ctx.modulus(t) {
+            f.residues(ctx.backend(), m, limb)?;
+        }
+    }
+    Ok(())
 }
 
 fn check(ok: bool) -> Result<(), WireError> {

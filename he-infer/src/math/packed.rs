@@ -1,0 +1,263 @@
+//! Residues at the width of their prime: what lies in memory to be read once, or travels.
+//!
+//! A residue modulo a 42-bit prime takes 42 bits instead of 64: the keys of a deep network and their files are a quarter to a third
+//! smaller, and so is what key switching reads from memory. Residue `i` is bits `i w..(i + 1) w` of its limb, least significant
+//! first, so 64 residues take exactly `w` words and eight take `w` bytes.
+
+use super::backend::Backend;
+use super::buffer::{AlignedWords, BufferPool};
+use super::modulus::Modulus;
+use super::vector;
+
+/// Bits of a residue modulo `q`.
+#[must_use]
+pub fn width(q: u64) -> usize {
+    (u64::BITS - q.leading_zeros()) as usize
+}
+
+/// Words that `n` residues modulo `q` take, `n` a multiple of 64.
+#[must_use]
+pub fn words(n: usize, q: u64) -> usize {
+    n / 64 * width(q)
+}
+
+/// Pack residues modulo `m`; `out` has [`words`] of them.
+///
+/// # Panics
+/// If `m` is below 128, `values` is no multiple of 64 long or `out` not of its length.
+pub fn pack(backend: Backend, m: &Modulus, out: &mut [u64], values: &[u64]) {
+    let width = check(m, out, values);
+    #[cfg(target_arch = "x86_64")]
+    if backend.is_ifma() {
+        return super::simd_packed::pack(width, out, values);
+    }
+    let _ = backend;
+    scalar::pack(width, out, values);
+}
+
+/// Unpack residues modulo `m`: the inverse of [`pack`]. Any bits unpack to words below `2^width`.
+///
+/// # Panics
+/// As for [`pack`].
+pub fn unpack(backend: Backend, m: &Modulus, out: &mut [u64], packed: &[u64]) {
+    let width = check(m, packed, out);
+    #[cfg(target_arch = "x86_64")]
+    if backend.is_ifma() {
+        return super::simd_packed::unpack(width, out, packed);
+    }
+    let _ = backend;
+    scalar::unpack(width, out, packed);
+}
+
+/// Copy words to where nobody reads them soon: past the caches, which saves reading what is overwritten.
+///
+/// # Panics
+/// If lengths differ.
+pub fn write_once(backend: Backend, out: &mut [u64], words: &[u64]) {
+    #[cfg(target_arch = "x86_64")]
+    if backend.is_ifma() {
+        return super::simd_packed::write_once(out, words);
+    }
+    let _ = backend;
+    out.copy_from_slice(words);
+}
+
+/// Two inner products with a shared left side, `out0 = sum x_t y_t` and `out1 = sum x_t z_t`, for terms `(x, y, z)` with `y` and, if
+/// `BOTH`, `z` packed; both in Montgomery form. The inner loop of key switching: each digit is read once, each key as it lies
+/// in memory.
+///
+/// # Panics
+/// If lengths do not agree.
+pub fn dot_pair<const BOTH: bool>(
+    backend: Backend,
+    m: &Modulus,
+    out0: &mut [u64],
+    out1: &mut [u64],
+    terms: &[(&[u64], &[u64], &[u64])],
+) {
+    debug_assert!(terms.len() <= vector::MAX_LAZY_TERMS);
+    for (x, y, z) in terms {
+        check(m, y, x);
+        assert!(x.len() == out0.len() && x.len() == out1.len(), "lengths of inner products");
+        assert_eq!(z.len(), if BOTH { y.len() } else { x.len() }, "lengths of inner products");
+    }
+    #[cfg(target_arch = "x86_64")]
+    if backend.is_ifma() {
+        return super::simd_packed::dot_pair::<BOTH>(m, out0, out1, terms);
+    }
+    let size = words(TILE, m.value());
+    let mut unpacked = vec![[0; TILE]; 2 * terms.len()];
+    for (tile, (out0, out1)) in out0.chunks_mut(TILE).zip(out1.chunks_mut(TILE)).enumerate() {
+        let n = out0.len();
+        for ((_, y, z), [b, a]) in terms.iter().zip(unpacked.as_chunks_mut().0) {
+            unpack(backend, m, b.split_at_mut(n).0, nth(y, size, tile));
+            let a = a.split_at_mut(n).0;
+            if BOTH {
+                unpack(backend, m, a, nth(z, size, tile))
+            } else {
+                a.copy_from_slice(nth(z, TILE, tile))
+            }
+        }
+        let plain = terms.iter().zip(unpacked.as_chunks().0);
+        let plain: Vec<_> =
+            plain.map(|((x, ..), [b, a])| (nth(x, TILE, tile), b.split_at(n).0, a.split_at(n).0)).collect();
+        vector::dot_pair(backend, m, out0, out1, &plain);
+    }
+}
+
+/// Residues unpacked together.
+const TILE: usize = 1024;
+
+/// Chunk number `at` of `size` words, shorter at the end.
+pub fn nth(x: &[u64], size: usize, at: usize) -> &[u64] {
+    x.chunks(size).nth(at).unwrap_or(&[])
+}
+
+fn check(m: &Modulus, packed: &[u64], values: &[u64]) -> usize {
+    assert!(values.len().is_multiple_of(64), "residues are packed by 64");
+    assert_eq!(packed.len(), words(values.len(), m.value()), "length of packed residues");
+    let width = width(m.value());
+    assert!(width >= 8, "width of packed residues");
+    width
+}
+
+/// Packed residues of one polynomial, or of several, modulo a list of primes.
+pub struct PackedPoly {
+    words: AlignedWords,
+    /// Where each limb begins, and where the last one ends.
+    starts: Vec<usize>,
+}
+
+impl PackedPoly {
+    /// Room for `n` residues modulo each of `primes`, with arbitrary contents in recycled memory.
+    #[must_use]
+    pub fn recycled(n: usize, primes: impl IntoIterator<Item = u64>, pool: &BufferPool) -> Self {
+        let mut starts = vec![0];
+        let mut end = 0;
+        for q in primes {
+            end += words(n, q);
+            starts.push(end);
+        }
+        Self { words: pool.take(end), starts }
+    }
+
+    /// Number of limbs.
+    #[must_use]
+    pub fn limbs(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// The words of limb `i`, or an empty slice if there is none.
+    #[must_use]
+    pub fn limb(&self, i: usize) -> &[u64] {
+        let ends = self.starts.get(i).zip(self.starts.get(i + 1));
+        ends.and_then(|(from, to)| self.words.get(*from..*to)).unwrap_or(&[])
+    }
+
+    /// All limbs as disjoint mutable slices.
+    pub fn limbs_mut(&mut self) -> Vec<&mut [u64]> {
+        let mut rest: &mut [u64] = &mut self.words;
+        let lengths = self.starts.iter().zip(self.starts.iter().skip(1)).map(|(from, to)| to - from);
+        lengths
+            .map(|length| {
+                let (limb, tail) = std::mem::take(&mut rest).split_at_mut(length);
+                rest = tail;
+                limb
+            })
+            .collect()
+    }
+}
+
+mod scalar {
+    #![expect(clippy::indexing_slicing, reason = "lengths are checked by the callers")]
+
+    pub fn pack(width: usize, out: &mut [u64], values: &[u64]) {
+        out.fill(0);
+        for (i, x) in values.iter().enumerate() {
+            let (at, shift) = (i * width / 64, i * width % 64);
+            out[at] |= x << shift;
+            if shift + width > 64 {
+                out[at + 1] |= x >> (64 - shift);
+            }
+        }
+    }
+
+    pub fn unpack(width: usize, out: &mut [u64], packed: &[u64]) {
+        let mask = u64::MAX >> (64 - width);
+        for (i, o) in out.iter_mut().enumerate() {
+            let (at, shift) = (i * width / 64, i * width % 64);
+            let high = if shift + width > 64 { packed[at + 1] << (64 - shift) } else { 0 };
+            *o = (packed[at] >> shift | high) & mask;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn limbs_lie_one_after_the_other() {
+        let primes = [0x3_ffff_ffdf_0001, 0x402_0001, 0x400_0056_0001];
+        let mut poly = PackedPoly::recycled(128, primes, &BufferPool::default());
+        poly.limbs_mut().into_iter().enumerate().for_each(|(i, limb)| limb.fill(i as u64));
+        assert_eq!(poly.limbs(), 3);
+        for (i, words) in [100, 54, 86].into_iter().enumerate() {
+            assert_eq!(poly.limb(i), vec![i as u64; words]);
+        }
+        assert!(poly.limb(3).is_empty());
+    }
+
+    #[test]
+    fn inner_products_are_those_of_unpacked_terms() {
+        let m = Modulus::new(0x400_0056_0001).unwrap();
+        for (n, count) in [(64, 1), (TILE + 128, 3), (2 * TILE, 40)] {
+            let residues = |t: usize| (1..=n as u64).map(|i| m.mul(i, 0x123_4567_89ab + t as u64)).collect();
+            let plain: Vec<Vec<u64>> = (0..3 * count).map(residues).collect();
+            let mut packed = vec![vec![0; words(n, m.value())]; 3 * count];
+            packed.iter_mut().zip(&plain).for_each(|(out, x)| pack(Backend::scalar(), &m, out, x));
+            let (mut unpacked, mut both, mut one) = (Vec::new(), Vec::new(), Vec::new());
+            for (i, x) in plain.iter().take(count).enumerate() {
+                let (b, a) = (count + i, 2 * count + i);
+                unpacked.push((&x[..], &plain[b][..], &plain[a][..]));
+                both.push((&x[..], &packed[b][..], &packed[a][..]));
+                one.push((&x[..], &packed[b][..], &plain[a][..]));
+            }
+            for backend in Backend::all() {
+                let mut outs = [(); 3].map(|()| [vec![0; n], vec![0; n]]);
+                let [[u0, u1], [v0, v1], [w0, w1]] = &mut outs;
+                vector::dot_pair(backend, &m, u0, u1, &unpacked);
+                dot_pair::<true>(backend, &m, v0, v1, &both);
+                dot_pair::<false>(backend, &m, w0, w1, &one);
+                assert!(outs[0] == outs[1] && outs[0] == outs[2], "{} {n}", backend.name());
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_width_is_packed_alike_and_unpacks(width in 8usize..=50, seed in any::<u64>(), blocks in 1usize..4) {
+            let m = Modulus::new((1 << width) - 1).unwrap();
+            let mut x = seed;
+            let values: Vec<u64> = (0..64 * blocks).map(|i| {
+                x = x.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+                if i % 5 == 0 { (1 << width) - 1 } else { x >> (64 - width) }
+            }).collect();
+            let mut want = vec![0; words(values.len(), m.value())];
+            scalar::pack(width, &mut want, &values);
+            for backend in Backend::all() {
+                let (mut packed, mut back) = (vec![!0; want.len()], vec![0; values.len()]);
+                pack(backend, &m, &mut packed, &values);
+                prop_assert_eq!(&packed, &want);
+                unpack(backend, &m, &mut back, &packed);
+                prop_assert_eq!(&back, &values);
+                let mut copy = AlignedWords::zeroed(want.len() + 1);
+                for at in 0..2 {
+                    write_once(backend, &mut copy[at..at + want.len()], &packed);
+                    prop_assert_eq!(&copy[at..at + want.len()], &want[..]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! AVX-512-VBMI bodies of [`super::packed`]: eight residues are eight bit fields of `w` bytes.
+#![expect(unsafe_code, reason = "vector loads, stores and target features")]
+#![expect(clippy::indexing_slicing, reason = "tables filled at compile time")]
+
+use std::arch::x86_64::*;
+
+use super::modulus::Modulus;
+use super::packed::width;
+use super::simd::{Lanes, load, prefetch_once, splat, store};
+
+/// How eight residues of one width lie in their bytes.
+#[derive(Clone, Copy)]
+struct Fields {
+    /// For byte `k` of residue `i`, at `8 i + k`: its place among the packed bytes.
+    unpack: [u8; 64],
+    /// For each packed byte: the byte of an even or odd residue (shifted into place) that has bits there, and whether there is one.
+    pack: [[u8; 64]; 2],
+    present: [u64; 2],
+    /// Position of the first bit of each residue within its first byte.
+    shifts: [u64; 8],
+}
+
+/// Widths from 8 (below it, three residues share a byte) and below this one (a residue and its shift fit a word) are supported.
+const WIDTHS: usize = 58;
+
+static FIELDS: [Fields; WIDTHS] = {
+    let mut all = [Fields { unpack: [0; 64], pack: [[0; 64]; 2], present: [0; 2], shifts: [0; 8] }; WIDTHS];
+    let mut width = 1;
+    while width < WIDTHS {
+        let mut i = 0;
+        while i < 8 {
+            let (first, shift) = (i * width / 8, i * width % 8);
+            all[width].shifts[i] = shift as u64;
+            let mut k = 0;
+            while k < 8 {
+                all[width].unpack[8 * i + k] = (first + k) as u8;
+                if 8 * k < shift + width {
+                    all[width].pack[i % 2][first + k] = (8 * i + k) as u8;
+                    all[width].present[i % 2] |= 1 << (first + k);
+                }
+                k += 1;
+            }
+            i += 1;
+        }
+        width += 1;
+    }
+    all
+};
+
+/// Packed bytes between the load and the prefetch.
+const AHEAD: usize = 1536;
+
+pub(super) fn pack(width: usize, out: &mut [u64], values: &[u64]) {
+    assert!((8..WIDTHS).contains(&width) && 8 * out.len() >= values.len() / 8 * width);
+    // SAFETY: callers hold a `Backend` from `detect` that reported these features; lengths were checked.
+    unsafe { pack_v(width, out, values) }
+}
+
+pub(super) fn unpack(width: usize, out: &mut [u64], packed: &[u64]) {
+    assert!((8..WIDTHS).contains(&width) && 8 * packed.len() >= out.len() / 8 * width);
+    // SAFETY: as for `pack`.
+    unsafe { unpack_v(width, out, packed) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn bytes(x: &[u8; 64]) -> __m512i {
+    // SAFETY: 64 bytes are read from an array of 64.
+    unsafe { _mm512_loadu_si512(x.as_ptr().cast()) }
+}
+
+/// # Safety
+/// `out` must hold `width` bytes for every eight values.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+unsafe fn pack_v(width: usize, out: &mut [u64], values: &[u64]) {
+    let f = &FIELDS[width];
+    let order = [bytes(&f.pack[0]), bytes(&f.pack[1])];
+    let shifts = load(&f.shifts, 0);
+    let out: &mut [u8] = bytemuck::cast_slice_mut(out);
+    for i in 0..values.len() / 8 {
+        let x = _mm512_sllv_epi64(load(values, 8 * i), shifts);
+        let even = _mm512_maskz_permutexvar_epi8(f.present[0], order[0], x);
+        let odd = _mm512_maskz_permutexvar_epi8(f.present[1], order[1], x);
+        let (x, to) = (_mm512_or_si512(even, odd), out.as_mut_ptr().wrapping_add(i * width));
+        // Masked stores are slow; the next eight residues overwrite what a whole one writes too much.
+        if i * width + 64 <= out.len() {
+            // SAFETY: 64 bytes from `to` on lie inside `out`.
+            unsafe { _mm512_storeu_si512(to.cast(), x) }
+        } else {
+            // SAFETY: the mask writes `width` bytes of those that the caller promised.
+            unsafe { _mm512_mask_storeu_epi8(to.cast(), (1 << width) - 1, x) }
+        }
+    }
+}
+
+pub(super) fn write_once(out: &mut [u64], words: &[u64]) {
+    assert_eq!(out.len(), words.len(), "length of what is written");
+    let whole = out.len().is_multiple_of(8) && out.as_ptr().addr().is_multiple_of(64);
+    if !whole {
+        return out.copy_from_slice(words);
+    }
+    // SAFETY: callers hold a `Backend` from `detect` that reported these features; length and alignment were checked.
+    unsafe { write_once_v(out, words) }
+}
+
+/// # Safety
+/// `out` must be aligned to 64 bytes; both are equally long, whole vectors.
+#[target_feature(enable = "avx512f")]
+unsafe fn write_once_v(out: &mut [u64], words: &[u64]) {
+    for j in (0..words.len()).step_by(8) {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_stream_si512(out.as_mut_ptr().add(j).cast(), load(words, j)) }
+    }
+    // Such stores are ordered for other threads by a fence only.
+    _mm_sfence();
+}
+
+/// Eight words from the bytes at `from`.
+///
+/// # Safety
+/// `width` bytes must be readable.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+unsafe fn fields(from: *const u8, l: &Layout) -> __m512i {
+    // SAFETY: the mask reads the bytes that the caller promised.
+    let x = unsafe { _mm512_maskz_loadu_epi8(l.bytes, from.cast()) };
+    _mm512_and_si512(_mm512_srlv_epi64(_mm512_permutexvar_epi8(l.order, x), l.shifts), l.mask)
+}
+
+/// What [`fields`] needs of one width.
+struct Layout {
+    order: __m512i,
+    shifts: __m512i,
+    mask: __m512i,
+    bytes: u64,
+}
+
+impl Layout {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn new(width: usize) -> Self {
+        let f = &FIELDS[width];
+        let all = (1 << width) - 1;
+        Self { order: bytes(&f.unpack), shifts: load(&f.shifts, 0), mask: splat(all), bytes: all }
+    }
+}
+
+/// # Safety
+/// `packed` must hold `width` bytes for every eight words of `out`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+unsafe fn unpack_v(width: usize, out: &mut [u64], packed: &[u64]) {
+    let l = Layout::new(width);
+    let from = packed.as_ptr().cast::<u8>();
+    for i in 0..out.len() / 8 {
+        // SAFETY: the caller's promise.
+        store(out, 8 * i, unsafe { fields(from.add(i * width), &l) });
+    }
+}
+
+pub(super) fn dot_pair<const BOTH: bool>(
+    m: &Modulus,
+    out0: &mut [u64],
+    out1: &mut [u64],
+    terms: &[(&[u64], &[u64], &[u64])],
+) {
+    let (n, width) = (out0.len().min(out1.len()), width(m.value()));
+    let enough = |packed: &[u64]| 8 * packed.len() >= n / 8 * width;
+    assert!(width < WIDTHS && terms.iter().all(|(_, y, z)| enough(y) && (!BOTH || enough(z))));
+    // SAFETY: callers hold a `Backend` from `detect` that reported these features; lengths were checked.
+    unsafe { dot_pair_v::<BOTH>(m, width, out0, out1, terms) }
+}
+
+/// # Safety
+/// What is packed must hold `width` bytes for every eight words of the results.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512ifma,avx512vbmi")]
+unsafe fn dot_pair_v<const BOTH: bool>(
+    m: &Modulus,
+    width: usize,
+    out0: &mut [u64],
+    out1: &mut [u64],
+    terms: &[(&[u64], &[u64], &[u64])],
+) {
+    let (lanes, l) = (Lanes::new(m, terms.len()), Layout::new(width));
+    let zero = _mm512_setzero_si512();
+    for i in 0..out0.len().min(out1.len()) / 8 {
+        let (mut lo0, mut hi0, mut lo1, mut hi1) = (zero, zero, zero, zero);
+        let (j, at) = (8 * i, i * width);
+        for (x, y, z) in terms {
+            prefetch_once(y, (at + AHEAD) / 8);
+            let a = load(x, j);
+            // SAFETY: the caller's promise.
+            let b = unsafe { fields(y.as_ptr().cast::<u8>().add(at), &l) };
+            let c = if BOTH {
+                prefetch_once(z, (at + AHEAD) / 8);
+                // SAFETY: the caller's promise.
+                unsafe { fields(z.as_ptr().cast::<u8>().add(at), &l) }
+            } else {
+                load(z, j)
+            };
+            lo0 = _mm512_madd52lo_epu64(lo0, a, b);
+            hi0 = _mm512_madd52hi_epu64(hi0, a, b);
+            lo1 = _mm512_madd52lo_epu64(lo1, a, c);
+            hi1 = _mm512_madd52hi_epu64(hi1, a, c);
+        }
+        store(out0, j, lanes.reduce(lo0, hi0));
+        store(out1, j, lanes.reduce(lo1, hi1));
+    }
+}
