@@ -14,6 +14,9 @@ use super::poly_ops::Part;
 use crate::math::poly::RnsPoly;
 use crate::math::vector;
 
+/// Results larger than this are written past the caches: the next operation would not find them there.
+const FAR_BYTES: usize = 20 << 20;
+
 /// A key to multiply with, and what is added to the two results.
 pub(super) struct Switch<'a> {
     pub key: &'a SwitchKey,
@@ -137,6 +140,7 @@ impl Context {
         let counts = ys.iter().flatten().zip(vs.iter_mut().flatten());
         self.corrections(counts.map(|(ys, v)| (&divider.convert, ys.iter().collect(), v.limb_mut(0))));
 
+        let far = 2 * outs.len() * kept.len() * self.n * size_of::<u64>() > FAR_BYTES;
         let mut columns = by_modulus(outs.into_iter().map(|ct| [&mut ct.c0, &mut ct.c1]), kept.len());
         let work: Vec<_> =
             grouped(kept).map(|(at, g)| (at, g, columns.by_ref().take(g.len()).collect())).collect();
@@ -175,7 +179,7 @@ impl Context {
                         let add = self.addend_limb(add, *t, made);
                         match &job.key.permutation {
                             None => vector::sub_mul_add(b, m, out, u, lift, *inverse, add),
-                            Some(p) => p.scatter_sub_mul_add(b, m, out, (u, lift), *inverse, add),
+                            Some(p) => p.scatter_sub_mul_add(b, m, out, far, (u, lift), *inverse, add),
                         }
                     }
                 }

@@ -61,12 +61,15 @@ impl Permutation {
     }
 
     /// `out = permuted ((x - y) c + z)` for a constant in Montgomery form: the last step of a rotation, without a pass of its
-    /// own.
+    /// own. If `out` is `far`, part of something that no cache would hold until it is read, it is written past the caches, which then
+    /// need not read what is overwritten.
+    #[expect(clippy::too_many_arguments, reason = "one pass instead of three")]
     pub fn scatter_sub_mul_add(
         &self,
         backend: Backend,
         m: &Modulus,
         out: &mut [u64],
+        far: bool,
         (x, y): (&[u64], &[u64]),
         c_mont: u64,
         z: Option<&[u64]>,
@@ -74,8 +77,9 @@ impl Permutation {
         #[cfg(target_arch = "x86_64")]
         if backend.is_ifma() {
             let table = (&self.to[..], &self.ids[..], &self.lanes);
-            return super::simd::scatter_sub_mul_add(m, out, x, y, c_mont, z, table);
+            return super::simd::scatter_sub_mul_add(m, (out, far), x, y, c_mont, z, table);
         }
+        let _ = far;
         let mut result = vec![0; out.len()];
         vector::sub_mul_add(backend, m, &mut result, x, y, c_mont, z);
         for (src, to) in result.chunks_exact(8).zip(&self.to) {
@@ -152,6 +156,7 @@ fn cut<T>(x: &[T], len: usize) -> &[T] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::math::buffer::AlignedWords;
     use crate::math::modulus::Modulus;
     use crate::math::ntt::Plan;
 
@@ -182,6 +187,14 @@ mod tests {
                 assert_eq!(out, thrice);
                 p.add_sum(backend, &m, &mut out, &x, Some(&x));
                 assert_eq!(out, twice.iter().zip(&thrice).map(|(v, w)| m.add(*v, *w)).collect::<Vec<_>>());
+                // (4 x - x) 1 - x = 2 x, near and far.
+                let [less, four] =
+                    [m.value() - 1, 4].map(|c| x.iter().map(|v| m.mul(*v, c)).collect::<Vec<_>>());
+                for far in [false, true] {
+                    let mut out = AlignedWords::zeroed(n);
+                    p.scatter_sub_mul_add(backend, &m, &mut out, far, (&four, &x), m.to_mont(1), Some(&less));
+                    assert_eq!(out[..], twice);
+                }
             }
         }
     }

@@ -152,7 +152,7 @@ entry!(rounded_weighted_sum => rounded_weighted_sum_v, (v: &mut [u64], ys: &[&[u
 entry!(linear_combination => linear_combination_v,
     (m: &Modulus, out: &mut [u64], ys: &[&[u64]], c: &[u64], v: &[u64], d: u64));
 entry!(scatter_sub_mul_add => scatter_sub_mul_add_v,
-    (m: &Modulus, out: &mut [u64], x: &[u64], y: &[u64], c: u64, z: Option<&[u64]>, table: Table<'_>));
+    (m: &Modulus, out: (&mut [u64], bool), x: &[u64], y: &[u64], c: u64, z: Option<&[u64]>, table: Table<'_>));
 entry!(permute_sum => permute_sum_v,
     (m: &Modulus, out: &mut [u64], x: &[u64], y: Option<&[u64]>, table: Table<'_>, add: bool));
 entry!(permute => permute_v, (out: &mut [u64], x: &[u64], blocks: &[u32], ids: &[u8], lanes: &[[u64; 8]; 8]));
@@ -421,7 +421,7 @@ type Table<'a> = (&'a [u32], &'a [u8], &'a [[u64; 8]; 8]);
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
 fn scatter_sub_mul_add_v(
     m: &Modulus,
-    out: &mut [u64],
+    (out, far): (&mut [u64], bool),
     x: &[u64],
     y: &[u64],
     c: u64,
@@ -431,6 +431,7 @@ fn scatter_sub_mul_add_v(
     let (l, k) = (Lanes::new(m, 1), splat(c));
     let patterns = lanes.map(|l| load(&l, 0));
     let n = whole([out.len(), x.len(), y.len(), z.map_or(usize::MAX, <[u64]>::len), 8 * to.len()]);
+    let far = far && out.as_ptr().addr().is_multiple_of(64);
     for (i, block) in to.iter().enumerate().take(n / 8) {
         let (src, dst) = (8 * i, 8 * *block as usize);
         let mut r = l.mul(l.sub(load(x, src), load(y, src)), k);
@@ -439,7 +440,17 @@ fn scatter_sub_mul_add_v(
         }
         assert!(dst + 8 <= out.len());
         let pattern = patterns[usize::from(ids[*block as usize] & 7)];
-        store(out, dst, _mm512_permutexvar_epi64(pattern, r));
+        let r = _mm512_permutexvar_epi64(pattern, r);
+        if far {
+            // SAFETY: the vector lies inside `out`, and on whole cache lines.
+            unsafe { _mm512_stream_si512(out.as_mut_ptr().add(dst).cast(), r) }
+        } else {
+            store(out, dst, r);
+        }
+    }
+    if far {
+        // Such stores are ordered for other threads by a fence only.
+        _mm_sfence();
     }
 }
 

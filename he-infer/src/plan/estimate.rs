@@ -212,7 +212,8 @@ pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeErro
     // A bootstrap's sums of giant steps over the extended basis, and the pool of buffers that outlives it.
     let working =
         working + bootstrap.map_or(0, |_| BOOTSTRAP_CIPHERTEXTS * ciphertext_bytes(n, params.max_level()));
-    let preparation = costs.encoding(&weights) + key_bytes as f64 / 8.0 * costs.key_word;
+    let key_words = (key_bytes / program.key_halves()) as f64 / 8.0;
+    let preparation = costs.encoding(&weights) + key_words * costs.key_word;
     let (level, _) = program.input_level_scale();
     let price = Estimate {
         log_n: params.log_n,
@@ -239,13 +240,20 @@ pub fn estimate(program: &Program, costs: &CostTable) -> Result<Estimate, HeErro
 }
 
 impl Program {
+    /// Halves of each evaluation key that are held: where ciphertexts are refreshed, one is made from its seed whenever it is used.
+    fn key_halves(&self) -> u64 {
+        if self.refreshing.is_some() { 1 } else { 2 }
+    }
+
     /// Bytes of the evaluation keys in memory.
     pub fn key_bytes(&self) -> u64 {
         let params = self.chain.params.literal();
-        let own = self.rotations.iter().map(|r| r.1).chain(self.relin_level).map(|level| {
-            let halves = if self.refreshing.is_some() { 1 } else { 2 };
-            halves * params.half_key_bytes(level, params.gadget(level))
-        });
+        let own = self
+            .rotations
+            .iter()
+            .map(|r| r.1)
+            .chain(self.relin_level)
+            .map(|level| self.key_halves() * params.half_key_bytes(level, params.gadget(level)));
         own.sum::<u64>() + self.refreshing.as_ref().map_or(0, |r| r.cost.key_bytes)
     }
 

@@ -178,7 +178,7 @@ fn ring(log_n: u32) -> Result<UnitCosts, HeError> {
         let spec = KeySpec { relin_level: Some(level), rotations, ..KeySpec::default() };
         let started = ThreadTime::now();
         let keys = context.eval_keys(&secret, &spec, &mut rng)?;
-        let words = context.key_bytes(&spec)?.memory as f64 / 8.0;
+        let words = context.key_bytes(&spec)?.stored as f64 / 8.0;
         key_word = key_word.min(started.elapsed().as_secs_f64() / words);
         let plain = context.encode(&values, level, scale)?;
         let x = context.expand_ciphertext(&context.encrypt_symmetric(&plain, &secret, &mut rng)?)?;
