@@ -75,7 +75,11 @@ fn key_product(c: &mut Criterion) {
         x.iter_mut().enumerate().for_each(|(j, x)| *x = (i * n + j) as u64 * 0x9e37_79b9 % m.value());
     }
     let mut packed = PackedPoly::recycled(n, vec![m.value(); 4 * keys], &BufferPool::default());
-    packed.limbs_mut().into_iter().zip(plain.iter()).for_each(|(out, x)| packed::pack(backend, &m, out, x));
+    packed
+        .limbs_mut()
+        .into_iter()
+        .zip(plain.iter())
+        .for_each(|(out, x)| packed::pack(backend, packed::width(m.value()), out, x));
     let digits = [(0, plain.limb(0).to_vec()), (2, plain.limb(1).to_vec())];
     let mut outs = out.limbs_mut().into_iter();
     let (Some(u0), Some(u1)) = (outs.next(), outs.next()) else { return };

@@ -245,7 +245,7 @@ impl Context {
         }
         let uniform = Expander::new(backend, &key.seed);
         let size = TILE.min(self.n);
-        let packed_size = packed::words(size, m.value());
+        let packed_size = packed::words(size, packed::width(m.value()));
         let mut made = vec![0; parts.len() * size];
         for (tile, (u0, u1)) in u0.chunks_mut(size).zip(u1.chunks_mut(size)).enumerate() {
             for (j, a) in made.chunks_exact_mut(size).enumerate() {

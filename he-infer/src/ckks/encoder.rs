@@ -220,14 +220,19 @@ impl Context {
 
     /// One limb of coefficients (signed, as words) times a constant given in Montgomery form, transformed.
     pub(super) fn residues(&self, plan: &Plan, lift: Lift, values: &[u64], constant: u64, limb: &mut [u64]) {
-        let (m, values) = (plan.modulus(), bytemuck::cast_slice(values));
+        self.lift(plan.modulus(), lift, values, constant, limb);
+        plan.forward(limb);
+    }
+
+    /// The same before the transform.
+    pub(super) fn lift(&self, m: &Modulus, lift: Lift, values: &[u64], constant: u64, out: &mut [u64]) {
+        let values = bytemuck::cast_slice(values);
         if lift.short {
-            masking::lift_signed(self.backend, m, limb, values, constant);
+            masking::lift_signed(self.backend, m, out, values, constant);
         } else {
             let k = m.mul(constant, m.pow(2, u64::from(lift.shift)));
-            vector::from_signed(self.backend, m, limb, values, k);
+            vector::from_signed(self.backend, m, out, values, k);
         }
-        plan.forward(limb);
     }
 
     /// Decode a plaintext to `slots` real values.

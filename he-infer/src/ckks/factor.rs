@@ -13,6 +13,7 @@ use super::par;
 use crate::math::backend::Backend;
 use crate::math::modulus::Modulus;
 use crate::math::ntt::Plan;
+use crate::math::packed::{self, PackedPoly};
 use crate::math::poly::RnsPoly;
 use crate::math::special_fft::SpecialFft;
 
@@ -21,23 +22,28 @@ use crate::math::special_fft::SpecialFft;
 pub enum Held {
     /// Transformed, modulo every prime up to the level: nothing to do when it comes.
     Residues,
-    /// Integers, as much less memory as there are primes; lifted and transformed limb by limb, in cache, where they are used.
+    /// Integers, packed: less memory by the number of primes and more; lifted and transformed limb by limb, in cache, where they are
+    /// used.
     Coefficients,
 }
 
 /// A plaintext to be multiplied with ciphertexts.
 #[derive(Clone)]
 pub struct PlaintextMul {
-    /// Limbs of this plaintext, and of others that were encoded with it: one large buffer can lie in huge pages.
-    words: Arc<RnsPoly>,
-    /// The first one.
-    first: usize,
-    /// How residues come from the only limb; `None` where the limbs are residues in Montgomery form.
-    lift: Option<Lift>,
+    store: Store,
     log_run: u32,
     pub(crate) level: usize,
     pub(crate) scale: f64,
     pub(crate) id: u64,
+}
+
+/// Where a plaintext lies, with others that were encoded with it: one large buffer can lie in huge pages.
+#[derive(Clone)]
+enum Store {
+    /// Residues in Montgomery form, in the limbs from `first` on.
+    Residues { words: Arc<RnsPoly>, first: usize },
+    /// Signed integers, limb `at`; `lift` makes residues of them.
+    Integers { words: Arc<PackedPoly>, at: usize, degree: usize, width: usize, lift: Lift },
 }
 
 plaintext_accessors!(PlaintextMul);
@@ -50,7 +56,10 @@ impl PlaintextMul {
 
     /// Words that [`Context::factor_limb`] needs to work in.
     pub(super) fn scratch(&self) -> usize {
-        if self.lift.is_some() { self.words.n() } else { 0 }
+        match self.store {
+            Store::Residues { .. } => 0,
+            Store::Integers { degree, .. } => degree,
+        }
     }
 }
 
@@ -63,8 +72,14 @@ struct SmallRing {
 /// The smaller rings, made when first used.
 pub(super) struct SmallRings(Vec<OnceLock<SmallRing>>);
 
-/// Degree below which transforms are not worth tables of their own.
-const SMALLEST: usize = 32;
+/// Degree below which transforms are not worth tables of their own, and integers cannot be packed.
+const SMALLEST: usize = 64;
+
+/// Coefficients of plaintexts that are encoded together and held at one width.
+const TOGETHER: usize = 1 << 22;
+
+/// Integers that are unpacked together.
+const TILE: usize = 1024;
 
 impl SmallRings {
     pub fn new(n: usize) -> Self {
@@ -124,45 +139,62 @@ impl Context {
     ) -> Result<Vec<PlaintextMul>, CkksError> {
         let log_run = (self.slots() / period.clamp(1, self.slots())).ilog2().min(self.small_rings.depth());
         let (fft, plans) = self.ring(log_run);
-        let each = if held == Held::Residues { level.min(self.max_level()) + 1 } else { 1 };
-        let mut words = RnsPoly::zero(self.n >> log_run, each * count);
-        let mut work: Vec<Vec<&mut [u64]>> = Vec::with_capacity(count);
-        let mut all = words.limbs_mut().into_iter();
-        work.extend((0..count).map(|_| all.by_ref().take(each).collect()));
-        let encode = |(i, limbs): (usize, Vec<&mut [u64]>)| -> Result<Lift, CkksError> {
+        let degree = self.n >> log_run;
+        let encode = |i: usize| -> Result<Coefficients, CkksError> {
             let values = values(i);
             let once = values.get(..fft.slots()).filter(|_| log_run > 0).unwrap_or(&values);
             let c = self.coefficients_of_slots(fft, once, &[], scale)?;
             self.check_fits(&c, level)?;
-            self.hold(&c, held, plans, limbs);
-            Ok(c.lift())
+            Ok(c)
         };
-        let lifts = par::map(work.into_iter().enumerate().collect(), encode);
-        let words = Arc::new(words);
-        let one = |(i, lift): (usize, Result<Lift, CkksError>)| {
-            let lift = lift?;
-            Ok(PlaintextMul {
-                words: Arc::clone(&words),
-                first: i * each,
-                lift: (held == Held::Coefficients).then_some(lift),
-                log_run,
-                level,
-                scale,
-                id: self.id(),
-            })
-        };
-        lifts.into_iter().enumerate().map(one).collect()
+        let mut stores = Vec::with_capacity(count);
+        if held == Held::Residues {
+            let each = level.min(self.max_level()) + 1;
+            let mut words = RnsPoly::zero(degree, each * count);
+            let mut all = words.limbs_mut().into_iter();
+            let work: Vec<Vec<_>> = (0..count).map(|_| all.by_ref().take(each).collect()).collect();
+            let made = par::map(work.into_iter().enumerate().collect(), |(i, limbs)| {
+                self.hold(&encode(i)?, plans, limbs);
+                Ok(())
+            });
+            made.into_iter().collect::<Result<(), CkksError>>()?;
+            let words = Arc::new(words);
+            stores.extend((0..count).map(|i| Store::Residues { words: Arc::clone(&words), first: i * each }));
+        } else {
+            let size = (TOGETHER / degree).max(1);
+            for first in (0..count).step_by(size) {
+                let made = par::map((first..count.min(first + size)).collect(), encode);
+                self.pack_integers(&made.into_iter().collect::<Result<Vec<_>, _>>()?, degree, &mut stores);
+            }
+        }
+        let made = |store| PlaintextMul { store, log_run, level, scale, id: self.id() };
+        Ok(stores.into_iter().map(made).collect())
     }
 
-    /// Write coefficients into the limbs that hold them.
-    fn hold(&self, c: &Coefficients, held: Held, plans: &[Plan], limbs: Vec<&mut [u64]>) {
+    /// Pack coefficients at the width that all of them need.
+    fn pack_integers(&self, coded: &[Coefficients], degree: usize, stores: &mut Vec<Store>) {
+        let all = coded.iter().flat_map(|c| c.words());
+        // A sign, and what is left of the largest magnitude.
+        let largest = all.fold(0, |bits, x| bits | (*x as i64 ^ (*x as i64 >> 63)) as u64);
+        let width = packed::width(largest) + 1;
+        let width = width.max(8);
+        let mut words = PackedPoly::integers(degree, width, coded.len());
+        let work: Vec<_> = words.limbs_mut().into_iter().zip(coded).collect();
+        par::for_each(work, |(out, c)| packed::pack(self.backend, width, out, c.words()));
+        let words = Arc::new(words);
+        stores.extend(coded.iter().enumerate().map(|(at, c)| Store::Integers {
+            words: Arc::clone(&words),
+            at,
+            degree,
+            width,
+            lift: c.lift(),
+        }));
+    }
+
+    /// Write residues into the limbs that hold them.
+    fn hold(&self, c: &Coefficients, plans: &[Plan], limbs: Vec<&mut [u64]>) {
         for (limb, plan) in limbs.into_iter().zip(plans) {
-            match held {
-                Held::Residues => {
-                    self.residues(plan, c.lift(), c.words(), plan.modulus().radix_squared(), limb);
-                }
-                Held::Coefficients => limb.copy_from_slice(c.words()),
-            }
+            self.residues(plan, c.lift(), c.words(), plan.modulus().radix_squared(), limb);
         }
     }
 
@@ -173,16 +205,30 @@ impl Context {
     pub fn expand_mul(&self, c: &Coefficients, level: usize) -> Result<PlaintextMul, CkksError> {
         self.check_fits(c, level)?;
         let mut words = RnsPoly::zero(self.n, level + 1);
-        self.hold(c, Held::Residues, &self.plans, words.limbs_mut());
-        let (words, scale) = (Arc::new(words), c.scale());
-        Ok(PlaintextMul { words, first: 0, lift: None, log_run: 0, level, scale, id: self.id() })
+        self.hold(c, &self.plans, words.limbs_mut());
+        let store = Store::Residues { words: Arc::new(words), first: 0 };
+        Ok(PlaintextMul { store, log_run: 0, level, scale: c.scale(), id: self.id() })
     }
 
     /// Limb `i` in Montgomery form, one residue of each run; made in `scratch` where it is not held.
     pub(super) fn factor_limb<'a>(&self, p: &'a PlaintextMul, i: usize, scratch: &'a mut [u64]) -> &'a [u64] {
-        let Some(lift) = p.lift else { return p.words.limb(p.first + i) };
+        let (words, at, width, lift) = match &p.store {
+            Store::Residues { words, first } => return words.limb(first + i),
+            Store::Integers { words, at, width, lift, .. } => (words, *at, *width, *lift),
+        };
         if let Some(plan) = self.ring(p.log_run).1.get(i) {
-            self.residues(plan, lift, p.words.limb(p.first), plan.modulus().radix_squared(), scratch);
+            let (size, mut integers) = (packed::words(TILE, width), [0; TILE]);
+            for (tile, out) in scratch.chunks_mut(TILE).enumerate() {
+                let integers = integers.split_at_mut(out.len()).0;
+                packed::unpack::<true>(
+                    self.backend,
+                    width,
+                    integers,
+                    packed::nth(words.limb(at), size, tile),
+                );
+                self.lift(plan.modulus(), lift, integers, plan.modulus().radix_squared(), out);
+            }
+            plan.forward(scratch);
         }
         scratch
     }

@@ -288,7 +288,7 @@ impl Context {
             let mut scratch = Zeroizing::new([[0u64; TILE]; 2]);
             let [rotated, source] = &mut *scratch;
             let mut uniform_half = [0u64; TILE];
-            let packed = packed::words(TILE.min(self.n), m.value());
+            let packed = packed::words(TILE.min(self.n), packed::width(m.value()));
             let mut written = vec![0; packed];
             // `b` unpacked; it begins as the error, which it overwrites.
             let mut plain = self.scratch_poly(1);
@@ -325,7 +325,7 @@ impl Context {
                     }
                     masking::mask_assign(self.backend, m, b, a, under, add);
                     for (half, x) in halves.iter_mut().filter_map(Iterator::next).zip([&*b, &*a]) {
-                        packed::pack(self.backend, m, &mut written, x);
+                        packed::pack(self.backend, packed::width(m.value()), &mut written, x);
                         packed::write_once(self.backend, half, &written);
                     }
                 }
@@ -349,11 +349,11 @@ impl Context {
             let Some(t) = basis.get(t).copied() else { return };
             let Some(m) = self.modulus(t) else { return };
             let tile = TILE.min(self.n);
-            let packed = packed::words(tile, m.value());
+            let packed = packed::words(tile, packed::width(m.value()));
             let (mut made, mut written) = (vec![0; tile], vec![0; packed]);
             for (at, limb) in limb.chunks_mut(packed).enumerate() {
                 uniform.tile(m, SwitchKey::stream(j, t), at, &mut made);
-                packed::pack(self.backend, m, &mut written, &made);
+                packed::pack(self.backend, packed::width(m.value()), &mut written, &made);
                 packed::write_once(self.backend, limb, &written);
             }
         });

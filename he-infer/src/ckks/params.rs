@@ -66,7 +66,7 @@ impl ParamsLiteral {
     }
 
     fn packed_bytes(&self, primes: &[u64]) -> u64 {
-        primes.iter().map(|q| 8 * packed::words(1 << self.log_n, *q) as u64).sum()
+        primes.iter().map(|q| 8 * packed::words(1 << self.log_n, packed::width(*q)) as u64).sum()
     }
 
     /// Generate primes for a chain: `q_0` of `first_bits`, `levels` primes around `2^scale_bits` (alternating above and

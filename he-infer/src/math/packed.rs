@@ -1,8 +1,8 @@
-//! Residues at the width of their prime: what lies in memory to be read once, or travels.
+//! Integers at the width they need: what lies in memory to be read once, or travels.
 //!
 //! A residue modulo a 42-bit prime takes 42 bits instead of 64: the keys of a deep network and their files are a quarter to a third
-//! smaller, and so is what key switching reads from memory. Residue `i` is bits `i w..(i + 1) w` of its limb, least significant
-//! first, so 64 residues take exactly `w` words and eight take `w` bytes.
+//! smaller, and so is what key switching reads from memory; encoded weights need even less. Integer `i` is bits `i w..(i + 1) w` of its limb, least significant
+//! first, so 64 of them take exactly `w` words and eight take `w` bytes.
 
 use super::backend::Backend;
 use super::buffer::{AlignedWords, BufferPool};
@@ -15,38 +15,38 @@ pub fn width(q: u64) -> usize {
     (u64::BITS - q.leading_zeros()) as usize
 }
 
-/// Words that `n` residues modulo `q` take, `n` a multiple of 64.
+/// Words that `n` integers of `width` bits take, `n` a multiple of 64.
 #[must_use]
-pub fn words(n: usize, q: u64) -> usize {
-    n / 64 * width(q)
+pub fn words(n: usize, width: usize) -> usize {
+    n / 64 * width
 }
 
-/// Pack residues modulo `m`; `out` has [`words`] of them.
+/// Pack the low `width` bits of each value; `out` has [`words`] of them.
 ///
 /// # Panics
-/// If `m` is below 128, `values` is no multiple of 64 long or `out` not of its length.
-pub fn pack(backend: Backend, m: &Modulus, out: &mut [u64], values: &[u64]) {
-    let width = check(m, out, values);
+/// If `width` is not in `8..=64`, `values` no multiple of 64 long or `out` not of its length.
+pub fn pack(backend: Backend, width: usize, out: &mut [u64], values: &[u64]) {
+    check(width, out, values);
     #[cfg(target_arch = "x86_64")]
-    if backend.is_ifma() {
+    if backend.is_ifma() && width < super::simd_packed::WIDTHS {
         return super::simd_packed::pack(width, out, values);
     }
     let _ = backend;
     scalar::pack(width, out, values);
 }
 
-/// Unpack residues modulo `m`: the inverse of [`pack`]. Any bits unpack to words below `2^width`.
+/// The inverse of [`pack`]. Any bits unpack to words below `2^width`; if `SIGNED`, the highest of them is copied to those above it.
 ///
 /// # Panics
 /// As for [`pack`].
-pub fn unpack(backend: Backend, m: &Modulus, out: &mut [u64], packed: &[u64]) {
-    let width = check(m, packed, out);
+pub fn unpack<const SIGNED: bool>(backend: Backend, width: usize, out: &mut [u64], packed: &[u64]) {
+    check(width, packed, out);
     #[cfg(target_arch = "x86_64")]
-    if backend.is_ifma() {
-        return super::simd_packed::unpack(width, out, packed);
+    if backend.is_ifma() && width < super::simd_packed::WIDTHS {
+        return super::simd_packed::unpack::<SIGNED>(width, out, packed);
     }
     let _ = backend;
-    scalar::unpack(width, out, packed);
+    scalar::unpack::<SIGNED>(width, out, packed);
 }
 
 /// Copy words to where nobody reads them soon: past the caches, which saves reading what is overwritten.
@@ -76,8 +76,9 @@ pub fn dot_pair<const BOTH: bool>(
     terms: &[(&[u64], &[u64], &[u64])],
 ) {
     debug_assert!(terms.len() <= vector::MAX_LAZY_TERMS);
+    let width = width(m.value());
     for (x, y, z) in terms {
-        check(m, y, x);
+        check(width, y, x);
         assert!(x.len() == out0.len() && x.len() == out1.len(), "lengths of inner products");
         assert_eq!(z.len(), if BOTH { y.len() } else { x.len() }, "lengths of inner products");
     }
@@ -85,15 +86,15 @@ pub fn dot_pair<const BOTH: bool>(
     if backend.is_ifma() {
         return super::simd_packed::dot_pair::<BOTH>(m, out0, out1, terms);
     }
-    let size = words(TILE, m.value());
+    let size = words(TILE, width);
     let mut unpacked = vec![[0; TILE]; 2 * terms.len()];
     for (tile, (out0, out1)) in out0.chunks_mut(TILE).zip(out1.chunks_mut(TILE)).enumerate() {
         let n = out0.len();
         for ((_, y, z), [b, a]) in terms.iter().zip(unpacked.as_chunks_mut().0) {
-            unpack(backend, m, b.split_at_mut(n).0, nth(y, size, tile));
+            unpack::<false>(backend, width, b.split_at_mut(n).0, nth(y, size, tile));
             let a = a.split_at_mut(n).0;
             if BOTH {
-                unpack(backend, m, a, nth(z, size, tile))
+                unpack::<false>(backend, width, a, nth(z, size, tile))
             } else {
                 a.copy_from_slice(nth(z, TILE, tile))
             }
@@ -105,7 +106,7 @@ pub fn dot_pair<const BOTH: bool>(
     }
 }
 
-/// Residues unpacked together.
+/// Integers unpacked together.
 const TILE: usize = 1024;
 
 /// Chunk number `at` of `size` words, shorter at the end.
@@ -113,15 +114,13 @@ pub fn nth(x: &[u64], size: usize, at: usize) -> &[u64] {
     x.chunks(size).nth(at).unwrap_or(&[])
 }
 
-fn check(m: &Modulus, packed: &[u64], values: &[u64]) -> usize {
-    assert!(values.len().is_multiple_of(64), "residues are packed by 64");
-    assert_eq!(packed.len(), words(values.len(), m.value()), "length of packed residues");
-    let width = width(m.value());
-    assert!(width >= 8, "width of packed residues");
-    width
+fn check(width: usize, packed: &[u64], values: &[u64]) {
+    assert!((8..=64).contains(&width), "width of packed integers");
+    assert!(values.len().is_multiple_of(64), "integers are packed by 64");
+    assert_eq!(packed.len(), words(values.len(), width), "length of packed integers");
 }
 
-/// Packed residues of one polynomial, or of several, modulo a list of primes.
+/// Polynomials over several primes, or several over the integers: limbs of packed coefficients.
 pub struct PackedPoly {
     words: AlignedWords,
     /// Where each limb begins, and where the last one ends.
@@ -132,13 +131,15 @@ impl PackedPoly {
     /// Room for `n` residues modulo each of `primes`, with arbitrary contents in recycled memory.
     #[must_use]
     pub fn recycled(n: usize, primes: impl IntoIterator<Item = u64>, pool: &BufferPool) -> Self {
-        let mut starts = vec![0];
-        let mut end = 0;
-        for q in primes {
-            end += words(n, q);
-            starts.push(end);
-        }
-        Self { words: pool.take(end), starts }
+        let starts = starts(n, primes.into_iter().map(width));
+        Self { words: pool.take(starts.last().copied().unwrap_or(0)), starts }
+    }
+
+    /// Room for `count` times `n` integers of `width` bits, in memory of its own.
+    #[must_use]
+    pub fn integers(n: usize, width: usize, count: usize) -> Self {
+        let starts = starts(n, std::iter::repeat_n(width, count));
+        Self { words: AlignedWords::zeroed(starts.last().copied().unwrap_or(0)), starts }
     }
 
     /// Number of limbs.
@@ -168,13 +169,22 @@ impl PackedPoly {
     }
 }
 
+fn starts(n: usize, widths: impl Iterator<Item = usize>) -> Vec<usize> {
+    let ends = widths.scan(0, |end, width| {
+        *end += words(n, width);
+        Some(*end)
+    });
+    std::iter::once(0).chain(ends).collect()
+}
+
 mod scalar {
     #![expect(clippy::indexing_slicing, reason = "lengths are checked by the callers")]
 
     pub fn pack(width: usize, out: &mut [u64], values: &[u64]) {
+        let mask = u64::MAX >> (64 - width);
         out.fill(0);
         for (i, x) in values.iter().enumerate() {
-            let (at, shift) = (i * width / 64, i * width % 64);
+            let (x, at, shift) = (x & mask, i * width / 64, i * width % 64);
             out[at] |= x << shift;
             if shift + width > 64 {
                 out[at + 1] |= x >> (64 - shift);
@@ -182,12 +192,13 @@ mod scalar {
         }
     }
 
-    pub fn unpack(width: usize, out: &mut [u64], packed: &[u64]) {
-        let mask = u64::MAX >> (64 - width);
+    pub fn unpack<const SIGNED: bool>(width: usize, out: &mut [u64], packed: &[u64]) {
+        let above = 64 - width;
         for (i, o) in out.iter_mut().enumerate() {
             let (at, shift) = (i * width / 64, i * width % 64);
             let high = if shift + width > 64 { packed[at + 1] << (64 - shift) } else { 0 };
-            *o = (packed[at] >> shift | high) & mask;
+            let x = (packed[at] >> shift | high) << above;
+            *o = if SIGNED { (x as i64 >> above) as u64 } else { x >> above };
         }
     }
 }
@@ -215,8 +226,11 @@ mod tests {
         for (n, count) in [(64, 1), (TILE + 128, 3), (2 * TILE, 40)] {
             let residues = |t: usize| (1..=n as u64).map(|i| m.mul(i, 0x123_4567_89ab + t as u64)).collect();
             let plain: Vec<Vec<u64>> = (0..3 * count).map(residues).collect();
-            let mut packed = vec![vec![0; words(n, m.value())]; 3 * count];
-            packed.iter_mut().zip(&plain).for_each(|(out, x)| pack(Backend::scalar(), &m, out, x));
+            let mut packed = vec![vec![0; words(n, width(m.value()))]; 3 * count];
+            packed
+                .iter_mut()
+                .zip(&plain)
+                .for_each(|(out, x)| pack(Backend::scalar(), width(m.value()), out, x));
             let (mut unpacked, mut both, mut one) = (Vec::new(), Vec::new(), Vec::new());
             for (i, x) in plain.iter().take(count).enumerate() {
                 let (b, a) = (count + i, 2 * count + i);
@@ -237,21 +251,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_width_is_packed_alike_and_unpacks(width in 8usize..=50, seed in any::<u64>(), blocks in 1usize..4) {
-            let m = Modulus::new((1 << width) - 1).unwrap();
+        fn every_width_is_packed_alike_and_unpacks(width in 8usize..=64, seed in any::<u64>(), blocks in 1usize..4) {
             let mut x = seed;
             let values: Vec<u64> = (0..64 * blocks).map(|i| {
                 x = x.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-                if i % 5 == 0 { (1 << width) - 1 } else { x >> (64 - width) }
+                if i % 5 == 0 { u64::MAX } else { x }
             }).collect();
-            let mut want = vec![0; words(values.len(), m.value())];
+            let above = 64 - width;
+            let low: Vec<u64> = values.iter().map(|x| x << above >> above).collect();
+            let signed: Vec<u64> = values.iter().map(|x| ((x << above) as i64 >> above) as u64).collect();
+            let mut want = vec![0; words(values.len(), width)];
             scalar::pack(width, &mut want, &values);
             for backend in Backend::all() {
                 let (mut packed, mut back) = (vec![!0; want.len()], vec![0; values.len()]);
-                pack(backend, &m, &mut packed, &values);
+                pack(backend, width, &mut packed, &values);
                 prop_assert_eq!(&packed, &want);
-                unpack(backend, &m, &mut back, &packed);
-                prop_assert_eq!(&back, &values);
+                unpack::<false>(backend, width, &mut back, &packed);
+                prop_assert_eq!(&back, &low);
+                unpack::<true>(backend, width, &mut back, &packed);
+                prop_assert_eq!(&back, &signed);
                 let mut copy = AlignedWords::zeroed(want.len() + 1);
                 for at in 0..2 {
                     write_once(backend, &mut copy[at..at + want.len()], &packed);

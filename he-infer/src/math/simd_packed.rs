@@ -21,7 +21,7 @@ struct Fields {
 }
 
 /// Widths from 8 (below it, three residues share a byte) and below this one (a residue and its shift fit a word) are supported.
-const WIDTHS: usize = 58;
+pub(super) const WIDTHS: usize = 58;
 
 static FIELDS: [Fields; WIDTHS] = {
     let mut all = [Fields { unpack: [0; 64], pack: [[0; 64]; 2], present: [0; 2], shifts: [0; 8] }; WIDTHS];
@@ -56,10 +56,10 @@ pub(super) fn pack(width: usize, out: &mut [u64], values: &[u64]) {
     unsafe { pack_v(width, out, values) }
 }
 
-pub(super) fn unpack(width: usize, out: &mut [u64], packed: &[u64]) {
+pub(super) fn unpack<const SIGNED: bool>(width: usize, out: &mut [u64], packed: &[u64]) {
     assert!((8..WIDTHS).contains(&width) && 8 * packed.len() >= out.len() / 8 * width);
     // SAFETY: as for `pack`.
-    unsafe { unpack_v(width, out, packed) }
+    unsafe { unpack_v::<SIGNED>(width, out, packed) }
 }
 
 #[inline]
@@ -75,10 +75,10 @@ fn bytes(x: &[u8; 64]) -> __m512i {
 unsafe fn pack_v(width: usize, out: &mut [u64], values: &[u64]) {
     let f = &FIELDS[width];
     let order = [bytes(&f.pack[0]), bytes(&f.pack[1])];
-    let shifts = load(&f.shifts, 0);
+    let (shifts, mask) = (load(&f.shifts, 0), splat((1 << width) - 1));
     let out: &mut [u8] = bytemuck::cast_slice_mut(out);
     for i in 0..values.len() / 8 {
-        let x = _mm512_sllv_epi64(load(values, 8 * i), shifts);
+        let x = _mm512_sllv_epi64(_mm512_and_si512(load(values, 8 * i), mask), shifts);
         let even = _mm512_maskz_permutexvar_epi8(f.present[0], order[0], x);
         let odd = _mm512_maskz_permutexvar_epi8(f.present[1], order[1], x);
         let (x, to) = (_mm512_or_si512(even, odd), out.as_mut_ptr().wrapping_add(i * width));
@@ -121,10 +121,15 @@ unsafe fn write_once_v(out: &mut [u64], words: &[u64]) {
 /// `width` bytes must be readable.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-unsafe fn fields(from: *const u8, l: &Layout) -> __m512i {
+unsafe fn fields<const SIGNED: bool>(from: *const u8, l: &Layout) -> __m512i {
     // SAFETY: the mask reads the bytes that the caller promised.
     let x = unsafe { _mm512_maskz_loadu_epi8(l.bytes, from.cast()) };
-    _mm512_and_si512(_mm512_srlv_epi64(_mm512_permutexvar_epi8(l.order, x), l.shifts), l.mask)
+    let x = _mm512_srlv_epi64(_mm512_permutexvar_epi8(l.order, x), l.shifts);
+    if SIGNED {
+        _mm512_srav_epi64(_mm512_sllv_epi64(x, l.above), l.above)
+    } else {
+        _mm512_and_si512(x, l.mask)
+    }
 }
 
 /// What [`fields`] needs of one width.
@@ -132,6 +137,8 @@ struct Layout {
     order: __m512i,
     shifts: __m512i,
     mask: __m512i,
+    /// Bits above a field.
+    above: __m512i,
     bytes: u64,
 }
 
@@ -141,19 +148,25 @@ impl Layout {
     fn new(width: usize) -> Self {
         let f = &FIELDS[width];
         let all = (1 << width) - 1;
-        Self { order: bytes(&f.unpack), shifts: load(&f.shifts, 0), mask: splat(all), bytes: all }
+        Self {
+            order: bytes(&f.unpack),
+            shifts: load(&f.shifts, 0),
+            mask: splat(all),
+            above: splat(64 - width as u64),
+            bytes: all,
+        }
     }
 }
 
 /// # Safety
 /// `packed` must hold `width` bytes for every eight words of `out`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-unsafe fn unpack_v(width: usize, out: &mut [u64], packed: &[u64]) {
+unsafe fn unpack_v<const SIGNED: bool>(width: usize, out: &mut [u64], packed: &[u64]) {
     let l = Layout::new(width);
     let from = packed.as_ptr().cast::<u8>();
     for i in 0..out.len() / 8 {
         // SAFETY: the caller's promise.
-        store(out, 8 * i, unsafe { fields(from.add(i * width), &l) });
+        store(out, 8 * i, unsafe { fields::<SIGNED>(from.add(i * width), &l) });
     }
 }
 
@@ -189,11 +202,11 @@ unsafe fn dot_pair_v<const BOTH: bool>(
             prefetch_once(y, (at + AHEAD) / 8);
             let a = load(x, j);
             // SAFETY: the caller's promise.
-            let b = unsafe { fields(y.as_ptr().cast::<u8>().add(at), &l) };
+            let b = unsafe { fields::<false>(y.as_ptr().cast::<u8>().add(at), &l) };
             let c = if BOTH {
                 prefetch_once(z, (at + AHEAD) / 8);
                 // SAFETY: the caller's promise.
-                unsafe { fields(z.as_ptr().cast::<u8>().add(at), &l) }
+                unsafe { fields::<false>(z.as_ptr().cast::<u8>().add(at), &l) }
             } else {
                 load(z, j)
             };

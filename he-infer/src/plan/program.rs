@@ -16,6 +16,7 @@ use super::shared::Shared;
 use super::tokens::Tokens;
 use crate::HeError;
 use crate::ckks::Held;
+use crate::math::packed;
 use crate::math::poly::limb_stride;
 use crate::slots::ScalarMatrix;
 
@@ -24,7 +25,7 @@ use crate::slots::ScalarMatrix;
 pub enum Keep {
     /// Ready to multiply.
     Residues,
-    /// As integers, transformed where they are used.
+    /// As packed integers, transformed where they are used.
     Coefficients,
     /// Nowhere: a layer's are encoded when its turn comes, and dropped after it. All threads are busy with the layer before
     /// until then, so that encoding ahead of time would gain nothing.
@@ -41,6 +42,9 @@ impl Keep {
 /// Largest size of factors held as residues; beyond it memory is worth more than time. On the ResNet-20 (`docs/cnns.md`)
 /// 9 GB become 1 GB, and an image takes 12.5 s instead of 10.7.
 const MAX_RESIDUE_BYTES: u64 = 2 << 30;
+/// Bits of encoded weights as integers, for estimates: those of the trained networks here take 31 to 39, at scales from `2^40` to
+/// `2^50`.
+const WEIGHT_BITS: usize = 37;
 
 /// How samples lie in ciphertexts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -260,8 +264,11 @@ impl Program {
             }
             _ => return 0,
         };
-        let limbs = if self.keep == Keep::Residues { level + 1 } else { 1 };
-        (products * limbs * 8 * limb_stride(2 * period)) as u64
+        let words = match self.keep {
+            Keep::Residues => (level + 1) * limb_stride(2 * period),
+            Keep::Coefficients | Keep::Nowhere => packed::words((2 * period).max(64), WEIGHT_BITS),
+        };
+        8 * (products * words) as u64
     }
 
     /// Level at which a node's result is read, after a bootstrap if there is one.

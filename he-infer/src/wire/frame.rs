@@ -111,8 +111,8 @@ impl<W: Write> FrameWriter<W> {
     pub fn residues(&mut self, backend: Backend, m: &Modulus, residues: &[u64]) -> Result<(), WireError> {
         let mut buffer = [0u64; TILE];
         for chunk in residues.chunks(TILE) {
-            let out = buffer.split_at_mut(packed::words(chunk.len(), m.value())).0;
-            packed::pack(backend, m, out, chunk);
+            let out = buffer.split_at_mut(packed::words(chunk.len(), packed::width(m.value()))).0;
+            packed::pack(backend, packed::width(m.value()), out, chunk);
             self.words(out)?;
         }
         Ok(())
@@ -129,7 +129,7 @@ impl<W: Write> FrameWriter<W> {
 const TILE: usize = 1024;
 
 fn unpack_checked(backend: Backend, m: &Modulus, out: &mut [u64], words: &[u64]) -> Result<(), WireError> {
-    packed::unpack(backend, m, out, words);
+    packed::unpack::<false>(backend, packed::width(m.value()), out, words);
     if out.iter().fold(0, |a, b| a.max(*b)) < m.value() {
         Ok(())
     } else {
@@ -238,7 +238,7 @@ impl<R: Read> FrameReader<R> {
     pub fn residues(&mut self, backend: Backend, m: &Modulus, out: &mut [u64]) -> Result<(), WireError> {
         let mut buffer = [0u64; TILE];
         for out in out.chunks_mut(TILE) {
-            let packed = buffer.split_at_mut(packed::words(out.len(), m.value())).0;
+            let packed = buffer.split_at_mut(packed::words(out.len(), packed::width(m.value()))).0;
             self.words(packed)?;
             unpack_checked(backend, m, out, packed)?;
         }
@@ -249,7 +249,7 @@ impl<R: Read> FrameReader<R> {
     pub fn packed(&mut self, backend: Backend, m: &Modulus, out: &mut [u64]) -> Result<(), WireError> {
         let mut buffer = [0u64; TILE];
         self.words(out)?;
-        for out in out.chunks(packed::words(TILE, m.value())) {
+        for out in out.chunks(packed::words(TILE, packed::width(m.value()))) {
             let residues = buffer.split_at_mut(64 * out.len() / packed::width(m.value())).0;
             unpack_checked(backend, m, residues, out)?;
         }

@@ -162,7 +162,7 @@ pub(super) fn gadget_word(gadget: Gadget) -> u32 {
 /// Bytes of residues at these moduli.
 pub(super) fn limb_bytes(ctx: &Context, moduli: impl IntoIterator<Item = usize>) -> u64 {
     let moduli = moduli.into_iter().filter_map(|t| ctx.modulus(t));
-    moduli.map(|m| 8 * packed::words(ctx.n(), m.value()) as u64).sum()
+    moduli.map(|m| 8 * packed::words(ctx.n(), packed::width(m.value())) as u64).sum()
 }
 
 /// The halves of a key that are written.
