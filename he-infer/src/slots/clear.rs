@@ -1,5 +1,7 @@
 //! The planned program on plain numbers: what the encrypted run would give without noise.
 
+use rayon::prelude::*;
+
 use super::{Combination, Refresh, ScalarMatrix, SlotEvaluator, check_combination, no_bootstrap, same_scale};
 use crate::HeError;
 use crate::plan::Program;
@@ -13,6 +15,14 @@ pub struct ClearVec {
     pub level: usize,
     /// Scale the ciphertext would have.
     pub scale: f64,
+}
+
+/// Known numbers to multiply with.
+pub struct ClearFactor {
+    /// What repeats over the slots.
+    values: Vec<f64>,
+    level: usize,
+    scale: f64,
 }
 
 /// Evaluates on `f64` slots, following the levels and scales of the modulus chain.
@@ -58,7 +68,7 @@ impl ClearSlots {
 
 impl SlotEvaluator for ClearSlots {
     type Vec = ClearVec;
-    type Factor = ClearVec;
+    type Factor = ClearFactor;
     type Summand = ClearVec;
 
     fn slots(&self) -> usize {
@@ -73,8 +83,32 @@ impl SlotEvaluator for ClearSlots {
         a.scale
     }
 
-    fn factor(&self, values: &dyn Fn() -> Vec<f64>, level: usize, scale: f64) -> Result<ClearVec, HeError> {
-        Ok(self.fresh(values(), level, scale))
+    fn factor(
+        &self,
+        values: &dyn Fn() -> Vec<f64>,
+        level: usize,
+        scale: f64,
+    ) -> Result<ClearFactor, HeError> {
+        let mut values = values();
+        values.resize(self.slots, 0.0);
+        Ok(ClearFactor { values, level, scale })
+    }
+
+    fn factors(
+        &self,
+        count: usize,
+        period: usize,
+        values: &(dyn Fn(usize) -> Vec<f64> + Sync),
+        level: usize,
+        scale: f64,
+    ) -> Result<Vec<ClearFactor>, HeError> {
+        let one = |i| {
+            let mut values = values(i);
+            values.resize(period.clamp(1, self.slots), 0.0);
+            values.shrink_to_fit();
+            ClearFactor { values, level, scale }
+        };
+        Ok((0..count).into_par_iter().map(one).collect())
     }
 
     fn summand(&self, values: &dyn Fn() -> Vec<f64>, level: usize, scale: f64) -> Result<ClearVec, HeError> {
@@ -113,14 +147,15 @@ impl SlotEvaluator for ClearSlots {
         Ok(ClearVec { slots: a.slots.iter().map(|x| x / by).collect(), level: a.level, scale: a.scale * by })
     }
 
-    fn dot_plain(&self, terms: &[(&ClearVec, &ClearVec)]) -> Result<ClearVec, HeError> {
+    fn dot_plain(&self, terms: &[(&ClearVec, &ClearFactor)]) -> Result<ClearVec, HeError> {
         let (a0, p0) = terms.first().ok_or(HeError::EmptySum)?;
         let mut slots = vec![0.0; self.slots];
         for (a, p) in terms {
             self.alike("dot_plain", (a.level, a.scale * p.scale), (a0.level, a0.scale * p0.scale))?;
             self.alike("dot_plain", (a.level, 1.0), (p.level, 1.0))?;
-            for ((s, x), y) in slots.iter_mut().zip(&a.slots).zip(&p.slots) {
-                *s += x * y;
+            let period = p.values.len().max(1);
+            for (s, x) in slots.chunks_mut(period).zip(a.slots.chunks(period)) {
+                s.iter_mut().zip(x).zip(&p.values).for_each(|((s, x), y)| *s += x * y);
             }
         }
         Ok(ClearVec { slots, level: a0.level, scale: a0.scale * p0.scale })
