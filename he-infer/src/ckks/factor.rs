@@ -13,7 +13,7 @@ use super::par;
 use crate::math::backend::Backend;
 use crate::math::modulus::Modulus;
 use crate::math::ntt::Plan;
-use crate::math::packed::{self, PackedPoly};
+use crate::math::packed::{self, PackedPoly, TILE};
 use crate::math::poly::RnsPoly;
 use crate::math::special_fft::SpecialFft;
 
@@ -77,9 +77,6 @@ const SMALLEST: usize = 64;
 
 /// Coefficients of plaintexts that are encoded together and held at one width.
 const TOGETHER: usize = 1 << 22;
-
-/// Integers that are unpacked together.
-const TILE: usize = 1024;
 
 impl SmallRings {
     pub fn new(n: usize) -> Self {
@@ -176,8 +173,7 @@ impl Context {
         let all = coded.iter().flat_map(|c| c.words());
         // A sign, and what is left of the largest magnitude.
         let largest = all.fold(0, |bits, x| bits | (*x as i64 ^ (*x as i64 >> 63)) as u64);
-        let width = packed::width(largest) + 1;
-        let width = width.max(8);
+        let width = (packed::width(largest) + 1).max(8);
         let mut words = PackedPoly::integers(degree, width, coded.len());
         let work: Vec<_> = words.limbs_mut().into_iter().zip(coded).collect();
         par::for_each(work, |(out, c)| packed::pack(self.backend, width, out, c.words()));

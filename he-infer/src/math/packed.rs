@@ -3,6 +3,7 @@
 //! A residue modulo a 42-bit prime takes 42 bits instead of 64: the keys of a deep network and their files are a quarter to a third
 //! smaller, and so is what key switching reads from memory; encoded weights need even less. Integer `i` is bits `i w..(i + 1) w` of its limb, least significant
 //! first, so 64 of them take exactly `w` words and eight take `w` bytes.
+//! On processors with AVX2 only, the portable code packs and unpacks.
 
 use super::backend::Backend;
 use super::buffer::{AlignedWords, BufferPool};
@@ -106,8 +107,8 @@ pub fn dot_pair<const BOTH: bool>(
     }
 }
 
-/// Integers unpacked together.
-const TILE: usize = 1024;
+/// Integers that callers unpack together, so that they stay in the first-level cache.
+pub const TILE: usize = 1024;
 
 /// Chunk number `at` of `size` words, shorter at the end.
 pub fn nth(x: &[u64], size: usize, at: usize) -> &[u64] {

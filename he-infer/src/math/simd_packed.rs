@@ -178,7 +178,10 @@ pub(super) fn dot_pair<const BOTH: bool>(
 ) {
     let (n, width) = (out0.len().min(out1.len()), width(m.value()));
     let enough = |packed: &[u64]| 8 * packed.len() >= n / 8 * width;
-    assert!(width < WIDTHS && terms.iter().all(|(_, y, z)| enough(y) && (!BOTH || enough(z))));
+    let fits = |(x, y, z): &(&[u64], &[u64], &[u64])| {
+        x.len() >= n && enough(y) && if BOTH { enough(z) } else { z.len() >= n }
+    };
+    assert!(width < WIDTHS && terms.iter().all(fits));
     // SAFETY: callers hold a `Backend` from `detect` that reported these features; lengths were checked.
     unsafe { dot_pair_v::<BOTH>(m, width, out0, out1, terms) }
 }

@@ -42,8 +42,8 @@ impl Keep {
 /// Largest size of factors held as residues; beyond it memory is worth more than time. On the ResNet-20 (`docs/cnns.md`)
 /// 9 GB become 1 GB, and an image takes 12.5 s instead of 10.7.
 const MAX_RESIDUE_BYTES: u64 = 2 << 30;
-/// Bits of encoded weights as integers, for estimates: those of the trained networks here take 31 to 39, at scales from `2^40` to
-/// `2^50`.
+/// Bits of encoded weights as integers, for estimates: the first plaintext of each layer of `resnet20_poly` and `gpt_shakespeare_poly`
+/// takes 31 to 40 (44 where all weights are one constant), at scales from `2^37` to `2^50`.
 const WEIGHT_BITS: usize = 37;
 
 /// How samples lie in ciphertexts.

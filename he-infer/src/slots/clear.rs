@@ -50,6 +50,12 @@ impl ClearSlots {
         ClearVec { slots: values, level, scale }
     }
 
+    fn repeating(&self, mut values: Vec<f64>, period: usize, level: usize, scale: f64) -> ClearFactor {
+        values.resize(period, 0.0);
+        values.shrink_to_fit();
+        ClearFactor { values, level, scale }
+    }
+
     fn prime(&self, level: usize) -> Result<f64, HeError> {
         match self.primes.get(level) {
             Some(&q) if level > 0 => Ok(q as f64),
@@ -89,9 +95,7 @@ impl SlotEvaluator for ClearSlots {
         level: usize,
         scale: f64,
     ) -> Result<ClearFactor, HeError> {
-        let mut values = values();
-        values.resize(self.slots, 0.0);
-        Ok(ClearFactor { values, level, scale })
+        Ok(self.repeating(values(), self.slots, level, scale))
     }
 
     fn factors(
@@ -102,12 +106,7 @@ impl SlotEvaluator for ClearSlots {
         level: usize,
         scale: f64,
     ) -> Result<Vec<ClearFactor>, HeError> {
-        let one = |i| {
-            let mut values = values(i);
-            values.resize(period.clamp(1, self.slots), 0.0);
-            values.shrink_to_fit();
-            ClearFactor { values, level, scale }
-        };
+        let one = |i| self.repeating(values(i), period.clamp(1, self.slots), level, scale);
         Ok((0..count).into_par_iter().map(one).collect())
     }
 

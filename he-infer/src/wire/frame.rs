@@ -11,7 +11,7 @@ use super::error::WireError;
 use crate::ckks::KeyId;
 use crate::math::backend::Backend;
 use crate::math::modulus::Modulus;
-use crate::math::packed;
+use crate::math::packed::{self, TILE};
 
 const MAGIC: [u8; 8] = *b"HETRCKKS";
 pub(super) const HEADER_BYTES: u64 = 8 + 2 + 1 + 1 + 4 + 32 + 8;
@@ -124,9 +124,6 @@ impl<W: Write> FrameWriter<W> {
         Ok(self.inner.flush()?)
     }
 }
-
-/// Residues that are packed and unpacked together.
-const TILE: usize = 1024;
 
 fn unpack_checked(backend: Backend, m: &Modulus, out: &mut [u64], words: &[u64]) -> Result<(), WireError> {
     packed::unpack::<false>(backend, packed::width(m.value()), out, words);

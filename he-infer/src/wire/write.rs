@@ -87,7 +87,7 @@ pub fn write_eval_keys(out: impl Write, ctx: &Context, keys: &EvalKeys) -> Resul
     check(keys.iter().all(|(_, k)| k.id == ctx.id()))?;
     let bytes = keys
         .iter()
-        .map(|(_, k)| SWITCH_KEY_OVERHEAD + packed(k).map(|b| 8 * b.len() as u64).sum::<u64>())
+        .map(|(_, k)| SWITCH_KEY_OVERHEAD + written_halves(k).map(|b| 8 * b.len() as u64).sum::<u64>())
         .sum::<u64>();
     let mut f = FrameWriter::start(out, Object::EvalKeys, ctx.digest(), 8 + 4 + bytes)?;
     f.key_id(keys.key_id())?;
@@ -105,7 +105,7 @@ pub fn write_eval_keys(out: impl Write, ctx: &Context, keys: &EvalKeys) -> Resul
         f.u32(key.level as u32)?;
         f.u32(gadget_word(key.gadget))?;
         f.bytes(&key.seed)?;
-        for b in packed(key) {
+        for b in written_halves(key) {
             f.words(b)?;
         }
     }
@@ -166,7 +166,7 @@ pub(super) fn limb_bytes(ctx: &Context, moduli: impl IntoIterator<Item = usize>)
 }
 
 /// The halves of a key that are written.
-fn packed(key: &SwitchKey) -> impl Iterator<Item = &[u64]> {
+fn written_halves(key: &SwitchKey) -> impl Iterator<Item = &[u64]> {
     (0..key.limbs.limbs()).step_by(key.step()).map(|i| key.limbs.limb(i))
 }
 
