@@ -8,6 +8,7 @@
 use std::arch::x86_64::*;
 
 use super::modulus::{Modulus, fold_steps};
+use super::simd_butterfly::{fold, smaller};
 use super::vector::{Combination, Spread, groups, scalar};
 
 /// Reduction constants of one prime in every lane.
@@ -31,7 +32,8 @@ impl Lanes {
     pub(super) fn reduce(&self, lo: __m512i, hi: __m512i) -> __m512i {
         let mut r = self.reduce_one(lo, hi);
         for shift in (0..self.folds).rev() {
-            r = fold(r, _mm512_sllv_epi64(self.q, splat(u64::from(shift))));
+            // Sums of many products lie beyond what `fold` compares.
+            r = _mm512_min_epu64(r, _mm512_sub_epi64(r, _mm512_sllv_epi64(self.q, splat(u64::from(shift)))));
         }
         r
     }
@@ -45,7 +47,7 @@ impl Lanes {
         // The multiplier reads the low 52 bits only, so `lo` needs no mask.
         let m = _mm512_madd52lo_epu64(zero, lo, self.q_inv);
         let r = _mm512_sub_epi64(hi, _mm512_madd52hi_epu64(zero, m, self.q));
-        _mm512_min_epu64(r, _mm512_add_epi64(r, self.q))
+        smaller(r, _mm512_add_epi64(r, self.q))
     }
 
     /// `a b 2^-52 mod q`.
@@ -60,7 +62,7 @@ impl Lanes {
     #[target_feature(enable = "avx512f")]
     pub(super) fn sub(&self, a: __m512i, b: __m512i) -> __m512i {
         let d = _mm512_sub_epi64(a, b);
-        _mm512_min_epu64(d, _mm512_add_epi64(d, self.q))
+        smaller(d, _mm512_add_epi64(d, self.q))
     }
 
     #[inline]
@@ -74,12 +76,6 @@ impl Lanes {
 #[target_feature(enable = "avx512f")]
 pub(super) fn splat(x: u64) -> __m512i {
     _mm512_set1_epi64(x as i64)
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn fold(x: __m512i, m: __m512i) -> __m512i {
-    _mm512_min_epu64(x, _mm512_sub_epi64(x, m))
 }
 
 /// Eight words of a slice starting at `j`.

@@ -61,11 +61,22 @@ pub(super) fn shoup(x: [__m512i; 4], w: [Twiddle; 4], c: &Consts) -> [__m512i; 4
     from_fn(|i| _mm512_madd52lo_epu64(l[i], h[i], c.neg_q))
 }
 
-/// `min(x, x - m)`: one conditional subtraction.
+/// The smaller of two words as unsigned numbers, where `y` is below `2^52` and `x` is too, or is negative and above `-2^52`.
+///
+/// It compares them as doubles: below `2^52` these order like integers, a negative `x` is not a number, and then the
+/// instruction returns its second operand. That one runs beside the multipliers; the minimum of integers occupies them on
+/// Zen 4. (Rust rules out the mode that takes such doubles for zero.)
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn smaller(x: __m512i, y: __m512i) -> __m512i {
+    _mm512_castpd_si512(_mm512_min_pd(_mm512_castsi512_pd(x), _mm512_castsi512_pd(y)))
+}
+
+/// `x - m` if that is not negative, else `x`.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn fold(x: __m512i, m: __m512i) -> __m512i {
-    _mm512_min_epu64(x, _mm512_sub_epi64(x, m))
+    smaller(_mm512_sub_epi64(x, m), x)
 }
 
 /// Cooley–Tukey butterflies, inputs and outputs below `4q`. The second inputs may be dirty; outputs are clean in
@@ -91,7 +102,7 @@ pub(super) fn ct<const CLEAN: usize, const LAZY: bool>((x, y): Pairs, w: [Twiddl
     let l: [_; 4] = from_fn(|i| _mm512_madd52lo_epu64(u[i], y[i], w[i].0));
     let l: [_; 4] = from_fn(|i| _mm512_madd52lo_epu64(l[i], h[i], c.neg_q));
     let x: [_; 4] = from_fn(|i| if i < CLEAN && !LAZY { _mm512_and_si512(l[i], c.mask) } else { l[i] });
-    (x, from_fn(|i| _mm512_sub_epi64(t[i], x[i])))
+    pin((x, from_fn(|i| _mm512_sub_epi64(t[i], x[i]))))
 }
 
 /// Gentleman–Sande butterflies with the negated twiddles of mirrored nodes, inputs and outputs below `2q`. The inputs may be
@@ -104,10 +115,10 @@ pub(super) fn gs<const CLEAN: usize>((x, y): Pairs, w: [Twiddle; 4], c: &Consts)
     let d: [_; 4] = from_fn(|i| _mm512_sub_epi64(t[i], x[i]));
     let s: [_; 4] = from_fn(|i| if i < CLEAN { s[i] } else { _mm512_and_si512(s[i], c.mask) });
     let s: [_; 4] = from_fn(|i| fold(s[i], c.q2));
-    (s, shoup(d, w, c))
+    pin((s, shoup(d, w, c)))
 }
 
-/// `add` plus the Montgomery product of `x` and twiddles in Montgomery form, the product in `(0, 2q)`; clean if `add` is. `x` may be
+/// `add` plus the Montgomery product of `x` and twiddles in Montgomery form, the product in `(-q, q)`; clean if `add` is. `x` may be
 /// dirty.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
@@ -115,7 +126,7 @@ fn montgomery(add: [__m512i; 4], x: [__m512i; 4], w: [__m512i; 4], c: &Consts) -
     let zero = _mm512_setzero_si512();
     let l: [_; 4] = from_fn(|i| _mm512_madd52lo_epu64(zero, x[i], w[i]));
     let m: [_; 4] = from_fn(|i| _mm512_madd52lo_epu64(zero, l[i], c.q_inv));
-    let h: [_; 4] = from_fn(|i| _mm512_madd52hi_epu64(_mm512_add_epi64(add[i], c.q), x[i], w[i]));
+    let h: [_; 4] = from_fn(|i| _mm512_madd52hi_epu64(add[i], x[i], w[i]));
     from_fn(|i| _mm512_sub_epi64(h[i], _mm512_madd52hi_epu64(zero, m[i], c.q)))
 }
 
@@ -124,10 +135,11 @@ fn montgomery(add: [__m512i; 4], x: [__m512i; 4], w: [__m512i; 4], c: &Consts) -
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn ct_short<const LAZY: bool>((x, y): Pairs, w: [__m512i; 4], c: &Consts) -> Pairs {
-    let u: [_; 4] = from_fn(|i| if LAZY { x[i] } else { fold(x[i], c.q2) });
-    let t: [_; 4] = from_fn(|i| _mm512_add_epi64(_mm512_add_epi64(u[i], c.q2), u[i]));
+    // Both outputs lie around the first input, raised by `q` to stay positive.
+    let u: [_; 4] = from_fn(|i| _mm512_add_epi64(if LAZY { x[i] } else { fold(x[i], c.q2) }, c.q));
+    let t: [_; 4] = from_fn(|i| _mm512_add_epi64(u[i], u[i]));
     let x = montgomery(u, y, w, c);
-    (x, from_fn(|i| _mm512_sub_epi64(t[i], x[i])))
+    pin((x, from_fn(|i| _mm512_sub_epi64(t[i], x[i]))))
 }
 
 /// [`gs`] with twiddles in Montgomery form. Inputs must be clean; outputs are.
@@ -137,7 +149,7 @@ pub(super) fn gs_short((x, y): Pairs, w: [__m512i; 4], c: &Consts) -> Pairs {
     let t: [_; 4] = from_fn(|i| _mm512_add_epi64(y[i], c.q2));
     let d: [_; 4] = from_fn(|i| _mm512_sub_epi64(t[i], x[i]));
     let s: [_; 4] = from_fn(|i| fold(_mm512_add_epi64(x[i], y[i]), c.q2));
-    (s, montgomery([_mm512_setzero_si512(); 4], d, w, c))
+    pin((s, montgomery([c.q; 4], d, w, c)))
 }
 
 /// Last inverse butterflies: both outputs multiplied by a constant and fully reduced. The inputs may be dirty.
@@ -167,6 +179,23 @@ pub(super) fn down((x, y): Pairs) -> Pairs {
 #[inline]
 pub(super) fn up((x, y): Pairs) -> Pairs {
     ([x[0], x[2], y[0], y[2]], [x[1], x[3], y[1], y[3]])
+}
+
+/// Results of four butterflies, of which the compiler learns nothing but that they lie in registers. Without it the compiler
+/// mixes the butterflies of several levels and spills registers, across cache lines, in every loop.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn pin((mut x, mut y): Pairs) -> Pairs {
+    // SAFETY: no instruction is executed.
+    unsafe {
+        asm!(
+            "/* {} {} {} {} {} {} {} {} */",
+            inout(zmm_reg) x[0], inout(zmm_reg) x[1], inout(zmm_reg) x[2], inout(zmm_reg) x[3],
+            inout(zmm_reg) y[0], inout(zmm_reg) y[1], inout(zmm_reg) y[2], inout(zmm_reg) y[3],
+            options(nomem, nostack, preserves_flags)
+        );
+    };
+    (x, y)
 }
 
 /// `p`, of which the compiler learns nothing: it then reads the twiddles of that node where they are used, as memory

@@ -377,11 +377,16 @@ unsafe fn inverse_pass8<const ROOT: bool>(
         // SAFETY: `j + 16 <= s`, so all accesses lie inside the node's range.
         unsafe {
             let (mut v, mut o) = (neighbours(gather(a.add(j), s)), neighbours(gather(a.add(j + 8), s)));
-            let t = [tw.splat(4 * m + 3), tw.splat(4 * m + 2), tw.splat(4 * m + 1), tw.splat(4 * m)];
-            (v, o) = (up(gs::<4>(v, t, c)), up(gs::<4>(o, t, c)));
-            let (t0, t1) = (tw.splat(2 * m + 1), tw.splat(2 * m));
-            let t = [t0, t1, t0, t1];
-            (v, o) = (up(gs::<2>(v, t, c)), up(gs::<2>(o, t, c)));
+            let t =
+                |m: usize| [tw.splat(4 * m + 3), tw.splat(4 * m + 2), tw.splat(4 * m + 1), tw.splat(4 * m)];
+            v = up(gs::<4>(v, t(m), c));
+            o = up(gs::<4>(o, t(opaque(m)), c));
+            let t = |m: usize| {
+                let (t0, t1) = (tw.splat(2 * m + 1), tw.splat(2 * m));
+                [t0, t1, t0, t1]
+            };
+            v = up(gs::<2>(v, t(m), c));
+            o = up(gs::<2>(o, t(opaque(m)), c));
             (v, o) = (top::<ROOT>(v, m, tw, c, last), top::<ROOT>(o, m, tw, c, last));
             let join = |(x, y): Pairs| [x[0], x[1], x[2], x[3], y[0], y[1], y[2], y[3]];
             scatter(a.add(j), s, join(v));
