@@ -61,11 +61,11 @@ pub(super) fn shoup(x: [__m512i; 4], w: [Twiddle; 4], c: &Consts) -> [__m512i; 4
     from_fn(|i| _mm512_madd52lo_epu64(l[i], h[i], c.neg_q))
 }
 
-/// The smaller of two words as unsigned numbers, where `y` is below `2^52` and `x` is too, or is negative and above `-2^52`.
+/// `y` if `x` is negative, else the smaller one. Both must be below `2^62`, `x` above `-2^52` and `y` not negative.
 ///
-/// It compares them as doubles: below `2^52` these order like integers, a negative `x` is not a number, and then the
-/// instruction returns its second operand. That one runs beside the multipliers; the minimum of integers occupies them on
-/// Zen 4. (Rust rules out the mode that takes such doubles for zero.)
+/// It compares them as doubles: there these order like integers, a negative `x` is not a number, and then the instruction
+/// returns its second operand. It runs beside the multipliers; the minimum of integers occupies them on Zen 4. (Rust rules
+/// out the mode that takes the smallest doubles for zero.)
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn smaller(x: __m512i, y: __m512i) -> __m512i {
@@ -182,7 +182,7 @@ pub(super) fn up((x, y): Pairs) -> Pairs {
 }
 
 /// Results of four butterflies, of which the compiler learns nothing but that they lie in registers. Without it the compiler
-/// mixes the butterflies of several levels and spills registers, across cache lines, in every loop.
+/// mixes the butterflies of several levels and spills many more registers, across cache lines.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn pin((mut x, mut y): Pairs) -> Pairs {
