@@ -62,7 +62,7 @@ impl BasisConverter {
 
     /// Several target primes at once: one pass over `ys` for each group of them, which takes little more than half of
     /// the time of [`BasisConverter::convert`] where `ys` does not fit the second-level cache. `outs` pairs a target's position with the
-    /// place for its residues.
+    /// place for its residues, which are below four times the prime: what a forward transform takes.
     pub fn convert_many<'a>(
         &'a self,
         backend: Backend,
@@ -122,7 +122,8 @@ mod tests {
                 let mut many = vec![vec![0; 9]; to.len()];
                 conv.convert_many(backend, many.iter_mut().map(|o| &mut o[..]).enumerate(), &ys, &v);
                 for (j, m) in to.iter().enumerate() {
-                    prop_assert_eq!(many[j][8], centred(x, b, *m));
+                    prop_assert!(many[j][8] < 4 * m);
+                    prop_assert_eq!(many[j][8] % m, centred(x, b, *m));
                     let mut out = vec![0; 9];
                     conv.convert(backend, j, &ys, &v, &mut out);
                     prop_assert_eq!(out[0], centred(x, b, *m));

@@ -30,10 +30,24 @@ impl Lanes {
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn reduce(&self, lo: __m512i, hi: __m512i) -> __m512i {
-        let mut r = self.reduce_one(lo, hi);
-        for shift in (0..self.folds).rev() {
-            // Sums of many products lie beyond what `fold` compares.
-            r = _mm512_min_epu64(r, _mm512_sub_epi64(r, _mm512_sllv_epi64(self.q, splat(u64::from(shift)))));
+        self.fold_from(self.reduce_one(lo, hi), 0)
+    }
+
+    /// The same, but below `4q` only: enough for what a forward transform takes.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn reduce_loosely(&self, lo: __m512i, hi: __m512i) -> __m512i {
+        self.fold_from(self.reduce_one(lo, hi), 2)
+    }
+
+    /// Subtract multiples of `q`, down to `2^lowest q`, where they fit.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn fold_from(&self, mut r: __m512i, lowest: u32) -> __m512i {
+        for shift in (lowest..self.folds).rev() {
+            let m = _mm512_sllv_epi64(self.q, splat(u64::from(shift)));
+            // Sums of many products lie beyond what `fold` compares: there `m` must stay below `2^52`.
+            r = if shift < 2 { fold(r, m) } else { _mm512_min_epu64(r, _mm512_sub_epi64(r, m)) };
         }
         r
     }
@@ -388,7 +402,7 @@ fn combine<const R: usize>(rows: &mut [Combination<'_>; R], ys: &[&[u64]], v: &[
             }
         }
         for r in 0..R {
-            store(rows[r].out, j, lanes[r].reduce(lo[r], hi[r]));
+            store(rows[r].out, j, lanes[r].reduce_loosely(lo[r], hi[r]));
         }
     }
     let tails: Vec<_> = ys.iter().map(|y| &y[n..]).collect();

@@ -139,7 +139,7 @@ pub fn linear_combination(
     dispatch!(backend, linear_combination(m, out, ys, c_mont, v, d_mont))
 }
 
-/// One output of [`linear_combinations`]: `out = sum_i y_i c_i + v d` modulo `modulus`.
+/// One output of [`linear_combinations`]: `out = sum_i y_i c_i + v d` modulo `modulus`, below four times that.
 pub struct Combination<'a> {
     /// The prime of this output.
     pub modulus: &'a Modulus,
@@ -152,7 +152,8 @@ pub struct Combination<'a> {
 }
 
 /// Several outputs of [`linear_combination`] in one pass over the inputs, which then need not come from memory for each.
-/// Works in groups of at most [`GROUP`]: beyond that memory traffic no longer matters.
+/// Works in groups of at most [`GROUP`]: beyond that memory traffic no longer matters. Outputs are what a forward transform
+/// takes; below `4q`, which multiple of `q` they contain depends on the backend.
 ///
 /// # Panics
 /// If a row has fewer constants than there are inputs.
@@ -371,6 +372,11 @@ mod tests {
                             })
                             .collect();
                         linear_combinations(b, &mut rows, &ys, &v);
+                        drop(rows);
+                        for x in many.iter_mut().flatten() {
+                            assert!(*x < 4 * q);
+                            *x %= q;
+                        }
                         for (r, got) in many.iter().enumerate() {
                             let mut want = vec![0; n];
                             let (c_mont, d_mont) = (&xs[r % terms][..ys.len()], xs[0][r]);
