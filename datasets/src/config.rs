@@ -39,7 +39,7 @@ pub struct DatasetConfig {
     /// character is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<usize>,
-    /// Keep this many training samples, chosen by seed, each class in proportion.
+    /// Keep this many training samples, chosen by seed, each class in proportion; of a text, its first windows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_limit: Option<usize>,
     /// Keep this many test samples, chosen by seed, each class in proportion.

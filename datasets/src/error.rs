@@ -27,6 +27,14 @@ pub enum DataError {
         /// The known name that differs least from it.
         nearest: Option<&'static str>,
     },
+    /// A folder named for data does not exist; the data set lies elsewhere.
+    #[error("{}: no such folder, though it is named as one of data\n  help: correct `--data-dir`, `dir` in the config or HETRAIN_DATA, whichever names it, or leave it out: {} has the files", dir.display(), found.display())]
+    NoFolder {
+        /// The folder named.
+        dir: PathBuf,
+        /// Where the files are.
+        found: PathBuf,
+    },
     /// The files of a data set are in none of the places searched.
     #[error("the files of data set `{name}` were not found\n  need: {}{}\n  help: {}", files.join(", "), places(looked), remedy(name))]
     Missing {

@@ -69,11 +69,16 @@ fn load_from(
     Ok(splits)
 }
 
-/// Keep at most `count` samples, each class in proportion, in their order.
+/// Keep at most `count` samples, in their order: each class in proportion, or the first ones if they overlap, whose text stays whole.
 fn limit(set: &mut ImageSet, count: Option<usize>, seed: u64, part: u64) {
     if let Some(count) = count
         && count < set.len()
     {
+        if set.step > 0 {
+            let first = set.subset(&(0..count).collect::<Vec<_>>());
+            *set = ImageSet { step: set.step, ..first };
+            return;
+        }
         *set = set.subset(&stratified(&set.last_labels(), count, stream(Purpose::Limit, seed, 0, part)).0);
     }
 }
@@ -135,5 +140,17 @@ mod tests {
             assert!(red == blue && (mean(red) - mean(&small)).abs() < 1.0, "{i}");
         }
         assert_eq!(splits.test.labels, small.test.labels);
+    }
+
+    #[test]
+    fn what_a_limit_keeps_of_overlapping_windows_still_overlaps() {
+        let text: Vec<u16> = (0..100).collect();
+        let mut set = text::windows(&text, 8, 4, 100);
+        limit(&mut set, Some(5), 0, 0);
+        assert_eq!((set.len(), set.tokens_of(4)), (5, Some(&text[16..24])));
+        assert_eq!(set.shifted(1, 3).map(|(tokens, _)| tokens), Some(text[7..15].to_vec()));
+        let mut apart = text::windows(&text, 8, 8, 100);
+        limit(&mut apart, Some(5), 0, 0);
+        assert_eq!((apart.len(), apart.shifted(0, 0)), (5, None));
     }
 }

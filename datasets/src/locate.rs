@@ -55,7 +55,7 @@ pub fn weights(path: &Path, data_dir: Option<&Path>) -> Option<PathBuf> {
     std::iter::once(path.to_path_buf()).chain(below).find(|p| p.is_file())
 }
 
-/// The first folder that has everything needed.
+/// The first folder that has everything needed. Folders before it may lack files, but must exist.
 ///
 /// A folder that carries the name of another known set is not taken as it is: MNIST and
 /// Fashion-MNIST have the same file names.
@@ -69,7 +69,13 @@ pub(crate) fn find(set: &'static Known, needs: &[Need], roots: &[PathBuf]) -> Re
         for dir in dirs {
             let missing = dir.is_dir().then(|| lacking(&dir, needs));
             if missing.as_ref().is_some_and(Vec::is_empty) {
-                return Ok(dir);
+                // What was named is not passed over: a misspelt folder would go unnoticed, or other files be read than were meant.
+                let absent =
+                    roots.iter().take_while(|before| *before != root).find(|before| !before.is_dir());
+                return match absent {
+                    Some(named) => Err(DataError::NoFolder { dir: named.clone(), found: dir }),
+                    None => Ok(dir),
+                };
             }
             if looked.iter().all(|place| place.dir != dir) {
                 looked.push(Place { dir, missing });
@@ -125,6 +131,10 @@ mod tests {
         }
         assert_eq!(find(set, NEEDS, &roots).unwrap(), first.join("mnist"));
         fs::remove_dir_all(&first).unwrap();
+        let error = find(set, NEEDS, &roots).unwrap_err().to_string();
+        assert!(error.contains(&format!("{}: no such folder", first.display())), "{error}");
+        assert!(error.contains(&format!("{} has", second.join("mnist").display())), "{error}");
+        fs::create_dir(&first).unwrap();
         assert_eq!(find(set, NEEDS, &roots).unwrap(), second.join("mnist"));
     }
 

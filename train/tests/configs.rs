@@ -86,6 +86,11 @@ fn mistakes_name_key_place_need_and_remedy() {
         ),
         ("interval: [-6, 6]", "interval: 6", &["`phases[1].interval`", "two numbers"]),
         ("ramp: 0.4", "ramp: 1.4", &["`phases[2].ramp`", "from 0 to 1", "found 1.4"]),
+        (
+            "ramp: 0.4",
+            "clamp_off: 1.0",
+            &["`phases[2].clamp_off`", "no effect without `clamp`", "`clamp: 10`"],
+        ),
         ("features: 0.1", "temperature: 0", &["`phases[2].distill.temperature`", "above 0", "found 0"]),
         ("name: cnn-s", "name: cnn-x", &["`model.name`", "did you mean `cnn-s`?"]),
         ("name: digits", "name: digit", &["`data.name`", "did you mean `digits`?"]),

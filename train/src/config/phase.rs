@@ -25,6 +25,8 @@ const COMMON: &[&str] = &[
     "augment",
     "keep",
 ];
+/// Share of a phase after which the clamp goes, if nothing else is said.
+const CLAMP_OFF: f64 = 0.66;
 /// Settings of phases that may begin with features from elsewhere.
 const START: &[&str] = &["start"];
 /// Settings of phases that watch ranges; those have a phase before them, or a network from elsewhere.
@@ -151,10 +153,15 @@ pub(super) fn read(node: &Node, index: usize, mistakes: &mut Mistakes) -> Option
     let clamp = s.real_or_none("clamp", positive, "a number above 0");
     let clamp_off = s.real(
         "clamp_off",
-        0.66,
+        CLAMP_OFF,
         share,
         "a number from 0 to 1, the share of the phase after which the clamp goes",
     );
+    // Phases are written with their defaults, and read again.
+    if clamp.is_none() && clamp_off != CLAMP_OFF {
+        let help = "say what values are clamped to, such as `clamp: 10`, or leave it out";
+        s.reject("clamp_off", "has no effect without `clamp`".into(), help);
+    }
     let ema = s.real_or_none("ema", |v| v > 0.0 && v < 1.0, "a number between 0 and 1, such as 0.999");
     let of = [("batch", Statistics::Batch), ("fixed", Statistics::Fixed)];
     let statistics = s.choice_or_none("statistics", &of).unwrap_or(Statistics::Batch);
