@@ -357,7 +357,7 @@ mod tests {
                     assert!(outs[9].iter().zip(&signed).all(|(o, s)| *o == m.from_i64(*s)));
                     from_small(b, &m, &mut outs[9], &[-20, 0, 20, -1, 1, 2, 3, 4, 5]);
                     assert_eq!(outs[9][0], q - 20);
-                    let ys: Vec<_> = xs.iter().take(terms.min(12)).map(|x| &x[..]).collect();
+                    let ys: Vec<_> = xs.iter().take(terms.min(16)).map(|x| &x[..]).collect();
                     rounded_weighted_sum(b, &mut outs[8], &ys, &vec![1.0 / q as f64; ys.len()]);
                     let v = outs[8].clone();
                     linear_combination(b, &m, &mut outs[9], &ys, &xs[1][..ys.len().min(n)], &v, c);
