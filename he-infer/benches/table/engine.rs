@@ -44,7 +44,8 @@ pub fn ntt() {
 pub fn ntt_cold() {
     let (n, count) = (1usize << 16, 38);
     let plan = |q: &u64| Plan::new(n, Modulus::new(*q).unwrap(), Backend::detect()).unwrap();
-    let plans: Vec<Plan> = primes::below(50, 17, count, &[]).iter().map(plan).collect();
+    let mut plans: Vec<Plan> = primes::below(50, 17, count, &[]).iter().map(plan).collect();
+    Plan::side_by_side(&mut plans);
     let mut limbs = RnsPoly::zero(n, 2 * count);
     let mut all = |f: &dyn Fn(&Plan, &mut [u64])| {
         let pairs =

@@ -131,6 +131,7 @@ impl Context {
             let plan = Modulus::new(prime).and_then(|m| Plan::new(n, m, backend));
             plans.push(plan.ok_or(CkksError::Tables { prime })?);
         }
+        Plan::side_by_side(&mut plans);
         let moduli: Vec<Modulus> = plans.iter().map(|p| *p.modulus()).collect();
         let (q, p) = moduli.split_at(lit.q.len());
         let mut gadgets: Vec<GadgetTables> = Vec::new();

@@ -91,7 +91,8 @@ impl SmallRings {
 
 impl SmallRing {
     fn new(n: usize, moduli: &[Modulus], backend: Backend) -> Self {
-        let plans = moduli.iter().filter_map(|m| Plan::new(n, *m, backend)).collect();
+        let mut plans: Vec<_> = moduli.iter().filter_map(|m| Plan::new(n, *m, backend)).collect();
+        Plan::side_by_side(&mut plans);
         Self { plans, fft: SpecialFft::new(n / 2, backend) }
     }
 }

@@ -36,7 +36,7 @@ impl Lines {
     /// `count` lines of zeros.
     fn zeroed(count: usize) -> Self {
         #[cfg(target_os = "linux")]
-        if count * size_of::<Line>() >= 2 * HUGE_PAGE
+        if count * size_of::<Line>() >= HUGE_PAGE - HUGE_PAGE / 8
             && let Some(map) = map_huge(count * size_of::<Line>())
         {
             return Self::Mapped(map);

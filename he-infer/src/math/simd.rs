@@ -109,22 +109,8 @@ pub(super) fn store(x: &mut [u64], j: usize, v: __m512i) {
     unsafe { _mm512_storeu_si512(x.as_mut_ptr().add(j).cast(), v) }
 }
 
-/// Words between the load and the prefetch of a stream from memory.
-const AHEAD: usize = 192;
-
-/// Hint that word `j` will be read soon; any `j` is allowed.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn prefetch(x: &[u64], j: usize) {
-    _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(j).cast());
-}
-
-/// The same for words that will be read once: they need not stay in any cache.
-#[inline]
-#[target_feature(enable = "avx512f")]
-pub(super) fn prefetch_once(x: &[u64], j: usize) {
-    _mm_prefetch::<_MM_HINT_NTA>(x.as_ptr().wrapping_add(j).cast());
-}
+/// Words between the load and the prefetch of a stream from the third-level cache.
+const AHEAD: usize = 48;
 
 /// Define a safe entry point `name` that calls `body` compiled with AVX-512.
 macro_rules! entry {
@@ -249,8 +235,6 @@ fn dot_pair_v(m: &Modulus, out0: &mut [u64], out1: &mut [u64], terms: &[(&[u64],
     for j in (0..n).step_by(8) {
         let (mut lo0, mut hi0, mut lo1, mut hi1) = (zero, zero, zero, zero);
         for (x, y, z) in terms {
-            prefetch_once(y, j + AHEAD);
-            prefetch_once(z, j + AHEAD);
             let (a, b, c) = (load(x, j), load(y, j), load(z, j));
             lo0 = _mm512_madd52lo_epu64(lo0, a, b);
             hi0 = _mm512_madd52hi_epu64(hi0, a, b);
@@ -358,47 +342,45 @@ pub(super) fn linear_combinations(rows: &mut [Combination<'_>], ys: &[&[u64]], v
     let mut rest = rows;
     for size in groups(rest.len()) {
         let (group, tail) = rest.split_at_mut(size);
-        // SAFETY: callers hold a `Backend` from `detect` that reported these features.
-        unsafe {
-            if let Ok(group) = <&mut [_; 7]>::try_from(&mut *group) {
-                combine(group, ys, v);
-            } else if let Ok(group) = <&mut [_; 6]>::try_from(&mut *group) {
-                combine(group, ys, v);
-            } else if let Ok(group) = <&mut [_; 5]>::try_from(&mut *group) {
-                combine(group, ys, v);
-            } else if let Ok(group) = <&mut [_; 4]>::try_from(&mut *group) {
-                combine(group, ys, v);
-            } else if let Ok(group) = <&mut [_; 3]>::try_from(&mut *group) {
-                combine(group, ys, v);
-            } else if let Ok(group) = <&mut [_; 2]>::try_from(&mut *group) {
-                combine(group, ys, v);
-            } else if let [row] = group {
-                linear_combination(row.modulus, row.out, ys, row.c_mont, v, row.d_mont);
-            }
+        macro_rules! of {
+            ($($size:literal)*) => {
+                match group.len() {
+                    // SAFETY: callers hold a `Backend` from `detect` that reported these features.
+                    $($size => unsafe { combine::<$size>(group, ys, v) },)*
+                    size => debug_assert_eq!(size, 0, "groups have at most nine rows"),
+                }
+            };
         }
+        of!(1 2 3 4 5 6 7 8 9);
         rest = tail;
     }
 }
 
+/// Up to nine rows keep their sums, two vectors each, in registers. Loops over arrays, not `from_fn`: beyond seven rows its
+/// closures are no longer inlined.
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-fn combine<const R: usize>(rows: &mut [Combination<'_>; R], ys: &[&[u64]], v: &[u64]) {
-    let zero = _mm512_setzero_si512();
+fn combine<const R: usize>(rows: &mut [Combination<'_>], ys: &[&[u64]], v: &[u64]) {
     let outs = rows.iter().map(|row| row.out.len());
     let n = whole(ys.iter().map(|y| y.len()).chain([v.len()]).chain(outs));
-    let lanes: [Lanes; R] = std::array::from_fn(|r| Lanes::new(rows[r].modulus, ys.len() + 1));
-    let first: [u64; R] = std::array::from_fn(|r| rows[r].d_mont);
-    let constants: Vec<[u64; R]> =
-        (0..ys.len()).map(|i| std::array::from_fn(|r| rows[r].c_mont[i])).collect();
+    let mut terms = vec![(v, [0; R])];
+    terms.extend(ys.iter().map(|y| (*y, [0; R])));
+    let mut lanes = [Lanes::new(rows[0].modulus, terms.len()); R];
+    for (r, row) in rows.iter().enumerate() {
+        lanes[r] = Lanes::new(row.modulus, terms.len());
+        for ((_, constants), c) in terms.iter_mut().zip([row.d_mont].iter().chain(row.c_mont)) {
+            constants[r] = *c;
+        }
+    }
     for j in (0..n).step_by(8) {
-        let y = load(v, j);
-        let mut lo: [_; R] = std::array::from_fn(|r| _mm512_madd52lo_epu64(zero, y, splat(first[r])));
-        let mut hi: [_; R] = std::array::from_fn(|r| _mm512_madd52hi_epu64(zero, y, splat(first[r])));
-        for (y, c) in ys.iter().zip(&constants) {
-            prefetch(y, j + AHEAD);
+        let zero = _mm512_setzero_si512();
+        let (mut lo, mut hi) = ([zero; R], [zero; R]);
+        for (y, c) in &terms {
+            _mm_prefetch::<_MM_HINT_T0>(y.as_ptr().wrapping_add(j + AHEAD).cast());
             let y = load(y, j);
             for r in 0..R {
-                lo[r] = _mm512_madd52lo_epu64(lo[r], y, splat(c[r]));
-                hi[r] = _mm512_madd52hi_epu64(hi[r], y, splat(c[r]));
+                let c = splat(c[r]);
+                lo[r] = _mm512_madd52lo_epu64(lo[r], y, c);
+                hi[r] = _mm512_madd52hi_epu64(hi[r], y, c);
             }
         }
         for r in 0..R {

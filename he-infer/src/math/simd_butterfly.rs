@@ -282,15 +282,6 @@ impl Block {
         // SAFETY: the caller's promise.
         unsafe { _mm512_loadu_si512(self.0.add(40 + i).cast()) }
     }
-
-    /// Hint that the block, which need not exist, will be read soon.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    pub(super) fn prefetch(self) {
-        for line in 0..BLOCK_WORDS / 8 {
-            _mm_prefetch::<_MM_HINT_T0>(self.0.wrapping_add(8 * line).cast());
-        }
-    }
 }
 
 /// `R` vectors starting at `a`, `stride` words apart.

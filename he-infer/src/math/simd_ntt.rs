@@ -21,10 +21,6 @@ const LAZY_BITS: u32 = 45;
 /// Shortest transform handled here.
 pub(super) const MIN_LEN: usize = 256;
 
-/// Blocks between the use of twiddles and the hint that they will be used: without it a table that comes from memory costs forward
-/// transforms a third of their time at `n = 2^16`. (The inverse, which walks the table downwards, gains nothing.)
-const AHEAD: usize = 6;
-
 /// Words whose last six levels are done in registers.
 pub(super) const WORDS: usize = 64;
 
@@ -80,6 +76,37 @@ impl Roots {
     }
 }
 
+/// What the six levels in registers will read from memory: each step of a pass over a block of at most [`BLOCK`] words, which itself
+/// works on the first-level cache, asks for a little of it, so that memory is busy all the time. At `n = 2^16` with tables of many
+/// primes an inverse transform took a fifth longer without.
+#[derive(Clone, Copy)]
+struct Ahead {
+    /// Twiddles, if any.
+    roots: *const u64,
+    /// Words to be transformed, if any.
+    words: *const u64,
+}
+
+impl Ahead {
+    fn nothing() -> Self {
+        Self { roots: std::ptr::null(), words: std::ptr::null() }
+    }
+
+    /// Ask for as much as belongs to the 128 words of one step in two: a block is passed over twice.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn step(&mut self) {
+        let fetch = |at: &mut *const u64, words: usize| {
+            if !at.is_null() {
+                (0..words).step_by(8).for_each(|i| _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(i).cast()));
+                *at = at.wrapping_add(words);
+            }
+        };
+        fetch(&mut self.roots, BLOCK_WORDS);
+        fetch(&mut self.words, WORDS);
+    }
+}
+
 /// Forward transform; the caller has checked the processor through `Backend::detect`.
 pub(super) fn forward(a: &mut [u64], t: Tables<'_>) {
     assert!(a.len() == t.n && t.n >= MIN_LEN);
@@ -117,6 +144,14 @@ pub(super) fn inverse_from(a: &mut [u64], src: &[u64], t: Tables<'_>, last: Last
     }
 }
 
+/// A node `p` of the transform tree and its `len` words.
+#[derive(Clone, Copy)]
+struct Node {
+    a: *mut u64,
+    len: usize,
+    p: usize,
+}
+
 /// Levels (2 or 3) that one pass over a node of `len > 64` words takes, so that exactly six remain for 64 words.
 fn levels(len: usize) -> u32 {
     if (len.ilog2() - 6).is_multiple_of(3) { 3 } else { 2 }
@@ -130,17 +165,19 @@ unsafe fn forward_node<const LAZY: bool>(a: *mut u64, len: usize, p: usize, root
     unsafe {
         if len > BLOCK {
             let r = levels(len);
-            forward_pass::<LAZY>(r, a, len, p, roots.tw, c);
+            forward_pass::<LAZY>(r, Node { a, len, p }, roots.tw, c, &mut Ahead::nothing());
             for i in 0..1 << r {
                 forward_node::<LAZY>(a.add(i * (len >> r)), len >> r, (p << r) + i, roots, c);
             }
             return;
         }
+        let mut ahead = Ahead { roots: roots.block(p * (len / WORDS)).0, ..Ahead::nothing() };
         let mut cur = len;
         while cur > WORDS {
             let r = levels(cur);
             for b in 0..len / cur {
-                forward_pass::<LAZY>(r, a.add(b * cur), cur, p * (len / cur) + b, roots.tw, c);
+                let node = Node { a: a.add(b * cur), len: cur, p: p * (len / cur) + b };
+                forward_pass::<LAZY>(r, node, roots.tw, c, &mut ahead);
             }
             cur >>= r;
         }
@@ -154,20 +191,25 @@ unsafe fn forward_node<const LAZY: bool>(a: *mut u64, len: usize, p: usize, root
 /// `a` valid for `len` words, `(p + 1) << (r - 1)` at most the table length, `len >> r` a multiple of 64.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn forward_pass<const LAZY: bool>(r: u32, a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts) {
+unsafe fn forward_pass<const LAZY: bool>(r: u32, node: Node, tw: Tw, c: &Consts, ahead: &mut Ahead) {
     // SAFETY: the caller's promise.
     unsafe {
-        if r == 3 { forward_pass8::<LAZY>(a, len, p, tw, c) } else { forward_pass4::<LAZY>(a, len, p, tw, c) }
+        if r == 3 {
+            forward_pass8::<LAZY>(node, tw, c, ahead);
+        } else {
+            forward_pass4::<LAZY>(node, tw, c, ahead);
+        }
     }
 }
 
 /// # Safety
 /// As for [`forward_pass`].
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn forward_pass8<const LAZY: bool>(a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts) {
+unsafe fn forward_pass8<const LAZY: bool>(Node { a, len, p }: Node, tw: Tw, c: &Consts, ahead: &mut Ahead) {
     let s = len / 8;
     for j in (0..s).step_by(16) {
         let p = opaque(p);
+        ahead.step();
         // SAFETY: `j + 16 <= s`, so all accesses lie inside the node's range.
         unsafe {
             let mut v = halves(gather(a.add(j), s));
@@ -188,10 +230,11 @@ unsafe fn forward_pass8<const LAZY: bool>(a: *mut u64, len: usize, p: usize, tw:
 /// # Safety
 /// As for [`forward_pass`].
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn forward_pass4<const LAZY: bool>(a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts) {
+unsafe fn forward_pass4<const LAZY: bool>(Node { a, len, p }: Node, tw: Tw, c: &Consts, ahead: &mut Ahead) {
     let s = len / 4;
     for j in (0..s).step_by(32) {
         let p = opaque(p);
+        ahead.step();
         // SAFETY: `j + 32 <= s`, so all accesses lie inside the node's range.
         unsafe {
             let load = |j: usize| {
@@ -230,8 +273,6 @@ fn flat((x, y): Pairs) -> [__m512i; 8] {
 unsafe fn forward_last<const LAZY: bool>(a: *mut u64, len: usize, first: usize, roots: Roots, c: &Consts) {
     for b in (0..len / WORDS).step_by(2) {
         let (p, q) = (roots.block(first + b), roots.block(first + b + 1));
-        roots.block(first + b + AHEAD).prefetch();
-        roots.block(first + b + 1 + AHEAD).prefetch();
         // SAFETY: 128 words and two blocks of twiddles are accessed.
         unsafe {
             let a = a.add(WORDS * b);
@@ -309,17 +350,22 @@ unsafe fn inverse_node(
                 let at = i * (len >> r);
                 inverse_node((a.add(at), src.add(at)), len >> r, (p << r) + i, roots, c, last);
             }
-            inverse_pass(r, a, len, p, roots.tw, c, last);
+            inverse_pass(r, Node { a, len, p }, roots.tw, c, last, &mut Ahead::nothing());
             return;
         }
-        inverse_first((a, src), len, p * (len / WORDS), roots, c);
+        let (first, blocks) = (p * (len / WORDS), len / WORDS);
+        inverse_first((a, src), len, first, roots, c);
+        // The next block's twiddles end where those of this one begin.
+        let below = mirror(first).wrapping_sub(2 * blocks - 1);
+        let mut ahead = Ahead { roots: roots.block(below).0, words: src.wrapping_add(len) };
         // The passes of the forward direction in reverse order.
         let mut cur = WORDS;
         while cur < len {
             let r = if matches!((len / cur).ilog2(), 2 | 4) { 2 } else { 3 };
             cur <<= r;
             for b in 0..len / cur {
-                inverse_pass(r, a.add(b * cur), cur, p * (len / cur) + b, roots.tw, c, last);
+                let node = Node { a: a.add(b * cur), len: cur, p: p * (len / cur) + b };
+                inverse_pass(r, node, roots.tw, c, last, &mut ahead);
             }
         }
     }
@@ -331,14 +377,14 @@ unsafe fn inverse_node(
 /// As for [`forward_pass`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn inverse_pass(r: u32, a: *mut u64, len: usize, p: usize, tw: Tw, c: &Consts, last: &LastLevel) {
+unsafe fn inverse_pass(r: u32, node: Node, tw: Tw, c: &Consts, last: &LastLevel, ahead: &mut Ahead) {
     // SAFETY: the caller's promise.
     unsafe {
-        match (r, p) {
-            (3, 1) => inverse_pass8::<true>(a, len, p, tw, c, last),
-            (3, _) => inverse_pass8::<false>(a, len, p, tw, c, last),
-            (_, 1) => inverse_pass4::<true>(a, len, p, tw, c, last),
-            _ => inverse_pass4::<false>(a, len, p, tw, c, last),
+        match (r, node.p) {
+            (3, 1) => inverse_pass8::<true>(node, tw, c, last, ahead),
+            (3, _) => inverse_pass8::<false>(node, tw, c, last, ahead),
+            (_, 1) => inverse_pass4::<true>(node, tw, c, last, ahead),
+            _ => inverse_pass4::<false>(node, tw, c, last, ahead),
         }
     }
 }
@@ -364,16 +410,16 @@ unsafe fn top<const ROOT: bool>(v: Pairs, m: usize, tw: Tw, c: &Consts, last: &L
 /// As for [`forward_pass`].
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
 unsafe fn inverse_pass8<const ROOT: bool>(
-    a: *mut u64,
-    len: usize,
-    p: usize,
+    Node { a, len, p }: Node,
     tw: Tw,
     c: &Consts,
     last: &LastLevel,
+    ahead: &mut Ahead,
 ) {
     let (s, m) = (len / 8, mirror(p));
     for j in (0..s).step_by(16) {
         let m = opaque(m);
+        ahead.step();
         // SAFETY: `j + 16 <= s`, so all accesses lie inside the node's range.
         unsafe {
             let (mut v, mut o) = (neighbours(gather(a.add(j), s)), neighbours(gather(a.add(j + 8), s)));
@@ -399,16 +445,16 @@ unsafe fn inverse_pass8<const ROOT: bool>(
 /// As for [`forward_pass`].
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
 unsafe fn inverse_pass4<const ROOT: bool>(
-    a: *mut u64,
-    len: usize,
-    p: usize,
+    Node { a, len, p }: Node,
     tw: Tw,
     c: &Consts,
     last: &LastLevel,
+    ahead: &mut Ahead,
 ) {
     let (s, m) = (len / 4, mirror(p));
     for j in (0..s).step_by(32) {
         let m = opaque(m);
+        ahead.step();
         // SAFETY: `j + 32 <= s`, so all accesses lie inside the node's range.
         unsafe {
             let load = |j: usize| {

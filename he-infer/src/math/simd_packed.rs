@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 
 use super::modulus::Modulus;
 use super::packed::width;
-use super::simd::{Lanes, load, prefetch_once, splat, store};
+use super::simd::{Lanes, load, splat, store};
 
 /// How eight residues of one width lie in their bytes.
 #[derive(Clone, Copy)]
@@ -46,9 +46,6 @@ static FIELDS: [Fields; WIDTHS] = {
     }
     all
 };
-
-/// Packed bytes between the load and the prefetch.
-const AHEAD: usize = 1536;
 
 pub(super) fn pack(width: usize, out: &mut [u64], values: &[u64]) {
     assert!((8..WIDTHS).contains(&width) && 8 * out.len() >= values.len() / 8 * width);
@@ -202,12 +199,10 @@ unsafe fn dot_pair_v<const BOTH: bool>(
         let (mut lo0, mut hi0, mut lo1, mut hi1) = (zero, zero, zero, zero);
         let (j, at) = (8 * i, i * width);
         for (x, y, z) in terms {
-            prefetch_once(y, (at + AHEAD) / 8);
             let a = load(x, j);
             // SAFETY: the caller's promise.
             let b = unsafe { fields::<false>(y.as_ptr().cast::<u8>().add(at), &l) };
             let c = if BOTH {
-                prefetch_once(z, (at + AHEAD) / 8);
                 // SAFETY: the caller's promise.
                 unsafe { fields::<false>(z.as_ptr().cast::<u8>().add(at), &l) }
             } else {

@@ -6,7 +6,7 @@ use super::backend::Backend;
 use super::modulus::{MASK52, Modulus};
 
 /// Linear combinations that share one reading of their inputs.
-pub const GROUP: usize = 7;
+pub const GROUP: usize = 9;
 
 /// Sizes that cut `n` into groups of at most [`GROUP`], as equal as possible: nothing is left over alone.
 pub fn groups(n: usize) -> impl Iterator<Item = usize> {
@@ -152,7 +152,7 @@ pub struct Combination<'a> {
 }
 
 /// Several outputs of [`linear_combination`] in one pass over the inputs, which then need not come from memory for each.
-/// Works in groups of at most [`GROUP`]: beyond that memory traffic no longer matters. Outputs are what a forward transform
+/// Works in groups of at most [`GROUP`], whose sums fit the registers. Outputs are what a forward transform
 /// takes; below `4q`, which multiple of `q` they contain depends on the backend.
 ///
 /// # Panics
