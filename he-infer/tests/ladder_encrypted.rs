@@ -20,10 +20,12 @@ use hetrain_export::{Basis, Graph, Interval, Op, Polynomial, interp};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 
+/// Encryptions of the same images.
+const RUNS: usize = 2;
+
 /// Decrypts every node and keeps the worst relative error.
 struct Decrypt<'a> {
     client: &'a Client,
-
     want: Vec<Vec<Vec<f64>>>,
     bits: Vec<(String, f64, f64)>,
 }
@@ -35,14 +37,18 @@ impl Observer<CkksSlots<'_>> for Decrypt<'_> {
         for (want, got) in self.want.iter().zip(&got) {
             worst = want[i].iter().zip(got).map(|(a, b)| (a - b).abs()).fold(worst, f64::max);
         }
-        self.bits.push((node.name.clone(), node.bits_of(worst), node.bits_over(self.want.len())));
+        let (bits, predicted) = (node.bits_of(worst), node.bits_over(RUNS * self.want.len()));
+        match self.bits.iter_mut().find(|(name, ..)| *name == node.name) {
+            Some((_, lowest, _)) => *lowest = lowest.min(bits),
+            None => self.bits.push((node.name.clone(), bits, predicted)),
+        }
         Ok(())
     }
 }
 
 /// Every node of a run decrypts to the reference with the predicted precision: the largest error is within a factor of four
 /// of the predicted one, above or below. The randomness is fixed, since the largest of a few errors scatters by itself: among
-/// four, one time in 170 it is four times smaller than its median.
+/// four, one time in 170 it is four times smaller than its median. Two runs make that rarer.
 fn climb(graph: &Arc<Graph>, images: &[Vec<f64>], packing: Packing, precision_bits: u32) {
     climb_with(graph, images, options(packing, 1, precision_bits));
 }
@@ -65,10 +71,16 @@ fn climb_with(graph: &Arc<Graph>, images: &[Vec<f64>], options: PlanOptions) {
     let t = Instant::now();
     let server = Server::new(Arc::clone(&program), &context, &keys).unwrap();
     let weights_time = t.elapsed();
-    let input = client.encrypt(images, &mut rng).unwrap();
-    let input: Vec<Ciphertext> = input.iter().map(|c| context.expand_ciphertext(c).unwrap()).collect();
+    let mut encrypt = || -> Vec<Ciphertext> {
+        let input = client.encrypt(images, &mut rng).unwrap();
+        input.iter().map(|c| context.expand_ciphertext(c).unwrap()).collect()
+    };
+    let input = encrypt();
     let want = images.iter().map(|i| interp::evaluate(graph, i).unwrap()).collect();
     let mut decrypt = Decrypt { client: &client, want, bits: Vec::new() };
+    for _ in 1..RUNS {
+        server.infer_observed(encrypt(), &mut decrypt).unwrap();
+    }
     server.infer_observed(input.clone(), &mut decrypt).unwrap();
     let t = Instant::now();
     let result = server.infer(input).unwrap();

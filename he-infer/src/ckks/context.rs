@@ -2,7 +2,7 @@
 
 use super::error::CkksError;
 use super::factor::SmallRings;
-use super::params::{CkksParams, Gadget, ParamsLiteral, ToyParams};
+use super::params::{CkksParams, Gadget, ParamsLiteral, ToyParams, raised_exactly};
 use crate::math::backend::Backend;
 use crate::math::buffer::BufferPool;
 use crate::math::convert::BasisConverter;
@@ -40,12 +40,19 @@ pub(super) struct GadgetTables {
 }
 
 impl GadgetTables {
-    fn new(gadget: Gadget, levels: usize, q: &[Modulus], p: &[Modulus]) -> Self {
+    fn new(log_n: u32, gadget: Gadget, levels: usize, q: &[Modulus], p: &[Modulus]) -> Self {
+        let bits = |m: &[Modulus]| -> Vec<f64> { m.iter().map(|m| (m.value() as f64).log2()).collect() };
         let used = q.split_at(levels).0;
         let specials = p.split_at(gadget.specials).0;
         let moduli: Vec<Modulus> = q.iter().chain(specials).copied().collect();
         let raise = used.chunks(gadget.alpha).map(|digit| {
-            (1..=digit.len()).map(|c| BasisConverter::new(digit.split_at(c).0, &moduli)).collect()
+            let converter = |c: usize| {
+                let digit = digit.split_at(c).0;
+                let exact = raised_exactly(log_n, &bits(digit), bits(specials).iter().sum());
+                let new = if exact { BasisConverter::new } else { BasisConverter::approximate };
+                new(digit, &moduli)
+            };
+            (1..=digit.len()).map(converter).collect()
         });
         let by_qp = used.iter().enumerate().map(|(l, ql)| {
             let divisors: Vec<Modulus> = std::iter::once(*ql).chain(specials.iter().copied()).collect();
@@ -140,7 +147,7 @@ impl Context {
         for (level, index) in gadget_of_level.iter_mut().enumerate().rev() {
             let gadget = lit.gadget(level);
             *index = gadgets.iter().position(|g| g.gadget == gadget).unwrap_or_else(|| {
-                gadgets.push(GadgetTables::new(gadget, level + 1, q, p));
+                gadgets.push(GadgetTables::new(lit.log_n, gadget, level + 1, q, p));
                 gadgets.len() - 1
             });
         }

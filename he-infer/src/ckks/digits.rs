@@ -117,7 +117,8 @@ impl Context {
         let mut vs = self.scratch_poly((level + 1).div_ceil(alpha));
         let limbs = ys.iter().collect::<Vec<_>>();
         let digits = vs.limbs_mut().into_iter().zip(limbs.chunks(alpha)).enumerate();
-        self.corrections(digits.filter_map(|(j, (v, ys))| Some((tables.raising(j, level)?, ys.to_vec(), v))));
+        let exact = |j: usize| tables.raising(j, level).filter(|c| c.is_exact());
+        self.corrections(digits.filter_map(|(j, (v, ys))| Some((exact(j)?, ys.to_vec(), v))));
         Digits { own, ys, vs, level, tables, raised: None }
     }
 

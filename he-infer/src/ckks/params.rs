@@ -182,8 +182,6 @@ impl Sizes {
     fn gadget(&self, level: usize) -> Gadget {
         const CONVERT: f64 = 0.075;
         const KEY: f64 = 0.37;
-        // Key-switching noise stays below the rounding noise with this many bits between digit and special primes.
-        const SLACK: f64 = 4.0;
         let limbs = (level + 1).min(self.q.len());
         let used = self.q.split_at(limbs).0;
         let cost = |g: &Gadget| {
@@ -216,13 +214,34 @@ impl Sizes {
         self.q.split_at(limbs).0.chunks(gadget.alpha).all(|d| sum(d) + slack <= special + 1e-9)
     }
 
-    /// Noise of a key switch at `level`: the sum over its digits of the square of digit over special primes.
+    /// Noise of a key switch at `level`: the sum over its digits of the square of digit over special primes, as much more as digits
+    /// that are raised without correction exceed the others.
     pub fn digit_noise(&self, level: usize) -> f64 {
         let gadget = self.gadget(level);
         let special = sum(self.p.get(..gadget.specials).unwrap_or(&self.p));
         let used = self.q.get(..=level).unwrap_or(&self.q);
-        used.chunks(gadget.alpha.max(1)).map(|digit| (2.0 * (sum(digit) - special)).exp2()).sum()
+        let digits = used.chunks(gadget.alpha.max(1)).map(|digit| {
+            let exact = raised_exactly(self.log_n, digit, special);
+            let more = if exact { 0.0 } else { approximate_bits(self.log_n, digit.len()) };
+            (2.0 * (sum(digit) - special + more)).exp2()
+        });
+        digits.sum()
     }
+}
+
+/// Key-switching noise stays below the rounding noise with this many bits between digit and special primes.
+const SLACK: f64 = 4.0;
+
+/// Whether a digit, given by the bits of its primes, has to be raised exactly. Most have so many bits fewer than the special primes
+/// that its noise would stay below the rounding noise without the correction too.
+pub(super) fn raised_exactly(log_n: u32, digit: &[f64], special: f64) -> bool {
+    sum(digit) + approximate_bits(log_n, digit.len()) + SLACK > special
+}
+
+/// How many bits the noise grows if a digit `d` of `k` primes is raised without correction. Its coefficients lie around `k d / 2`
+/// then, not around zero: the slot at the root nearest to one sees `2 n / pi` times that, where it saw `sqrt(n / 12) d`.
+fn approximate_bits(log_n: u32, k: usize) -> f64 {
+    (k as f64 * (12.0 * f64::from(log_n).exp2()).sqrt() / std::f64::consts::PI).log2()
 }
 
 fn sum(bits: &[f64]) -> f64 {

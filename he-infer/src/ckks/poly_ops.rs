@@ -176,19 +176,14 @@ impl Context {
         (times, factor): (u64, u64),
         out: &mut [u64],
     ) {
-        let mut ys: Vec<&[u64]> = part.terms.iter().map(|(v, _)| v.limb(i)).collect();
+        let ys: Vec<&[u64]> = part.terms.iter().map(|(v, _)| v.limb(i)).collect();
         let constant = |c: &f64| m.to_mont(m.mul(m.from_f64_rounded(*c), factor));
-        let mut cs: Vec<u64> = part.terms.iter().map(|(_, c)| constant(c)).collect();
+        let cs: Vec<u64> = part.terms.iter().map(|(_, c)| constant(c)).collect();
         let mut sum = self.scratch_poly(1);
-        let (v, d) = if part.products.is_empty() {
-            match (ys.pop(), cs.pop()) {
-                (Some(y), Some(c)) => (y, c),
-                _ => return,
-            }
-        } else {
+        if !part.products.is_empty() {
             self.product_limb(part, i, m, times, sum.limb_mut(0));
-            (sum.limb(0), m.to_mont(1))
-        };
-        vector::linear_combination(self.backend, m, out, &ys, &cs, v, d);
+        }
+        let products = (!part.products.is_empty()).then(|| sum.limb(0));
+        vector::linear_combination(self.backend, m, out, &ys, &cs, products, m.to_mont(1));
     }
 }

@@ -4,6 +4,8 @@
 //! `sum_i y_i B/b_i - v B` with `v = round(sum_i y_i / b_i)`. The rounding is done in double precision (Halevi, Polyakov,
 //! Shoup 2019), so the result is exact unless `x` lies within about `2^-45` of `±B/2`.
 //! Cost: one multiply-add per input, coefficient and target prime.
+//!
+//! Where any `x + u B` with `0 <= u < k` will do, the correction can be left out ([`BasisConverter::approximate`]).
 
 use super::backend::Backend;
 use super::modulus::Modulus;
@@ -15,6 +17,7 @@ pub struct BasisConverter {
     hat_inv: Vec<u64>,
     inverses: Vec<f64>,
     rows: Vec<Row>,
+    exact: bool,
 }
 
 /// Constants of one target prime, in Montgomery form.
@@ -45,7 +48,13 @@ impl BasisConverter {
                 neg_product: m.to_mont(m.neg(product_without(None, m))),
             })
             .collect();
-        Self { hat_inv, inverses, rows }
+        Self { hat_inv, inverses, rows, exact: true }
+    }
+
+    /// The same without the correction `v`: what is converted is `sum_i y_i B/b_i`.
+    #[must_use]
+    pub fn approximate(from: &[Modulus], to: &[Modulus]) -> Self {
+        Self { exact: false, ..Self::new(from, to) }
     }
 
     /// `(B/b_i)^-1 mod b_i` for each source prime: multiply the source coefficients by these first (for instance inside
@@ -53,6 +62,12 @@ impl BasisConverter {
     #[must_use]
     pub fn premultipliers(&self) -> &[u64] {
         &self.hat_inv
+    }
+
+    /// Whether there is a correction.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        self.exact
     }
 
     /// Compute the correction `v` from the premultiplied coefficients.
@@ -74,12 +89,13 @@ impl BasisConverter {
             let row = self.rows.get(target)?;
             Some(Combination { modulus: &row.modulus, c_mont: &row.hat, d_mont: row.neg_product, out })
         });
-        vector::linear_combinations(backend, &mut rows.collect::<Vec<_>>(), ys, v);
+        vector::linear_combinations(backend, &mut rows.collect::<Vec<_>>(), ys, self.exact.then_some(v));
     }
 
     /// Residues modulo target prime `target` (its position in the list given to [`BasisConverter::new`]).
     pub fn convert(&self, backend: Backend, target: usize, ys: &[&[u64]], v: &[u64], out: &mut [u64]) {
         if let Some(row) = self.rows.get(target) {
+            let v = self.exact.then_some(v);
             vector::linear_combination(backend, &row.modulus, out, ys, &row.hat, v, row.neg_product);
         }
     }

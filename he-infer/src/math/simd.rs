@@ -145,8 +145,6 @@ entry!(dot_pair => dot_pair_v,
 entry!(dot_spread => dot_spread_v,
     (m: &Modulus, out0: &mut [u64], out1: &mut [u64], terms: &[Spread<'_>]));
 entry!(rounded_weighted_sum => rounded_weighted_sum_v, (v: &mut [u64], ys: &[&[u64]], inverses: &[f64]));
-entry!(linear_combination => linear_combination_v,
-    (m: &Modulus, out: &mut [u64], ys: &[&[u64]], c: &[u64], v: &[u64], d: u64));
 entry!(scatter_sub_mul_add => scatter_sub_mul_add_v,
     (m: &Modulus, out: (&mut [u64], bool), x: &[u64], y: &[u64], c: u64, z: Option<&[u64]>, table: Table<'_>));
 entry!(permute_sum => permute_sum_v,
@@ -315,30 +313,19 @@ fn rounded_weighted_sum_v(v: &mut [u64], ys: &[&[u64]], inverses: &[f64]) {
     }
 }
 
-#[inline]
-#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-fn linear_combination_v(m: &Modulus, out: &mut [u64], ys: &[&[u64]], c: &[u64], v: &[u64], d: u64) {
-    let l = Lanes::new(m, ys.len() + 1);
-    let (zero, d_all) = (_mm512_setzero_si512(), splat(d));
-    let n = whole(ys.iter().map(|y| y.len()).chain([out.len(), v.len()]));
-    for j in (0..n).step_by(8) {
-        let count = load(v, j);
-        let mut lo = _mm512_madd52lo_epu64(zero, count, d_all);
-        let mut hi = _mm512_madd52hi_epu64(zero, count, d_all);
-        for (y, c) in ys.iter().zip(c) {
-            let (a, b) = (load(y, j), splat(*c));
-            lo = _mm512_madd52lo_epu64(lo, a, b);
-            hi = _mm512_madd52hi_epu64(hi, a, b);
-        }
-        store(out, j, l.reduce(lo, hi));
-    }
-    if n < out.len() {
-        let tails: Vec<_> = ys.iter().map(|y| &y[n..]).collect();
-        scalar::linear_combination(m, &mut out[n..], &tails, c, &v[n..], d);
-    }
+pub(super) fn linear_combination(
+    m: &Modulus,
+    out: &mut [u64],
+    ys: &[&[u64]],
+    c: &[u64],
+    v: Option<&[u64]>,
+    d: u64,
+) {
+    // SAFETY: callers hold a `Backend` from `detect` that reported these features.
+    unsafe { combine::<1, true>(&mut [Combination { modulus: m, c_mont: c, d_mont: d, out }], ys, v) }
 }
 
-pub(super) fn linear_combinations(rows: &mut [Combination<'_>], ys: &[&[u64]], v: &[u64]) {
+pub(super) fn linear_combinations(rows: &mut [Combination<'_>], ys: &[&[u64]], v: Option<&[u64]>) {
     let mut rest = rows;
     for size in groups(rest.len()) {
         let (group, tail) = rest.split_at_mut(size);
@@ -346,7 +333,7 @@ pub(super) fn linear_combinations(rows: &mut [Combination<'_>], ys: &[&[u64]], v
             ($($size:literal)*) => {
                 match group.len() {
                     // SAFETY: callers hold a `Backend` from `detect` that reported these features.
-                    $($size => unsafe { combine::<$size>(group, ys, v) },)*
+                    $($size => unsafe { combine::<$size, false>(group, ys, v) },)*
                     size => debug_assert_eq!(size, 0, "groups have at most nine rows"),
                 }
             };
@@ -356,18 +343,22 @@ pub(super) fn linear_combinations(rows: &mut [Combination<'_>], ys: &[&[u64]], v
     }
 }
 
-/// Up to nine rows keep their sums, two vectors each, in registers. Loops over arrays, not `from_fn`: beyond seven rows its
+/// All rows in one pass, reduced or, unless `FULLY`, below `4q`. Up to nine rows keep their sums, two vectors each, in registers. Loops over arrays, not `from_fn`: beyond seven rows its
 /// closures are no longer inlined.
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-fn combine<const R: usize>(rows: &mut [Combination<'_>], ys: &[&[u64]], v: &[u64]) {
+fn combine<const R: usize, const FULLY: bool>(
+    rows: &mut [Combination<'_>],
+    ys: &[&[u64]],
+    v: Option<&[u64]>,
+) {
     let outs = rows.iter().map(|row| row.out.len());
-    let n = whole(ys.iter().map(|y| y.len()).chain([v.len()]).chain(outs));
-    let mut terms = vec![(v, [0; R])];
-    terms.extend(ys.iter().map(|y| (*y, [0; R])));
+    let n = whole(ys.iter().map(|y| y.len()).chain(v.map(<[u64]>::len)).chain(outs));
+    let mut terms: Vec<_> = v.iter().chain(ys).map(|y| (*y, [0; R])).collect();
     let mut lanes = [Lanes::new(rows[0].modulus, terms.len()); R];
     for (r, row) in rows.iter().enumerate() {
         lanes[r] = Lanes::new(row.modulus, terms.len());
-        for ((_, constants), c) in terms.iter_mut().zip([row.d_mont].iter().chain(row.c_mont)) {
+        for ((_, constants), c) in terms.iter_mut().zip(v.map(|_| &row.d_mont).into_iter().chain(row.c_mont))
+        {
             constants[r] = *c;
         }
     }
@@ -384,12 +375,15 @@ fn combine<const R: usize>(rows: &mut [Combination<'_>], ys: &[&[u64]], v: &[u64
             }
         }
         for r in 0..R {
-            store(rows[r].out, j, lanes[r].reduce_loosely(lo[r], hi[r]));
+            let sum =
+                if FULLY { lanes[r].reduce(lo[r], hi[r]) } else { lanes[r].reduce_loosely(lo[r], hi[r]) };
+            store(rows[r].out, j, sum);
         }
     }
     let tails: Vec<_> = ys.iter().map(|y| &y[n..]).collect();
+    let v = v.map(|v| &v[n..]);
     for row in rows {
-        scalar::linear_combination(row.modulus, &mut row.out[n..], &tails, row.c_mont, &v[n..], row.d_mont);
+        scalar::linear_combination(row.modulus, &mut row.out[n..], &tails, row.c_mont, v, row.d_mont);
     }
 }
 

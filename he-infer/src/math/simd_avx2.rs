@@ -42,7 +42,7 @@ entry!(dot_pair => dot_pair_v,
     (m: &Modulus, out0: &mut [u64], out1: &mut [u64], terms: &[(&[u64], &[u64], &[u64])]));
 entry!(rounded_weighted_sum => rounded_weighted_sum_v, (v: &mut [u64], ys: &[&[u64]], inverses: &[f64]));
 entry!(linear_combination => linear_combination_v,
-    (m: &Modulus, out: &mut [u64], ys: &[&[u64]], c: &[u64], v: &[u64], d: u64));
+    (m: &Modulus, out: &mut [u64], ys: &[&[u64]], c: &[u64], v: Option<&[u64]>, d: u64));
 entry!(permute => permute_v, (out: &mut [u64], x: &[u64], blocks: &[u32], ids: &[u8], lanes: &[[u64; 8]; 8]));
 entry!(strip => strip_v, (m: &Modulus, packed: &[u64], group: &RowGroup, out: &mut [[u64; STRIP]; GROUP_ROWS]));
 
@@ -194,13 +194,13 @@ fn rounded_weighted_sum_v(v: &mut [u64], ys: &[&[u64]], inverses: &[f64]) {
 
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn linear_combination_v(m: &Modulus, out: &mut [u64], ys: &[&[u64]], c: &[u64], v: &[u64], d: u64) {
+fn linear_combination_v(m: &Modulus, out: &mut [u64], ys: &[&[u64]], c: &[u64], v: Option<&[u64]>, d: u64) {
     let f = Field::new(m);
     let last = factor(&f, m, d);
-    let n = whole(ys.iter().map(|y| y.len()).chain([out.len(), v.len()]));
+    let n = whole(ys.iter().map(|y| y.len()).chain(v.map(<[u64]>::len)).chain([out.len()]));
     let factors: Vec<Factor> = c.iter().map(|c| factor(&f, m, *c)).collect();
     for j in (0..n).step_by(4) {
-        let mut sum = f.mul(read(&f, v, j), last);
+        let mut sum = v.map_or(_mm256_setzero_pd(), |v| f.mul(read(&f, v, j), last));
         for (ys, factors) in ys.chunks(CHUNK).zip(factors.chunks(CHUNK)) {
             for (y, c) in ys.iter().zip(factors) {
                 sum = _mm256_add_pd(sum, f.mul(read(&f, y, j), *c));
@@ -211,7 +211,7 @@ fn linear_combination_v(m: &Modulus, out: &mut [u64], ys: &[&[u64]], c: &[u64], 
     }
     if n < out.len() {
         let tails: Vec<_> = ys.iter().map(|y| &y[n..]).collect();
-        scalar::linear_combination(m, &mut out[n..], &tails, c, &v[n..], d);
+        scalar::linear_combination(m, &mut out[n..], &tails, c, v.map(|v| &v[n..]), d);
     }
 }
 

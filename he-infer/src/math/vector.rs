@@ -126,14 +126,14 @@ pub fn rounded_weighted_sum(backend: Backend, v: &mut [u64], ys: &[&[u64]], inve
     dispatch!(backend, rounded_weighted_sum(v, ys, inverses))
 }
 
-/// `out = sum_i y_i c_i + v d` for constants in Montgomery form and `y_i, v < 2^50`.
+/// `out = sum_i y_i c_i + v d` for constants in Montgomery form and `y_i, v < 2^50`; without `v`, only the sum.
 pub fn linear_combination(
     backend: Backend,
     m: &Modulus,
     out: &mut [u64],
     ys: &[&[u64]],
     c_mont: &[u64],
-    v: &[u64],
+    v: Option<&[u64]>,
     d_mont: u64,
 ) {
     dispatch!(backend, linear_combination(m, out, ys, c_mont, v, d_mont))
@@ -157,7 +157,7 @@ pub struct Combination<'a> {
 ///
 /// # Panics
 /// If a row has fewer constants than there are inputs.
-pub fn linear_combinations(backend: Backend, rows: &mut [Combination<'_>], ys: &[&[u64]], v: &[u64]) {
+pub fn linear_combinations(backend: Backend, rows: &mut [Combination<'_>], ys: &[&[u64]], v: Option<&[u64]>) {
     #[cfg(target_arch = "x86_64")]
     if backend.is_ifma() {
         return super::simd::linear_combinations(rows, ys, v);
@@ -304,10 +304,19 @@ pub(super) mod scalar {
         }
     }
 
-    pub fn linear_combination(m: &Modulus, out: &mut [u64], ys: &[&[u64]], c: &[u64], v: &[u64], d: u64) {
+    pub fn linear_combination(
+        m: &Modulus,
+        out: &mut [u64],
+        ys: &[&[u64]],
+        c: &[u64],
+        v: Option<&[u64]>,
+        d: u64,
+    ) {
         for (j, o) in out.iter_mut().enumerate() {
             let (mut lo, mut hi) = (0, 0);
-            accumulate(&mut lo, &mut hi, v[j], d);
+            if let Some(v) = v {
+                accumulate(&mut lo, &mut hi, v[j], d);
+            }
             for (y, c) in ys.iter().zip(c) {
                 accumulate(&mut lo, &mut hi, y[j], *c);
             }
@@ -359,8 +368,9 @@ mod tests {
                     assert_eq!(outs[9][0], q - 20);
                     let ys: Vec<_> = xs.iter().take(terms.min(16)).map(|x| &x[..]).collect();
                     rounded_weighted_sum(b, &mut outs[8], &ys, &vec![1.0 / q as f64; ys.len()]);
-                    let v = outs[8].clone();
-                    linear_combination(b, &m, &mut outs[9], &ys, &xs[1][..ys.len().min(n)], &v, c);
+                    let v = (terms != 5).then(|| outs[8].clone());
+                    let v = v.as_deref();
+                    linear_combination(b, &m, &mut outs[9], &ys, &xs[1][..ys.len().min(n)], v, c);
                     for count in 1..=GROUP + 1 {
                         let mut many = vec![vec![0; n]; count];
                         let mut rows: Vec<_> = many
@@ -371,7 +381,7 @@ mod tests {
                                 Combination { modulus: &m, c_mont, d_mont, out }
                             })
                             .collect();
-                        linear_combinations(b, &mut rows, &ys, &v);
+                        linear_combinations(b, &mut rows, &ys, v);
                         drop(rows);
                         for x in many.iter_mut().flatten() {
                             assert!(*x < 4 * q);
@@ -380,7 +390,7 @@ mod tests {
                         for (r, got) in many.iter().enumerate() {
                             let mut want = vec![0; n];
                             let (c_mont, d_mont) = (&xs[r % terms][..ys.len()], xs[0][r]);
-                            linear_combination(b, &m, &mut want, &ys, c_mont, &v, d_mont);
+                            linear_combination(b, &m, &mut want, &ys, c_mont, v, d_mont);
                             assert!(*got == want, "{} {count}", b.name());
                         }
                     }
