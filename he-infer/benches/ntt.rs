@@ -3,8 +3,8 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use he_infer::math::{
-    backend::Backend, buffer::BufferPool, convert::BasisConverter, modulus::Modulus, ntt::Plan, packed,
-    packed::PackedPoly, poly::RnsPoly, primes, vector,
+    backend::Backend, buffer::BufferPool, convert::BasisConverter, key_product, modulus::Modulus, ntt::Plan,
+    packed, packed::PackedPoly, poly::RnsPoly, primes, vector,
 };
 
 fn transforms(c: &mut Criterion) {
@@ -100,7 +100,7 @@ fn key_product(c: &mut Criterion) {
                 let terms = digits
                     .each_ref()
                     .map(|(j, x)| (&x[..], packed.limb(4 * k + j), packed.limb(4 * k + j + 1)));
-                packed::dot_pair::<true>(backend, &m, u0, u1, black_box(&terms));
+                key_product::dot_pair(backend, &m, true, u0, u1, black_box(&terms));
             }
         })
     });

@@ -5,6 +5,7 @@ use super::keys::{KeyForm, SwitchKey};
 use super::par;
 use super::poly_ops::Part;
 use crate::math::convert::BasisConverter;
+use crate::math::key_product::{self, Division, Term};
 use crate::math::packed;
 use crate::math::poly::RnsPoly;
 use crate::math::sampling::{Expander, TILE};
@@ -236,19 +237,52 @@ impl Context {
         u1: &mut [u64],
     ) {
         let Some(plan) = self.plans.get(t) else { return };
-        let (backend, m) = (self.backend, plan.modulus());
+        self.key_terms(t, parts, key, |first, both, terms| {
+            let n = terms.first().map_or(0, |(x, ..)| x.len());
+            let [u0, u1] = [&mut *u0, &mut *u1].map(|u| u.get_mut(first..first + n).unwrap_or(&mut []));
+            key_product::dot_pair(self.backend, plan.modulus(), both, u0, u1, terms);
+        });
+    }
+
+    /// The same products, divided by what the key switch divides by.
+    pub(super) fn divided_key_product(
+        &self,
+        t: usize,
+        parts: &[&[u64]],
+        key: &SwitchKey,
+        division: &Division<'_>,
+        [out0, out1]: [&mut [u64]; 2],
+    ) {
+        let Some(plan) = self.plans.get(t) else { return };
+        self.key_terms(t, parts, key, |first, both, terms| {
+            let outs = [&mut *out0, &mut *out1];
+            key_product::divided_dot_pair(self.backend, plan.modulus(), both, first, terms, division, outs);
+        });
+    }
+
+    /// Digits with their factors, from a word on: everything at once, or, if half of the key has yet to be made, tile by tile. The flag
+    /// says whether the second half is packed too.
+    fn key_terms(
+        &self,
+        t: usize,
+        parts: &[&[u64]],
+        key: &SwitchKey,
+        mut f: impl FnMut(usize, bool, &[Term<'_>]),
+    ) {
+        let Some(plan) = self.plans.get(t) else { return };
+        let m = plan.modulus();
         let position = if t <= self.max_level() { t } else { t - self.max_level() + key.level };
         let halves: Vec<_> = (0..parts.len()).map(|j| key.halves(position, j)).collect();
         if key.form == KeyForm::Expanded {
             let terms: Vec<_> =
                 parts.iter().zip(&halves).map(|(x, (b, a))| (*x, *b, a.unwrap_or(&[]))).collect();
-            return packed::dot_pair::<true>(backend, m, u0, u1, &terms);
+            return f(0, true, &terms);
         }
-        let uniform = Expander::new(backend, &key.seed);
+        let uniform = Expander::new(self.backend, &key.seed);
         let size = TILE.min(self.n);
         let packed_size = packed::words(size, packed::width(m.value()));
         let mut made = vec![0; parts.len() * size];
-        for (tile, (u0, u1)) in u0.chunks_mut(size).zip(u1.chunks_mut(size)).enumerate() {
+        for tile in 0..self.n / size {
             for (j, a) in made.chunks_exact_mut(size).enumerate() {
                 uniform.tile(m, SwitchKey::stream(j, t), tile, a);
             }
@@ -258,7 +292,7 @@ impl Context {
                 .zip(made.chunks_exact(size))
                 .map(|((x, (b, _)), a)| (packed::nth(x, size, tile), packed::nth(b, packed_size, tile), a))
                 .collect();
-            packed::dot_pair::<false>(backend, m, u0, u1, &terms);
+            f(tile * size, false, &terms);
         }
     }
 }

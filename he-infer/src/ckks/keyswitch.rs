@@ -11,6 +11,7 @@ use super::digits::{Digits, grouped};
 use super::keys::SwitchKey;
 use super::par;
 use super::poly_ops::Part;
+use crate::math::key_product::Division;
 use crate::math::poly::RnsPoly;
 use crate::math::vector;
 
@@ -158,30 +159,24 @@ impl Context {
                     v.limb(0),
                 );
             }
-            let mut products = self.scratch_poly(3);
+            let mut made = self.scratch_poly(2);
             let inverses = divider.inverse.iter().skip(at);
             // One modulus after the other, so that its table of roots is read from memory once.
             for (((k, t), outs), inverse) in group.iter().enumerate().zip(outs).zip(inverses) {
                 let Some(plan) = self.plans.get(*t) else { return };
-                let (b, m) = (self.backend, plan.modulus());
                 self.transform_digits(digits, &mut raised, k, *t);
                 let parts = self.digits_at(digits, &raised, (at + k, k, *t));
                 for ((job, lifts), outs) in jobs.iter().zip(&mut lifts).zip(outs) {
-                    let mut halves = products.iter_mut();
-                    let (Some(u0), Some(u1), Some(made)) = (halves.next(), halves.next(), halves.next())
-                    else {
-                        return;
+                    lifts.iter_mut().for_each(|lift| plan.forward(lift.limb_mut(k)));
+                    let mut places = made.iter_mut();
+                    let division = Division {
+                        lifts: lifts.each_ref().map(|lift| lift.limb(k)),
+                        inverse: *inverse,
+                        adds: job.add.map(|a| self.addend_limb(a, *t, places.next().unwrap_or(&mut []))),
+                        permutation: job.key.permutation.as_ref(),
+                        far,
                     };
-                    self.key_product(*t, &parts, job.key, u0, u1);
-                    for (((u, lift), add), out) in [u0, u1].into_iter().zip(lifts).zip(job.add).zip(outs) {
-                        let lift = lift.limb_mut(k);
-                        plan.forward(lift);
-                        let add = self.addend_limb(add, *t, made);
-                        match &job.key.permutation {
-                            None => vector::sub_mul_add(b, m, out, u, lift, *inverse, add),
-                            Some(p) => p.scatter_sub_mul_add(b, m, out, far, (u, lift), *inverse, add),
-                        }
-                    }
+                    self.divided_key_product(*t, &parts, job.key, &division, outs);
                 }
             }
         });

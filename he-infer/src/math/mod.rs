@@ -9,6 +9,7 @@ pub mod backend;
 pub mod buffer;
 pub mod convert;
 pub mod gemm;
+pub mod key_product;
 pub mod masking;
 pub mod modulus;
 pub mod ntt;
@@ -36,10 +37,14 @@ mod simd_fft;
 #[cfg(target_arch = "x86_64")]
 mod simd_gemm;
 #[cfg(target_arch = "x86_64")]
+mod simd_key_product;
+#[cfg(target_arch = "x86_64")]
 mod simd_masking;
 #[cfg(target_arch = "x86_64")]
 mod simd_ntt;
 #[cfg(target_arch = "x86_64")]
 mod simd_packed;
+#[cfg(target_arch = "x86_64")]
+mod simd_permute;
 pub mod special_fft;
 pub mod vector;

@@ -7,8 +7,6 @@
 
 use super::backend::Backend;
 use super::buffer::{AlignedWords, BufferPool};
-use super::modulus::Modulus;
-use super::vector;
 
 /// Bits of a residue modulo `q`.
 #[must_use]
@@ -63,50 +61,6 @@ pub fn write_once(backend: Backend, out: &mut [u64], words: &[u64]) {
     out.copy_from_slice(words);
 }
 
-/// Two inner products with a shared left side, `out0 = sum x_t y_t` and `out1 = sum x_t z_t`, for terms `(x, y, z)` with `y` and, if
-/// `BOTH`, `z` packed; both in Montgomery form. The inner loop of key switching: each digit is read once, each key as it lies
-/// in memory.
-///
-/// # Panics
-/// If lengths do not agree.
-pub fn dot_pair<const BOTH: bool>(
-    backend: Backend,
-    m: &Modulus,
-    out0: &mut [u64],
-    out1: &mut [u64],
-    terms: &[(&[u64], &[u64], &[u64])],
-) {
-    debug_assert!(terms.len() <= vector::MAX_LAZY_TERMS);
-    let width = width(m.value());
-    for (x, y, z) in terms {
-        check(width, y, x);
-        assert!(x.len() == out0.len() && x.len() == out1.len(), "lengths of inner products");
-        assert_eq!(z.len(), if BOTH { y.len() } else { x.len() }, "lengths of inner products");
-    }
-    #[cfg(target_arch = "x86_64")]
-    if backend.is_ifma() {
-        return super::simd_packed::dot_pair::<BOTH>(m, out0, out1, terms);
-    }
-    let size = words(TILE, width);
-    let mut unpacked = vec![[0; TILE]; 2 * terms.len()];
-    for (tile, (out0, out1)) in out0.chunks_mut(TILE).zip(out1.chunks_mut(TILE)).enumerate() {
-        let n = out0.len();
-        for ((_, y, z), [b, a]) in terms.iter().zip(unpacked.as_chunks_mut().0) {
-            unpack::<false>(backend, width, b.split_at_mut(n).0, nth(y, size, tile));
-            let a = a.split_at_mut(n).0;
-            if BOTH {
-                unpack::<false>(backend, width, a, nth(z, size, tile))
-            } else {
-                a.copy_from_slice(nth(z, TILE, tile))
-            }
-        }
-        let plain = terms.iter().zip(unpacked.as_chunks().0);
-        let plain: Vec<_> =
-            plain.map(|((x, ..), [b, a])| (nth(x, TILE, tile), b.split_at(n).0, a.split_at(n).0)).collect();
-        vector::dot_pair(backend, m, out0, out1, &plain);
-    }
-}
-
 /// Integers that callers unpack together, so that they stay in the first-level cache.
 pub const TILE: usize = 1024;
 
@@ -115,7 +69,7 @@ pub fn nth(x: &[u64], size: usize, at: usize) -> &[u64] {
     x.chunks(size).nth(at).unwrap_or(&[])
 }
 
-fn check(width: usize, packed: &[u64], values: &[u64]) {
+pub(super) fn check(width: usize, packed: &[u64], values: &[u64]) {
     assert!((8..=64).contains(&width), "width of packed integers");
     assert!(values.len().is_multiple_of(64), "integers are packed by 64");
     assert_eq!(packed.len(), words(values.len(), width), "length of packed integers");
@@ -219,35 +173,6 @@ mod tests {
             assert_eq!(poly.limb(i), vec![i as u64; words]);
         }
         assert!(poly.limb(3).is_empty());
-    }
-
-    #[test]
-    fn inner_products_are_those_of_unpacked_terms() {
-        let m = Modulus::new(0x400_0056_0001).unwrap();
-        for (n, count) in [(64, 1), (TILE + 128, 3), (2 * TILE, 40)] {
-            let residues = |t: usize| (1..=n as u64).map(|i| m.mul(i, 0x123_4567_89ab + t as u64)).collect();
-            let plain: Vec<Vec<u64>> = (0..3 * count).map(residues).collect();
-            let mut packed = vec![vec![0; words(n, width(m.value()))]; 3 * count];
-            packed
-                .iter_mut()
-                .zip(&plain)
-                .for_each(|(out, x)| pack(Backend::scalar(), width(m.value()), out, x));
-            let (mut unpacked, mut both, mut one) = (Vec::new(), Vec::new(), Vec::new());
-            for (i, x) in plain.iter().take(count).enumerate() {
-                let (b, a) = (count + i, 2 * count + i);
-                unpacked.push((&x[..], &plain[b][..], &plain[a][..]));
-                both.push((&x[..], &packed[b][..], &packed[a][..]));
-                one.push((&x[..], &packed[b][..], &plain[a][..]));
-            }
-            for backend in Backend::all() {
-                let mut outs = [(); 3].map(|()| [vec![0; n], vec![0; n]]);
-                let [[u0, u1], [v0, v1], [w0, w1]] = &mut outs;
-                vector::dot_pair(backend, &m, u0, u1, &unpacked);
-                dot_pair::<true>(backend, &m, v0, v1, &both);
-                dot_pair::<false>(backend, &m, w0, w1, &one);
-                assert!(outs[0] == outs[1] && outs[0] == outs[2], "{} {n}", backend.name());
-            }
-        }
     }
 
     proptest! {

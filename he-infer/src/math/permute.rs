@@ -60,29 +60,15 @@ impl Permutation {
         Some(Self { blocks, to, ids, lanes })
     }
 
-    /// `out = permuted ((x - y) c + z)` for a constant in Montgomery form: the last step of a rotation, without a pass of its
-    /// own. If `out` is `far`, part of something that no cache would hold until it is read, it is written past the caches, which then
-    /// need not read what is overwritten.
-    #[expect(clippy::too_many_arguments, reason = "one pass instead of three")]
-    pub fn scatter_sub_mul_add(
-        &self,
-        backend: Backend,
-        m: &Modulus,
-        out: &mut [u64],
-        far: bool,
-        (x, y): (&[u64], &[u64]),
-        c_mont: u64,
-        z: Option<&[u64]>,
-    ) {
-        #[cfg(target_arch = "x86_64")]
-        if backend.is_ifma() {
-            let table = (&self.to[..], &self.ids[..], &self.lanes);
-            return super::simd::scatter_sub_mul_add(m, (out, far), x, y, c_mont, z, table);
-        }
-        let _ = far;
-        let mut result = vec![0; out.len()];
-        vector::sub_mul_add(backend, m, &mut result, x, y, c_mont, z);
-        for (src, to) in result.chunks_exact(8).zip(&self.to) {
+    /// Ring degree.
+    #[must_use]
+    pub fn n(&self) -> usize {
+        8 * self.to.len()
+    }
+
+    /// Put the residues `x`, which stand at word `first` and after it, to where they go in `out`; `first` is a multiple of eight.
+    pub(super) fn scatter(&self, first: usize, out: &mut [u64], x: &[u64]) {
+        for (src, to) in x.chunks_exact(8).zip(self.to.iter().skip(first / 8)) {
             let id = self.ids.get(*to as usize).copied().unwrap_or(0);
             let lanes = self.lanes.get(usize::from(id)).copied().unwrap_or_default();
             let dst = out.get_mut(8 * *to as usize..).unwrap_or(&mut []);
@@ -90,6 +76,11 @@ impl Permutation {
                 *o = src.get(lane as usize).copied().unwrap_or(0);
             }
         }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn scatter_table(&self) -> super::simd_permute::Table<'_> {
+        (&self.to, &self.ids, &self.lanes)
     }
 
     /// `out = permuted x`, both of the ring degree the table was made for.
@@ -102,7 +93,7 @@ impl Permutation {
         let Some(y) = y else { return self.apply(backend, out, x) };
         #[cfg(target_arch = "x86_64")]
         if backend.is_ifma() {
-            return super::simd::permute_sum(m, out, x, Some(y), self.gather(), false);
+            return super::simd_permute::permute_sum(m, out, x, Some(y), self.gather(), false);
         }
         let mut sum = x.to_vec();
         vector::add_assign(backend, m, &mut sum, y);
@@ -113,7 +104,7 @@ impl Permutation {
     pub fn add_sum(&self, backend: Backend, m: &Modulus, out: &mut [u64], x: &[u64], y: Option<&[u64]>) {
         #[cfg(target_arch = "x86_64")]
         if backend.is_ifma() {
-            return super::simd::permute_sum(m, out, x, y, self.gather(), true);
+            return super::simd_permute::permute_sum(m, out, x, y, self.gather(), true);
         }
         let mut turned = vec![0; out.len()];
         self.apply_sum(backend, m, &mut turned, x, y);
@@ -121,7 +112,7 @@ impl Permutation {
     }
 
     #[cfg(target_arch = "x86_64")]
-    fn gather(&self) -> (&[u32], &[u8], &[[u64; 8]; 8]) {
+    fn gather(&self) -> super::simd_permute::Table<'_> {
         (&self.blocks, &self.ids, &self.lanes)
     }
 
@@ -133,7 +124,7 @@ impl Permutation {
         let (blocks, ids) = (cut(blocks, out.len() / 8), cut(ids, out.len() / 8));
         #[cfg(target_arch = "x86_64")]
         if backend.is_ifma() {
-            return super::simd::permute(out, x, blocks, ids, &self.lanes);
+            return super::simd_permute::permute(out, x, blocks, ids, &self.lanes);
         } else if backend.is_avx2() {
             return super::simd_avx2::permute(out, x, blocks, ids, &self.lanes);
         }
@@ -156,7 +147,6 @@ fn cut<T>(x: &[T], len: usize) -> &[T] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::math::buffer::AlignedWords;
     use crate::math::modulus::Modulus;
     use crate::math::ntt::Plan;
 
@@ -187,14 +177,6 @@ mod tests {
                 assert_eq!(out, thrice);
                 p.add_sum(backend, &m, &mut out, &x, Some(&x));
                 assert_eq!(out, twice.iter().zip(&thrice).map(|(v, w)| m.add(*v, *w)).collect::<Vec<_>>());
-                // (4 x - x) 1 - x = 2 x, near and far.
-                let [less, four] =
-                    [m.value() - 1, 4].map(|c| x.iter().map(|v| m.mul(*v, c)).collect::<Vec<_>>());
-                for far in [false, true] {
-                    let mut out = AlignedWords::zeroed(n);
-                    p.scatter_sub_mul_add(backend, &m, &mut out, far, (&four, &x), m.to_mont(1), Some(&less));
-                    assert_eq!(out[..], twice);
-                }
             }
         }
     }

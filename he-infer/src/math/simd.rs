@@ -1,4 +1,4 @@
-//! AVX-512-IFMA bodies of the kernels in [`super::vector`] and [`super::permute`].
+//! AVX-512-IFMA bodies of the kernels in [`super::vector`].
 //!
 //! The public functions here are safe to call only through a `Backend` from `detect`; they are private to `math` and every
 //! call site checks `Backend::is_ifma` first.
@@ -56,12 +56,19 @@ impl Lanes {
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn reduce_one(&self, lo: __m512i, hi: __m512i) -> __m512i {
+        let r = self.reduce_signed(lo, hi);
+        smaller(r, _mm512_add_epi64(r, self.q))
+    }
+
+    /// The same, but for `t` products anywhere above `-q` and below `ceil(t / 4) q`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(super) fn reduce_signed(&self, lo: __m512i, hi: __m512i) -> __m512i {
         let zero = _mm512_setzero_si512();
         let hi = _mm512_add_epi64(hi, _mm512_srli_epi64::<52>(lo));
         // The multiplier reads the low 52 bits only, so `lo` needs no mask.
         let m = _mm512_madd52lo_epu64(zero, lo, self.q_inv);
-        let r = _mm512_sub_epi64(hi, _mm512_madd52hi_epu64(zero, m, self.q));
-        smaller(r, _mm512_add_epi64(r, self.q))
+        _mm512_sub_epi64(hi, _mm512_madd52hi_epu64(zero, m, self.q))
     }
 
     /// `a b 2^-52 mod q`.
@@ -145,12 +152,6 @@ entry!(dot_pair => dot_pair_v,
 entry!(dot_spread => dot_spread_v,
     (m: &Modulus, out0: &mut [u64], out1: &mut [u64], terms: &[Spread<'_>]));
 entry!(rounded_weighted_sum => rounded_weighted_sum_v, (v: &mut [u64], ys: &[&[u64]], inverses: &[f64]));
-entry!(scatter_sub_mul_add => scatter_sub_mul_add_v,
-    (m: &Modulus, out: (&mut [u64], bool), x: &[u64], y: &[u64], c: u64, z: Option<&[u64]>, table: Table<'_>));
-entry!(permute_sum => permute_sum_v,
-    (m: &Modulus, out: &mut [u64], x: &[u64], y: Option<&[u64]>, table: Table<'_>, add: bool));
-entry!(permute => permute_v, (out: &mut [u64], x: &[u64], blocks: &[u32], ids: &[u8], lanes: &[[u64; 8]; 8]));
-
 /// Largest multiple of eight not above any of the lengths.
 fn whole(lens: impl IntoIterator<Item = usize>) -> usize {
     lens.into_iter().min().unwrap_or(0) & !7
@@ -398,84 +399,4 @@ fn from_signed_v(m: &Modulus, out: &mut [u64], values: &[i64], c: u64) {
         store(out, j, _mm512_mask_blend_epi64(_mm512_movepi64_mask(v), r, l.sub(zero, r)));
     }
     scalar::from_signed(m, &mut out[n..], &values[n..], c);
-}
-
-/// Where each block of eight goes (or comes from), the lane pattern of each block that arrives, and the patterns.
-type Table<'a> = (&'a [u32], &'a [u8], &'a [[u64; 8]; 8]);
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-fn scatter_sub_mul_add_v(
-    m: &Modulus,
-    (out, far): (&mut [u64], bool),
-    x: &[u64],
-    y: &[u64],
-    c: u64,
-    z: Option<&[u64]>,
-    (to, ids, lanes): Table<'_>,
-) {
-    let (l, k) = (Lanes::new(m, 1), splat(c));
-    let patterns = lanes.map(|l| load(&l, 0));
-    let n = whole([out.len(), x.len(), y.len(), z.map_or(usize::MAX, <[u64]>::len), 8 * to.len()]);
-    let far = far && out.as_ptr().addr().is_multiple_of(64);
-    for (i, block) in to.iter().enumerate().take(n / 8) {
-        let (src, dst) = (8 * i, 8 * *block as usize);
-        let mut r = l.mul(l.sub(load(x, src), load(y, src)), k);
-        if let Some(z) = z {
-            r = l.add(r, load(z, src));
-        }
-        assert!(dst + 8 <= out.len());
-        let pattern = patterns[usize::from(ids[*block as usize] & 7)];
-        let r = _mm512_permutexvar_epi64(pattern, r);
-        if far {
-            // SAFETY: the vector lies inside `out`, and on whole cache lines.
-            unsafe { _mm512_stream_si512(out.as_mut_ptr().add(dst).cast(), r) }
-        } else {
-            store(out, dst, r);
-        }
-    }
-    if far {
-        // Such stores are ordered for other threads by a fence only.
-        _mm_sfence();
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-fn permute_v(out: &mut [u64], x: &[u64], blocks: &[u32], ids: &[u8], lanes: &[[u64; 8]; 8]) {
-    let patterns = lanes.map(|l| load(&l, 0));
-    for (i, (b, id)) in blocks.iter().zip(ids).enumerate() {
-        let (src, dst) = (8 * *b as usize, 8 * i);
-        assert!(src + 8 <= x.len() && dst + 8 <= out.len());
-        let v = _mm512_permutexvar_epi64(patterns[usize::from(id & 7)], load(x, src));
-        store(out, dst, v);
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-fn permute_sum_v(
-    m: &Modulus,
-    out: &mut [u64],
-    x: &[u64],
-    y: Option<&[u64]>,
-    (blocks, ids, lanes): Table<'_>,
-    add: bool,
-) {
-    let l = Lanes::new(m, 1);
-    let patterns = lanes.map(|l| load(&l, 0));
-    let n = whole([x.len(), y.map_or(usize::MAX, <[u64]>::len)]);
-    for (i, (b, id)) in blocks.iter().zip(ids).enumerate() {
-        let (src, dst) = (8 * *b as usize, 8 * i);
-        assert!(src + 8 <= n && dst + 8 <= out.len());
-        let mut v = load(x, src);
-        if let Some(y) = y {
-            v = l.add(v, load(y, src));
-        }
-        v = _mm512_permutexvar_epi64(patterns[usize::from(id & 7)], v);
-        if add {
-            v = l.add(v, load(out, dst));
-        }
-        store(out, dst, v);
-    }
 }

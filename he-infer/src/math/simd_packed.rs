@@ -4,9 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::modulus::Modulus;
-use super::packed::width;
-use super::simd::{Lanes, load, splat, store};
+use super::simd::{load, splat, store};
 
 /// How eight residues of one width lie in their bytes.
 #[derive(Clone, Copy)]
@@ -118,7 +116,7 @@ unsafe fn write_once_v(out: &mut [u64], words: &[u64]) {
 /// `width` bytes must be readable.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-unsafe fn fields<const SIGNED: bool>(from: *const u8, l: &Layout) -> __m512i {
+pub(super) unsafe fn fields<const SIGNED: bool>(from: *const u8, l: &Layout) -> __m512i {
     // SAFETY: the mask reads the bytes that the caller promised.
     let x = unsafe { _mm512_maskz_loadu_epi8(l.bytes, from.cast()) };
     let x = _mm512_srlv_epi64(_mm512_permutexvar_epi8(l.order, x), l.shifts);
@@ -130,7 +128,7 @@ unsafe fn fields<const SIGNED: bool>(from: *const u8, l: &Layout) -> __m512i {
 }
 
 /// What [`fields`] needs of one width.
-struct Layout {
+pub(super) struct Layout {
     order: __m512i,
     shifts: __m512i,
     mask: __m512i,
@@ -142,7 +140,7 @@ struct Layout {
 impl Layout {
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn new(width: usize) -> Self {
+    pub(super) fn new(width: usize) -> Self {
         let f = &FIELDS[width];
         let all = (1 << width) - 1;
         Self {
@@ -164,56 +162,5 @@ unsafe fn unpack_v<const SIGNED: bool>(width: usize, out: &mut [u64], packed: &[
     for i in 0..out.len() / 8 {
         // SAFETY: the caller's promise.
         store(out, 8 * i, unsafe { fields::<SIGNED>(from.add(i * width), &l) });
-    }
-}
-
-pub(super) fn dot_pair<const BOTH: bool>(
-    m: &Modulus,
-    out0: &mut [u64],
-    out1: &mut [u64],
-    terms: &[(&[u64], &[u64], &[u64])],
-) {
-    let (n, width) = (out0.len().min(out1.len()), width(m.value()));
-    let enough = |packed: &[u64]| 8 * packed.len() >= n / 8 * width;
-    let fits = |(x, y, z): &(&[u64], &[u64], &[u64])| {
-        x.len() >= n && enough(y) && if BOTH { enough(z) } else { z.len() >= n }
-    };
-    assert!(width < WIDTHS && terms.iter().all(fits));
-    // SAFETY: callers hold a `Backend` from `detect` that reported these features; lengths were checked.
-    unsafe { dot_pair_v::<BOTH>(m, width, out0, out1, terms) }
-}
-
-/// # Safety
-/// What is packed must hold `width` bytes for every eight words of the results.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512ifma,avx512vbmi")]
-unsafe fn dot_pair_v<const BOTH: bool>(
-    m: &Modulus,
-    width: usize,
-    out0: &mut [u64],
-    out1: &mut [u64],
-    terms: &[(&[u64], &[u64], &[u64])],
-) {
-    let (lanes, l) = (Lanes::new(m, terms.len()), Layout::new(width));
-    let zero = _mm512_setzero_si512();
-    for i in 0..out0.len().min(out1.len()) / 8 {
-        let (mut lo0, mut hi0, mut lo1, mut hi1) = (zero, zero, zero, zero);
-        let (j, at) = (8 * i, i * width);
-        for (x, y, z) in terms {
-            let a = load(x, j);
-            // SAFETY: the caller's promise.
-            let b = unsafe { fields::<false>(y.as_ptr().cast::<u8>().add(at), &l) };
-            let c = if BOTH {
-                // SAFETY: the caller's promise.
-                unsafe { fields::<false>(z.as_ptr().cast::<u8>().add(at), &l) }
-            } else {
-                load(z, j)
-            };
-            lo0 = _mm512_madd52lo_epu64(lo0, a, b);
-            hi0 = _mm512_madd52hi_epu64(hi0, a, b);
-            lo1 = _mm512_madd52lo_epu64(lo1, a, c);
-            hi1 = _mm512_madd52hi_epu64(hi1, a, c);
-        }
-        store(out0, j, lanes.reduce(lo0, hi0));
-        store(out1, j, lanes.reduce(lo1, hi1));
     }
 }
