@@ -64,17 +64,20 @@ impl GadgetTables {
     }
 }
 
-/// Consecutive moduli that are converted to together, each group with the position of its first.
-pub(super) fn grouped(basis: &[usize]) -> impl Iterator<Item = (usize, &[usize])> {
-    let mut at = 0;
-    par::groups(basis.len()).map(move |size| {
-        let first = at;
-        at += size;
-        (first, basis.get(first..at).unwrap_or(&[]))
-    })
-}
-
 impl Context {
+    /// Consecutive moduli that are converted to together, each group with the position of its first.
+    pub(super) fn grouped<'b>(
+        &self,
+        basis: &'b [usize],
+    ) -> impl Iterator<Item = (usize, &'b [usize])> + use<'b> {
+        let mut at = 0;
+        par::groups(basis.len(), self.n).map(move |size| {
+            let first = at;
+            at += size;
+            (first, basis.get(first..at).unwrap_or(&[]))
+        })
+    }
+
     /// A polynomial with arbitrary contents in recycled memory.
     pub(super) fn scratch_poly(&self, limbs: usize) -> RnsPoly {
         RnsPoly::recycled(self.n, limbs, &self.scratch)
@@ -146,7 +149,7 @@ impl Context {
         let mut raised = self.scratch_poly(basis.len() * count);
         let mut limbs = raised.limbs_mut().into_iter();
         let work: Vec<_> =
-            grouped(&basis).map(|(_, g)| (g, limbs.by_ref().take(g.len() * count).collect())).collect();
+            self.grouped(&basis).map(|(_, g)| (g, limbs.by_ref().take(g.len() * count).collect())).collect();
         par::for_each(work, |(group, mut outs): (_, Vec<&mut [u64]>)| {
             self.convert_group(digits, group, &mut outs);
             for (t, limbs) in group.iter().zip(outs.chunks_mut(count.max(1))) {

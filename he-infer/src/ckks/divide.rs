@@ -56,7 +56,7 @@ impl Context {
             })
             .collect();
         let mut first = 0;
-        for size in par::groups(kept) {
+        for size in par::groups(kept, self.n) {
             work.push((first, limbs.iter_mut().map(|l| l.by_ref().take(size).collect()).collect()));
             first += size;
         }

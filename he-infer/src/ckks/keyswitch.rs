@@ -7,7 +7,7 @@
 
 use super::ciphertext::Ciphertext;
 use super::context::{Context, GadgetTables};
-use super::digits::{Digits, grouped};
+use super::digits::Digits;
 use super::keys::SwitchKey;
 use super::par;
 use super::poly_ops::Part;
@@ -47,7 +47,7 @@ impl Context {
         let basis = self.extended_basis(digits.level, key.gadget.specials);
         let mut columns = by_modulus([sums], basis.len());
         let work: Vec<_> =
-            grouped(&basis).map(|(at, g)| (at, g, columns.by_ref().take(g.len()).collect())).collect();
+            self.grouped(&basis).map(|(at, g)| (at, g, columns.by_ref().take(g.len()).collect())).collect();
         par::for_each(work, |(at, group, sums): (_, _, Vec<_>)| {
             let raised = self.raise_group(digits, group);
             let mut products = self.scratch_poly(2);
@@ -114,7 +114,7 @@ impl Context {
         let mut ys = blank(divided.len());
         let mut columns = by_modulus(ys.iter_mut().map(|[a, b]| [a, b]), divided.len());
         let work: Vec<_> =
-            grouped(divided).map(|(at, g)| (at, g, columns.by_ref().take(g.len()).collect())).collect();
+            self.grouped(divided).map(|(at, g)| (at, g, columns.by_ref().take(g.len()).collect())).collect();
         par::for_each(work, |(at, group, outs): (_, _, Vec<_>)| {
             let mut raised = self.convert_digits(digits, group);
             let factors = divider.convert.premultipliers().iter().skip(at);
@@ -144,7 +144,7 @@ impl Context {
         let far = 2 * outs.len() * kept.len() * self.n * size_of::<u64>() > FAR_BYTES;
         let mut columns = by_modulus(outs.into_iter().map(|ct| [&mut ct.c0, &mut ct.c1]), kept.len());
         let work: Vec<_> =
-            grouped(kept).map(|(at, g)| (at, g, columns.by_ref().take(g.len()).collect())).collect();
+            self.grouped(kept).map(|(at, g)| (at, g, columns.by_ref().take(g.len()).collect())).collect();
         par::for_each(work, |(at, group, outs): (_, _, Vec<_>)| {
             let mut raised = self.convert_digits(digits, group);
             let mut lifts = blank(group.len());

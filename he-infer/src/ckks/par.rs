@@ -4,11 +4,13 @@ use rayon::prelude::*;
 
 use crate::math::vector;
 
-/// Sizes that cut `n` moduli into groups which are converted to together: as few as the kernels take, but a multiple of the
-/// threads, so that none has less to do.
-pub(super) fn groups(n: usize) -> impl Iterator<Item = usize> {
-    let count = n.div_ceil(vector::GROUP).next_multiple_of(rayon::current_num_threads());
-    vector::shares(n, count.min(n))
+/// Sizes that cut moduli into groups which are converted to together, for limbs of `n` words: as few as the kernels take, so that
+/// the source is read seldom, but a multiple of the threads, so that none has less to do. Of short limbs fewer at once: what three
+/// moduli need still lies in the second-level cache when it is transformed.
+pub(super) fn groups(moduli: usize, n: usize) -> impl Iterator<Item = usize> {
+    let most = if n <= 1 << 14 { 3 } else { vector::GROUP };
+    let count = moduli.div_ceil(most).next_multiple_of(rayon::current_num_threads());
+    vector::shares(moduli, count.min(moduli))
 }
 
 /// Run `f` on every item, in parallel when the current pool has more than one thread.

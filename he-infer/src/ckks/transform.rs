@@ -16,7 +16,6 @@
 
 use super::ciphertext::Ciphertext;
 use super::context::{Context, GadgetTables, check_scales};
-use super::digits::grouped;
 use super::error::CkksError;
 use super::hoisting::{Hoisting, TransformPlan, log_run};
 use super::keys::{EvalKeys, KeyName, SwitchKey};
@@ -216,7 +215,7 @@ impl Context {
         let mut outs: Vec<_> =
             sums.iter_mut().map(|[a, b]| (a.limbs_mut().into_iter(), b.limbs_mut().into_iter())).collect();
         let mut work = Vec::new();
-        for (first, group) in grouped(&basis) {
+        for (first, group) in self.grouped(&basis) {
             let at: Vec<Vec<_>> = group
                 .iter()
                 .map(|_| outs.iter_mut().filter_map(|(a, b)| Some((a.next()?, b.next()?))).collect())
