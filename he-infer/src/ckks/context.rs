@@ -10,21 +10,47 @@ use crate::math::modulus::Modulus;
 use crate::math::ntt::Plan;
 use crate::math::special_fft::SpecialFft;
 
-/// Exact division by a set of primes: convert the residues at those primes to the others, subtract, multiply by the inverse.
+/// Exact division by a set of primes: residues at the primes that stay, times `times`, plus those at the primes divided by, converted
+/// to the others. The conversion takes the negative inverse of the divisor along.
+///
+/// Polynomials over `Q P` are held divided by `P` modulo the primes of `Q`, which costs nothing (keys are made that way) and saves a
+/// multiplication where they are divided.
 pub(super) struct Divider {
     pub convert: BasisConverter,
-    /// Inverse of the divisor modulo each kept prime, Montgomery form.
-    pub inverse: Vec<u64>,
+    /// Modulo each kept prime, in Montgomery form; nothing where the division by `P` is all.
+    pub times: Option<Vec<u64>>,
 }
 
 impl Divider {
-    fn new(divisors: &[Modulus], kept: &[Modulus]) -> Self {
-        let inverse = kept
-            .iter()
-            .map(|m| m.to_mont(m.inv(divisors.iter().fold(1, |acc, d| m.mul(acc, d.value() % m.value())))))
-            .collect();
-        Self { convert: BasisConverter::new(divisors, kept), inverse }
+    /// Division by a prime of what is held as it is.
+    fn by_prime(q: &Modulus, kept: &[Modulus]) -> Self {
+        Self { convert: Self::conversion(&[*q], kept), times: Some(Self::inverses(q, kept)) }
     }
+
+    /// Division by `P`.
+    fn by_special(specials: &[Modulus], kept: &[Modulus]) -> Self {
+        Self { convert: Self::conversion(specials, kept), times: None }
+    }
+
+    /// Division by `q P`.
+    fn by_both(q: &Modulus, specials: &[Modulus], kept: &[Modulus]) -> Self {
+        let divisors: Vec<Modulus> = std::iter::once(*q).chain(specials.iter().copied()).collect();
+        let convert = Self::conversion(&divisors, kept).first_times(q, product(specials, q));
+        Self { convert, times: Some(Self::inverses(q, kept)) }
+    }
+
+    fn conversion(divisors: &[Modulus], kept: &[Modulus]) -> BasisConverter {
+        BasisConverter::new(divisors, kept).times(|m| m.neg(m.inv(product(divisors, m))))
+    }
+
+    fn inverses(q: &Modulus, kept: &[Modulus]) -> Vec<u64> {
+        kept.iter().map(|m| m.to_mont(m.inv(product(&[*q], m)))).collect()
+    }
+}
+
+/// The product of `primes` modulo `m`.
+fn product(primes: &[Modulus], m: &Modulus) -> u64 {
+    primes.iter().fold(1, |acc, p| m.mul(acc, p.value() % m.value()))
 }
 
 /// Constants of key switching with one gadget.
@@ -35,8 +61,8 @@ pub(super) struct GadgetTables {
     /// Division by `P` and by `q_l P` (index `l`).
     pub by_p: Divider,
     pub by_qp: Vec<Divider>,
-    /// `P mod q_i`, Montgomery form.
-    pub p_mod_q: Vec<u64>,
+    /// `1 / P mod q_i`, Montgomery form.
+    pub p_inverse: Vec<u64>,
 }
 
 impl GadgetTables {
@@ -54,10 +80,7 @@ impl GadgetTables {
             };
             (1..=digit.len()).map(converter).collect()
         });
-        let by_qp = used.iter().enumerate().map(|(l, ql)| {
-            let divisors: Vec<Modulus> = std::iter::once(*ql).chain(specials.iter().copied()).collect();
-            Divider::new(&divisors, q.split_at(l).0)
-        });
+        let by_qp = used.iter().enumerate().map(|(l, ql)| Divider::by_both(ql, specials, q.split_at(l).0));
         Self {
             raise: raise.collect(),
             by_qp: by_qp.collect(),
@@ -67,13 +90,12 @@ impl GadgetTables {
 
     /// Tables for polynomials that need not be cut: only the division by `P`.
     fn without_digits(gadget: Gadget, used: &[Modulus], specials: &[Modulus]) -> Self {
-        let p_mod = |m: &Modulus| specials.iter().fold(1, |acc, x| m.mul(acc, x.value() % m.value()));
         Self {
             gadget,
             raise: Vec::new(),
-            by_p: Divider::new(specials, used),
+            by_p: Divider::by_special(specials, used),
             by_qp: Vec::new(),
-            p_mod_q: used.iter().map(|m| m.to_mont(p_mod(m))).collect(),
+            p_inverse: used.iter().map(|m| m.to_mont(m.inv(product(specials, m)))).collect(),
         }
     }
 }
@@ -151,7 +173,7 @@ impl Context {
                 gadgets.len() - 1
             });
         }
-        let by_q = q.iter().enumerate().map(|(l, ql)| Divider::new(&[*ql], q.split_at(l).0)).collect();
+        let by_q = q.iter().enumerate().map(|(l, ql)| Divider::by_prime(ql, q.split_at(l).0)).collect();
         Ok(Self {
             literal: lit.clone(),
             digest,

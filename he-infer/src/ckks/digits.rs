@@ -5,7 +5,7 @@ use super::keys::{KeyForm, SwitchKey};
 use super::par;
 use super::poly_ops::Part;
 use crate::math::convert::BasisConverter;
-use crate::math::key_product::{self, Division, Term};
+use crate::math::key_product::{self, Finish, Term};
 use crate::math::packed;
 use crate::math::poly::RnsPoly;
 use crate::math::sampling::{Expander, TILE};
@@ -230,7 +230,8 @@ impl Context {
         (0..count).map(|j| if digits.owns(j, t) { own } else { limbs.limb(first + j) }).collect()
     }
 
-    /// `u0 = sum_j d_j b_j` and `u1 = sum_j d_j a_j` at modulus number `t`, from the digits there.
+    /// `u0 = sum_j d_j b_j` and `u1 = sum_j d_j a_j` at modulus number `t`, from the digits there; divided by `P` if `t` is no
+    /// special prime, because the key is.
     pub(super) fn key_product(
         &self,
         t: usize,
@@ -247,19 +248,19 @@ impl Context {
         });
     }
 
-    /// The same products, divided by what the key switch divides by.
-    pub(super) fn divided_key_product(
+    /// The same products, and what follows.
+    pub(super) fn finished_key_product(
         &self,
         t: usize,
         parts: &[&[u64]],
         key: &SwitchKey,
-        division: &Division<'_>,
+        finish: &Finish<'_>,
         [out0, out1]: [&mut [u64]; 2],
     ) {
         let Some(plan) = self.plans.get(t) else { return };
         self.key_terms(t, parts, key, |first, both, terms| {
             let outs = [&mut *out0, &mut *out1];
-            key_product::divided_dot_pair(self.backend, plan.modulus(), both, first, terms, division, outs);
+            key_product::finished_dot_pair(self.backend, plan.modulus(), both, first, terms, finish, outs);
         });
     }
 

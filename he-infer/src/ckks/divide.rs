@@ -5,7 +5,7 @@ use super::par;
 use crate::math::poly::RnsPoly;
 use crate::math::vector;
 
-/// One exact division: `out = (kept - lift(sources)) / divisor + add`.
+/// One exact division: `out = kept times + convert(sources) + add`, see [`Divider`].
 pub(super) struct Division<'a> {
     /// Residues at the primes that stay, transformed.
     pub kept: Vec<&'a [u64]>,
@@ -73,15 +73,13 @@ impl Context {
             }
             let mut lists: Vec<_> = lists.into_iter().map(Vec::into_iter).collect();
             for k in 0..vector::GROUP {
-                let (Some(plan), Some(inverse)) = (self.plans.get(first + k), divider.inverse.get(first + k))
-                else {
-                    return;
-                };
+                let Some(plan) = self.plans.get(first + k) else { return };
+                let times = divider.times.as_ref().and_then(|t| t.get(first + k)).copied();
                 for (lift, list) in lifts.iter_mut().zip(&mut lists) {
                     let Some((kept, out, add)) = list.next() else { continue };
                     let lift = lift.limb_mut(k);
                     plan.forward(lift);
-                    vector::sub_mul_add(self.backend, plan.modulus(), out, kept, lift, *inverse, add);
+                    vector::mul_add(self.backend, plan.modulus(), out, kept, times, lift, add);
                 }
             }
         });

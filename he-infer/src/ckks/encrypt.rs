@@ -132,7 +132,7 @@ impl Context {
         let (short0, short1) = (lift(&key.b, e0), lift(&key.a, e1));
         let mut out = self.blank_ct(level, plain.scale, key.owner);
         let halves = out.c0.limbs_mut().into_iter().zip(out.c1.limbs_mut());
-        let work: Vec<_> = halves.zip(&self.plans).zip(&self.small.by_p.inverse).enumerate().collect();
+        let work: Vec<_> = halves.zip(&self.plans).zip(&self.small.p_inverse).enumerate().collect();
         let init = || Zeroizing::new(vec![0; self.n]);
         par::for_each_init(work, init, |mask, (t, (((c0, c1), plan), inverse))| {
             let m = plan.modulus();

@@ -258,7 +258,8 @@ impl Context {
         Ok(wanted.into_iter().collect())
     }
 
-    /// `b_j = -a_j t + e_j + P W_j u` from `u` to `t`, in Montgomery form; `W_j` is 1 for keys of small polynomials.
+    /// `b_j = -a_j t + e_j + P W_j u` from `u` to `t`, in Montgomery form; `W_j` is 1 for keys of small polynomials. Modulo the primes of
+    /// the ciphertext both halves are held divided by `P`: what is uniform stays so, and the division that ends a key switch is done.
     fn switch_key<'k>(
         &self,
         name: KeyName,
@@ -284,7 +285,10 @@ impl Context {
             let Some(plan) = self.plans.get(t) else { return };
             let m = plan.modulus();
             let s = route.to.limb(t);
-            let p = factors.p_mod_q.get(t).copied().unwrap_or(0);
+            let error_times = match factors.p_inverse.get(t).filter(|_| t <= level) {
+                Some(inverse) => m.mont_mul(m.radix_squared(), *inverse),
+                None => m.radix_squared(),
+            };
             let mut scratch = Zeroizing::new([[0u64; TILE]; 2]);
             let [rotated, source] = &mut *scratch;
             let mut uniform_half = [0u64; TILE];
@@ -295,7 +299,7 @@ impl Context {
             let plain = plain.limb_mut(0);
             for (j, (halves, e)) in pairs.chunks_exact_mut(step).zip(error.chunks_exact(self.n)).enumerate() {
                 let mut halves: Vec<_> = halves.iter_mut().map(|half| half.chunks_mut(packed)).collect();
-                masking::lift_small(self.backend, m, plain, e, m.radix_squared());
+                masking::lift_small(self.backend, m, plain, e, error_times);
                 plan.forward(plain);
                 // The rest runs tile by tile, so that everything but `s` and the key itself stays in the first-level cache.
                 for (tile, (b, s_tile)) in plain.chunks_mut(TILE).zip(s.chunks(TILE)).enumerate() {
@@ -311,17 +315,16 @@ impl Context {
                     };
                     let mut add = None;
                     if t / gadget.alpha == j && t <= level {
-                        // P u 2^52; the sources are in Montgomery form already.
-                        let source = source.split_at_mut(b.len()).0;
+                        // In Montgomery form, as the sources are.
                         let part = |u: &'k RnsPoly| u.limb(t).chunks(TILE).nth(tile).unwrap_or(&[]);
-                        match route.from {
-                            Source::Plain(u) => vector::mul_const(self.backend, m, source, part(u), p),
+                        add = Some(match route.from {
+                            Source::Plain(u) => part(u),
                             Source::Square(u) => {
+                                let source = source.split_at_mut(b.len()).0;
                                 vector::dot(self.backend, m, source, &[(part(u), part(u))], None);
-                                vector::mul_const_assign(self.backend, m, source, p);
+                                &*source
                             }
-                        }
-                        add = Some(&*source);
+                        });
                     }
                     masking::mask_assign(self.backend, m, b, a, under, add);
                     for (half, x) in halves.iter_mut().filter_map(Iterator::next).zip([&*b, &*a]) {

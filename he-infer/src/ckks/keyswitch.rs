@@ -11,7 +11,7 @@ use super::digits::Digits;
 use super::keys::SwitchKey;
 use super::par;
 use super::poly_ops::Part;
-use crate::math::key_product::Division;
+use crate::math::key_product::Finish;
 use crate::math::poly::RnsPoly;
 use crate::math::vector;
 
@@ -67,16 +67,11 @@ impl Context {
     }
 
     /// Factors, modulo each of `q_0..q_level`, for what is added to a key switch that is rescaled at once:
-    /// `(u + P d) / (P q_level)` is `u / (P q_level) + d / q_level`, and at `q_level` itself `u + P d` is to be divided.
+    /// `(u + P d) / (P q_level)` is `u / (P q_level) + d / q_level`, and at `q_level` itself, where `u / P` is held, `d` joins it.
     pub(super) fn rescale_factors(&self, level: usize, tables: &GadgetTables) -> Vec<u64> {
-        let inverses = tables.by_qp.get(level).map_or(&[][..], |d| &d.inverse);
-        let primes = self.level_plans(level).zip(&tables.p_mod_q).enumerate();
-        primes
-            .map(|(i, (plan, p))| {
-                let m = plan.modulus();
-                m.from_mont(inverses.get(i).map_or(*p, |inverse| m.mont_mul(*p, *inverse)))
-            })
-            .collect()
+        let inverses = tables.by_qp.get(level).and_then(|d| d.times.as_ref()).into_iter().flatten();
+        let factors = self.level_plans(level).zip(inverses).map(|(plan, c)| plan.modulus().from_mont(*c));
+        factors.chain([1]).collect()
     }
 
     /// What is added at modulus number `t`, if anything, made in `place` if it has to be.
@@ -160,23 +155,24 @@ impl Context {
                 );
             }
             let mut made = self.scratch_poly(2);
-            let inverses = divider.inverse.iter().skip(at);
             // One modulus after the other, so that its table of roots is read from memory once.
-            for (((k, t), outs), inverse) in group.iter().enumerate().zip(outs).zip(inverses) {
+            for ((k, t), outs) in group.iter().enumerate().zip(outs) {
                 let Some(plan) = self.plans.get(*t) else { return };
                 self.transform_digits(digits, &mut raised, k, *t);
                 let parts = self.digits_at(digits, &raised, (at + k, k, *t));
                 for ((job, lifts), outs) in jobs.iter().zip(&mut lifts).zip(outs) {
                     lifts.iter_mut().for_each(|lift| plan.forward(lift.limb_mut(k)));
                     let mut places = made.iter_mut();
-                    let division = Division {
-                        lifts: lifts.each_ref().map(|lift| lift.limb(k)),
-                        inverse: *inverse,
-                        adds: job.add.map(|a| self.addend_limb(a, *t, places.next().unwrap_or(&mut []))),
+                    let mut addend = |add| self.addend_limb(add, *t, places.next().unwrap_or(&mut []));
+                    let finish = Finish {
+                        times: divider.times.as_ref().and_then(|c| c.get(at + k)).copied(),
+                        adds: [0, 1].map(|h| {
+                            [lifts.get(h).map(|l| l.limb(k)), job.add.get(h).and_then(|a| addend(*a))]
+                        }),
                         permutation: job.key.permutation.as_ref(),
                         far,
                     };
-                    self.divided_key_product(*t, &parts, job.key, &division, outs);
+                    self.finished_key_product(*t, &parts, job.key, &finish, outs);
                 }
             }
         });

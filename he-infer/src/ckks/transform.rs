@@ -226,49 +226,44 @@ impl Context {
             let raised = self.raise_group(&digits, group);
             for (k, (t, outs)) in group.iter().zip(outs).enumerate() {
                 let parts = self.digits_at(&digits, &raised, (first + k, k, *t));
-                self.baby_sums_at(transform, ct, keys, tables, (first + k, *t), &parts, outs);
+                self.baby_sums_at(transform, ct, keys, (first + k, *t), &parts, outs);
             }
         });
         sums
     }
 
     /// The sums at one modulus `(position in the basis, number)`, from the raised digits there.
-    #[expect(clippy::too_many_arguments, reason = "one limb of the method above")]
     fn baby_sums_at(
         &self,
         transform: &LinearTransform,
         ct: &Ciphertext,
         keys: &[Option<&SwitchKey>],
-        tables: &GadgetTables,
         (i, t): (usize, usize),
         parts: &[&[u64]],
         outs: Vec<(&mut [u64], &mut [u64])>,
     ) {
         let Some(plan) = self.plans.get(t) else { return };
-        let (m, level) = (plan.modulus(), ct.level);
-        // P c, which is zero modulo the special primes: the unrotated input over the extended basis.
-        let mut lifted = self.scratch_poly(2);
-        for (out, c) in lifted.limbs_mut().into_iter().zip([&ct.c0, &ct.c1]) {
-            match tables.p_mod_q.get(t).filter(|_| t <= level) {
-                Some(p) => vector::mul_const(self.backend, m, out, c.limb(t), *p),
-                None => out.fill(0),
-            }
-        }
+        // The unrotated input over the extended basis: `P c` divided by `P`, and zero modulo the special primes.
+        let [c0, c1] = [&ct.c0, &ct.c1].map(|c| Some(c.limb(t)).filter(|_| t <= ct.level));
         let mut turned = self.scratch_poly(2 * keys.len());
         let mut product = self.scratch_poly(2);
         let mut limbs = turned.limbs_mut().into_iter();
         for key in keys {
             let (Some(out0), Some(out1)) = (limbs.next(), limbs.next()) else { return };
             let Some(key) = key else {
-                out0.copy_from_slice(lifted.limb(0));
-                out1.copy_from_slice(lifted.limb(1));
+                for (out, c) in [(out0, c0), (out1, c1)] {
+                    match c {
+                        Some(c) => out.copy_from_slice(c),
+                        None => out.fill(0),
+                    }
+                }
                 continue;
             };
             let mut halves = product.limbs_mut().into_iter();
             let (Some(u0), Some(u1)) = (halves.next(), halves.next()) else { return };
             self.key_product(t, parts, key, u0, u1);
             if let Some(p) = &key.permutation {
-                p.apply_sum(self.backend, m, out0, u0, (t <= level).then(|| lifted.limb(0)));
+                p.apply_sum(self.backend, plan.modulus(), out0, u0, c0);
                 p.apply(self.backend, out1, u1);
             }
         }

@@ -64,6 +64,23 @@ impl BasisConverter {
         &self.hat_inv
     }
 
+    /// Multiply what is converted by `constant` of each target prime.
+    #[must_use]
+    pub fn times(mut self, constant: impl Fn(&Modulus) -> u64) -> Self {
+        for row in &mut self.rows {
+            let (m, c) = (row.modulus, constant(&row.modulus));
+            row.hat.iter_mut().chain([&mut row.neg_product]).for_each(|x| *x = m.mul(*x, c));
+        }
+        self
+    }
+
+    /// Expect residues modulo the first source prime to be too small by a factor.
+    #[must_use]
+    pub fn first_times(mut self, first: &Modulus, factor: u64) -> Self {
+        self.hat_inv.iter_mut().take(1).for_each(|x| *x = first.mul(*x, factor));
+        self
+    }
+
     /// Whether there is a correction.
     #[must_use]
     pub fn is_exact(&self) -> bool {

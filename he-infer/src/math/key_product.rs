@@ -58,15 +58,12 @@ fn check(m: &Modulus, both: bool, n: usize, terms: &[Term<'_>]) {
     }
 }
 
-/// What becomes of the two inner products `u` of a key switch at a prime that stays: `permuted ((u - lift) inverse + add)`, limbs of
-/// one ring degree.
-pub struct Division<'a> {
-    /// The residues at the primes divided by, converted to this one and transformed.
-    pub lifts: [&'a [u64]; 2],
-    /// Inverse of the divisor, in Montgomery form.
-    pub inverse: u64,
-    /// What is added, if anything.
-    pub adds: [Option<&'a [u64]>; 2],
+/// What becomes of the two inner products `u` of a key switch: `permuted (u times + add + add)`, limbs of one ring degree.
+pub struct Finish<'a> {
+    /// What they are multiplied with, if anything, in Montgomery form.
+    pub times: Option<u64>,
+    /// What is added to each.
+    pub adds: [[Option<&'a [u64]>; 2]; 2],
     /// The key's automorphism.
     pub permutation: Option<&'a Permutation>,
     /// Whether results are part of something that no cache would hold until it is read: then they are written past the caches, which
@@ -74,42 +71,44 @@ pub struct Division<'a> {
     pub far: bool,
 }
 
-/// The inner products of [`dot_pair`] for the words from `first` on, divided: products, division, sum and permutation in one pass,
+/// The inner products of [`dot_pair`] for the words from `first` on, finished: products, sums and permutation in one pass,
 /// because half a megabyte per limb and step would go through the third-level cache otherwise.
 ///
 /// # Panics
 /// If lengths do not agree or `first` is not a multiple of eight.
-pub fn divided_dot_pair(
+pub fn finished_dot_pair(
     backend: Backend,
     m: &Modulus,
     both: bool,
     first: usize,
     terms: &[Term<'_>],
-    division: &Division<'_>,
+    finish: &Finish<'_>,
     outs: [&mut [u64]; 2],
 ) {
     let n = terms.first().map_or(0, |(x, ..)| x.len());
     check(m, both, n, terms);
-    let limbs = outs.iter().map(|o| o.len()).chain(division.lifts.map(<[u64]>::len));
-    let limbs = limbs.chain(division.adds.iter().flatten().map(|a| a.len()));
-    assert!(limbs.chain(division.permutation.map(Permutation::n)).all(|len| len >= first + n), "limbs");
+    let lens = finish.adds.iter().flatten().flatten().map(|a| a.len()).chain(outs.iter().map(|o| o.len()));
+    assert!(
+        lens.chain(finish.permutation.map(Permutation::n)).all(|len| len >= first + n),
+        "lengths of limbs"
+    );
     assert!(first.is_multiple_of(8), "first word");
     #[cfg(target_arch = "x86_64")]
     if backend.is_ifma() {
-        return super::simd_key_product::divided_dot_pair(m, both, first, terms, division, outs);
+        return super::simd_key_product::finished_dot_pair(m, both, first, terms, finish, outs);
     }
     let [mut u0, mut u1] = [vec![0; n], vec![0; n]];
     dot_pair(backend, m, both, &mut u0, &mut u1, terms);
-    fn part(x: &[u64], first: usize, n: usize) -> &[u64] {
-        x.split_at(first).1.split_at(n).0
-    }
-    let mut divided = vec![0; n];
-    for (((u, lift), add), out) in [u0, u1].iter().zip(division.lifts).zip(division.adds).zip(outs) {
-        let (lift, add) = (part(lift, first, n), add.map(|a| part(a, first, n)));
-        vector::sub_mul_add(backend, m, &mut divided, u, lift, division.inverse, add);
-        match division.permutation {
-            Some(p) => p.scatter(first, out, &divided),
-            None => out.split_at_mut(first).1.split_at_mut(n).0.copy_from_slice(&divided),
+    for ((u, adds), out) in [&mut u0, &mut u1].into_iter().zip(finish.adds).zip(outs) {
+        if let Some(c) = finish.times {
+            vector::mul_const_assign(backend, m, u, c);
+        }
+        for add in adds.into_iter().flatten() {
+            vector::add_assign(backend, m, u, add.split_at(first).1.split_at(n).0);
+        }
+        match finish.permutation {
+            Some(p) => p.scatter(first, out, u),
+            None => out.split_at_mut(first).1.split_at_mut(n).0.copy_from_slice(u),
         }
     }
 }
@@ -149,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn divided_inner_products_are_those_of_separate_passes() {
+    fn finished_inner_products_are_those_of_separate_passes() {
         let m = Modulus::new(0x3_ffff_ffdf_0001).unwrap();
         let (n, w) = (256, width(m.value()));
         let limb = |t: usize| (1..=n as u64).map(|i| m.mul(i, 0x123_4567_89ab + t as u64)).collect();
@@ -168,19 +167,21 @@ mod tests {
                     .map(|t| (&plain[t][here.clone()], &packed[20 + t][there.clone()], factor(t)))
                     .collect()
             };
-            let (inverse, [lift, add]) = (plain[1][7], [&plain[38][..], &plain[39][..]]);
-            let division =
-                |far| Division { lifts: [lift, add], inverse, adds: [Some(add), None], permutation, far };
+            let [add, more] = [&plain[38][..], &plain[39][..]];
+            let times = (count != 9).then_some(plain[1][7]);
+            let finish =
+                |far| Finish { times, adds: [[Some(add), None], [Some(add), Some(more)]], permutation, far };
             let mut want = vec![vec![0; n]; 2];
             let [mut u0, mut u1] = [vec![0; n], vec![0; n]];
             dot_pair(Backend::scalar(), &m, both, &mut u0, &mut u1, &terms(0, n));
-            for (h, (u, out)) in [u0, u1].iter().zip(&mut want).enumerate() {
-                let d = division(false);
-                let mut x = vec![0; n];
-                vector::sub_mul_add(Backend::scalar(), &m, &mut x, u, d.lifts[h], inverse, d.adds[h]);
+            for ((u, adds), out) in [u0, u1].iter_mut().zip(finish(false).adds).zip(&mut want) {
+                for (i, u) in u.iter_mut().enumerate() {
+                    *u = times.map_or(*u, |c| m.mont_mul(*u, c));
+                    *u = adds.iter().flatten().fold(*u, |u, a| m.add(u, a[i]));
+                }
                 match permutation {
-                    Some(p) => p.apply(Backend::scalar(), out, &x),
-                    None => *out = x,
+                    Some(p) => p.apply(Backend::scalar(), out, u),
+                    None => out.copy_from_slice(u),
                 }
             }
             for backend in Backend::all() {
@@ -189,7 +190,7 @@ mod tests {
                     let [o0, o1] = &mut outs;
                     for first in (0..n).step_by(tile) {
                         let terms = terms(first, tile);
-                        divided_dot_pair(backend, &m, both, first, &terms, &division(far), [o0, o1]);
+                        finished_dot_pair(backend, &m, both, first, &terms, &finish(far), [o0, o1]);
                     }
                     assert!(outs[0][..] == want[0] && outs[1][..] == want[1], "{} {count}", backend.name());
                 }

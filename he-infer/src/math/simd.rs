@@ -56,19 +56,12 @@ impl Lanes {
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn reduce_one(&self, lo: __m512i, hi: __m512i) -> __m512i {
-        let r = self.reduce_signed(lo, hi);
-        smaller(r, _mm512_add_epi64(r, self.q))
-    }
-
-    /// The same, but for `t` products anywhere above `-q` and below `ceil(t / 4) q`.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    pub(super) fn reduce_signed(&self, lo: __m512i, hi: __m512i) -> __m512i {
         let zero = _mm512_setzero_si512();
         let hi = _mm512_add_epi64(hi, _mm512_srli_epi64::<52>(lo));
         // The multiplier reads the low 52 bits only, so `lo` needs no mask.
         let m = _mm512_madd52lo_epu64(zero, lo, self.q_inv);
-        _mm512_sub_epi64(hi, _mm512_madd52hi_epu64(zero, m, self.q))
+        let r = _mm512_sub_epi64(hi, _mm512_madd52hi_epu64(zero, m, self.q));
+        smaller(r, _mm512_add_epi64(r, self.q))
     }
 
     /// `a b 2^-52 mod q`.
@@ -144,8 +137,8 @@ entry!(from_signed => from_signed_v, (m: &Modulus, out: &mut [u64], values: &[i6
 
 entry!(mul_const_assign => mul_const_assign_v, (m: &Modulus, a: &mut [u64], c: u64));
 entry!(mul_const => mul_const_v, (m: &Modulus, out: &mut [u64], a: &[u64], c: u64));
-entry!(sub_mul_add => sub_mul_add_v,
-    (m: &Modulus, out: &mut [u64], x: &[u64], y: &[u64], c: u64, z: Option<&[u64]>));
+entry!(mul_add => mul_add_v,
+    (m: &Modulus, out: &mut [u64], x: &[u64], c: Option<u64>, y: &[u64], z: Option<&[u64]>));
 entry!(dot => dot_v, (m: &Modulus, out: &mut [u64], terms: &[(&[u64], &[u64])], last: Option<u64>));
 entry!(dot_pair => dot_pair_v,
     (m: &Modulus, out0: &mut [u64], out1: &mut [u64], terms: &[(&[u64], &[u64], &[u64])]));
@@ -182,17 +175,18 @@ fn mul_const_v(m: &Modulus, out: &mut [u64], a: &[u64], c: u64) {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-fn sub_mul_add_v(m: &Modulus, out: &mut [u64], x: &[u64], y: &[u64], c: u64, z: Option<&[u64]>) {
-    let (l, k) = (Lanes::new(m, 1), splat(c));
+fn mul_add_v(m: &Modulus, out: &mut [u64], x: &[u64], c: Option<u64>, y: &[u64], z: Option<&[u64]>) {
+    let (l, k) = (Lanes::new(m, 1), c.map(|c| splat(c)));
     let n = whole([out.len(), x.len(), y.len(), z.map_or(usize::MAX, <[u64]>::len)]);
     for j in (0..n).step_by(8) {
-        let mut r = l.mul(l.sub(load(x, j), load(y, j)), k);
+        let x = load(x, j);
+        let mut r = l.add(k.map_or(x, |k| l.mul(x, k)), load(y, j));
         if let Some(z) = z {
             r = l.add(r, load(z, j));
         }
         store(out, j, r);
     }
-    scalar::sub_mul_add(m, &mut out[n..], &x[n..], &y[n..], c, z.map(|z| &z[n..]));
+    scalar::mul_add(m, &mut out[n..], &x[n..], c, &y[n..], z.map(|z| &z[n..]));
 }
 
 #[inline]

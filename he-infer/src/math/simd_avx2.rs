@@ -35,8 +35,8 @@ entry!(from_small => scalar::from_small, (m: &Modulus, out: &mut [u64], values: 
 
 entry!(mul_const_assign => mul_const_assign_v, (m: &Modulus, a: &mut [u64], c: u64));
 entry!(mul_const => mul_const_v, (m: &Modulus, out: &mut [u64], a: &[u64], c: u64));
-entry!(sub_mul_add => sub_mul_add_v,
-    (m: &Modulus, out: &mut [u64], x: &[u64], y: &[u64], c: u64, z: Option<&[u64]>));
+entry!(mul_add => mul_add_v,
+    (m: &Modulus, out: &mut [u64], x: &[u64], c: Option<u64>, y: &[u64], z: Option<&[u64]>));
 entry!(dot => dot_v, (m: &Modulus, out: &mut [u64], terms: &[(&[u64], &[u64])], last: Option<u64>));
 entry!(dot_pair => dot_pair_v,
     (m: &Modulus, out0: &mut [u64], out1: &mut [u64], terms: &[(&[u64], &[u64], &[u64])]));
@@ -108,18 +108,19 @@ fn mul_const_v(m: &Modulus, out: &mut [u64], a: &[u64], c: u64) {
 
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn sub_mul_add_v(m: &Modulus, out: &mut [u64], x: &[u64], y: &[u64], c: u64, z: Option<&[u64]>) {
+fn mul_add_v(m: &Modulus, out: &mut [u64], x: &[u64], c: Option<u64>, y: &[u64], z: Option<&[u64]>) {
     let f = Field::new(m);
-    let k = factor(&f, m, c);
+    let k = c.map(|c| factor(&f, m, c));
     let n = whole([out.len(), x.len(), y.len(), z.map_or(usize::MAX, <[u64]>::len)]);
     for j in (0..n).step_by(4) {
-        let mut r = f.mul(_mm256_sub_pd(read(&f, x, j), read(&f, y, j)), k);
+        let x = read(&f, x, j);
+        let mut r = _mm256_add_pd(k.map_or(x, |k| f.mul(x, k)), read(&f, y, j));
         if let Some(z) = z {
             r = _mm256_add_pd(r, read(&f, z, j));
         }
         store4(out, j, f.canonical(r));
     }
-    scalar::sub_mul_add(m, &mut out[n..], &x[n..], &y[n..], c, z.map(|z| &z[n..]));
+    scalar::mul_add(m, &mut out[n..], &x[n..], c, &y[n..], z.map(|z| &z[n..]));
 }
 
 #[inline]

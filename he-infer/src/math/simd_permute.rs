@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::key_product::Division;
+use super::key_product::Finish;
 use super::modulus::Modulus;
 use super::simd::{Lanes, load, store};
 
@@ -22,12 +22,12 @@ pub(super) struct Scatter<'a> {
 impl<'a> Scatter<'a> {
     #[inline]
     #[target_feature(enable = "avx512f")]
-    pub(super) fn new(out: &'a mut [u64], division: &Division<'a>) -> Self {
-        let table = division.permutation.map(|p| {
+    pub(super) fn new(out: &'a mut [u64], finish: &Finish<'a>) -> Self {
+        let table = finish.permutation.map(|p| {
             let (to, ids, lanes) = p.scatter_table();
             (to, ids, lanes.map(|l| load(&l, 0)))
         });
-        let far = division.far && out.as_ptr().addr().is_multiple_of(64);
+        let far = finish.far && out.as_ptr().addr().is_multiple_of(64);
         Self { out, table, far }
     }
 

@@ -65,17 +65,17 @@ pub fn mul_const(backend: Backend, m: &Modulus, out: &mut [u64], a: &[u64], c_mo
     dispatch!(backend, mul_const(m, out, a, c_mont))
 }
 
-/// `out = (x - y) * c + z` for a constant in Montgomery form; without `z`, nothing is added.
-pub fn sub_mul_add(
+/// `out = x * c + y + z` for a constant in Montgomery form; without `c` or `z`, nothing is multiplied or added.
+pub fn mul_add(
     backend: Backend,
     m: &Modulus,
     out: &mut [u64],
     x: &[u64],
+    c_mont: Option<u64>,
     y: &[u64],
-    c_mont: u64,
     z: Option<&[u64]>,
 ) {
-    dispatch!(backend, sub_mul_add(m, out, x, y, c_mont, z))
+    dispatch!(backend, mul_add(m, out, x, c_mont, y, z))
 }
 
 /// `out = sum_t x_t y_t 2^-52`, all products accumulated before one reduction.
@@ -256,9 +256,9 @@ pub(super) mod scalar {
         }
     }
 
-    pub fn sub_mul_add(m: &Modulus, out: &mut [u64], x: &[u64], y: &[u64], c: u64, z: Option<&[u64]>) {
+    pub fn mul_add(m: &Modulus, out: &mut [u64], x: &[u64], c: Option<u64>, y: &[u64], z: Option<&[u64]>) {
         for ((o, x), y) in out.iter_mut().zip(x).zip(y) {
-            *o = m.mont_mul(m.sub(*x, *y), c);
+            *o = m.add(c.map_or(*x, |c| m.mont_mul(*x, c)), *y);
         }
         if let Some(z) = z {
             add_assign(m, out, z);
@@ -352,8 +352,8 @@ mod tests {
                     dot(b, &m, &mut outs[1], &pairs, Some(3));
                     let (l, r) = outs.split_at_mut(3);
                     dot_pair(b, &m, &mut l[2], &mut r[0], &triples);
-                    sub_mul_add(b, &m, &mut outs[4], &xs[0], &xs[1], c, None);
-                    sub_mul_add(b, &m, &mut outs[5], &xs[0], &xs[1], c, Some(&xs[2]));
+                    mul_add(b, &m, &mut outs[4], &xs[0], Some(c), &xs[1], None);
+                    mul_add(b, &m, &mut outs[5], &xs[0], None, &xs[1], Some(&xs[2]));
                     mul_const(b, &m, &mut outs[6], &xs[0], c);
                     outs[7].copy_from_slice(&xs[1]);
                     add_assign(b, &m, &mut outs[7], &xs[2]);

@@ -43,12 +43,14 @@ impl Object {
             .find(|o| *o as u8 == b)
     }
 
-    /// Oldest version that can still be read: nothing named its key before version 3, and residues were not packed before version 4.
+    /// Oldest version that can still be read: nothing named its key before version 3, residues were not packed before version 4, and
+    /// evaluation keys mean something else since version 5.
     fn oldest_version(self) -> u16 {
         match self {
             Self::Params => 1,
             Self::SecretKey => 3,
-            Self::PublicKey | Self::EvalKeys | Self::Ciphertexts | Self::SeededCiphertexts => 4,
+            Self::PublicKey | Self::Ciphertexts | Self::SeededCiphertexts => 4,
+            Self::EvalKeys => 5,
         }
     }
 }

@@ -30,9 +30,10 @@ pub use write::{
 
 /// Version this crate writes; newer ones are refused.
 ///
-/// Version 3 put the [`crate::ckks::KeyId`] into keys and ciphertexts, version 4 packs residues; what lacks either is refused, so
-/// parameters are read in all versions, secret keys from version 3 and everything else from version 4.
-pub const FORMAT_VERSION: u16 = 4;
+/// Version 3 put the [`crate::ckks::KeyId`] into keys and ciphertexts, version 4 packs residues, version 5 holds evaluation keys divided
+/// by `P`; what lacks them is refused, so parameters are read in all versions, secret keys from version 3, evaluation keys from version
+/// 5 and everything else from version 4.
+pub const FORMAT_VERSION: u16 = 5;
 
 /// Most ciphertexts in one list.
 pub const MAX_LIST: u32 = 1 << 20;
