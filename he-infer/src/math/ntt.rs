@@ -333,11 +333,11 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
-        fn backends_agree_and_inverse_undoes_forward(log_n in 4u32..17, seed in any::<u64>(), pick in 0usize..4) {
+        fn backends_agree_and_inverse_undoes_forward(log_n in 4u32..17, seed in any::<u64>(), pick in 0usize..5) {
             let n = 1usize << log_n;
-            // The last one is the largest that takes the path without reductions.
-            let below45 = below(45, 18, 1, &[])[0];
-            let q = [Q, 0x4020001, 0x10000140001, below45][pick];
+            // The last ones are the largest that take the paths without reductions, forward and backward.
+            let largest = |bits| below(bits, 18, 1, &[])[0];
+            let q = [Q, 0x4020001, 0x10000140001, largest(45), largest(46)][pick];
             prop_assume!((q - 1).is_multiple_of(2 * n as u64));
             let slow = plan(n, q, Backend::scalar());
             // The forward direction accepts values below 4q.
@@ -346,6 +346,11 @@ mod tests {
             let (mut y, mut z) = (a.clone(), lazy.clone());
             slow.forward(&mut y);
             slow.forward(&mut z);
+            // Sums grow fastest backward from equal residues, differences from opposite ones.
+            let extreme: Vec<u64> =
+                (0..n).map(|i| if pick < 3 || seed >> (i % 64) & 1 == 1 { q - 1 } else { 0 }).collect();
+            let mut backward = extreme.clone();
+            slow.inverse(&mut backward);
             let mut scaled = z.clone();
             slow.inverse_scaled(&mut scaled, 7);
             for backend in Backend::all() {
@@ -359,6 +364,8 @@ mod tests {
                 prop_assert!(l == z, "{}", backend.name());
                 fast.inverse_scaled(&mut l, 7);
                 prop_assert!(l == scaled, "{}", backend.name());
+                fast.inverse_from(&mut l, &extreme, 1);
+                prop_assert!(l == backward, "{}", backend.name());
             }
         }
     }

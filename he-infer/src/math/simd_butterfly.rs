@@ -20,6 +20,8 @@ pub(super) struct Consts {
     pub(super) neg_q: __m512i,
     pub(super) q: __m512i,
     pub(super) q2: __m512i,
+    /// `32 q`.
+    pub(super) q32: __m512i,
     pub(super) mask: __m512i,
     pub(super) two: __m512i,
     /// `floor(2^52 / q)`.
@@ -38,6 +40,7 @@ impl Consts {
             neg_q: _mm512_set1_epi64(((1 << 52) - q) as i64),
             q: _mm512_set1_epi64(q as i64),
             q2: _mm512_set1_epi64(2 * q as i64),
+            q32: _mm512_set1_epi64(32 * q as i64),
             mask: _mm512_set1_epi64((1 << 52) - 1),
             two: _mm512_set1_epi64(2),
             ratio: _mm512_set1_epi64(((1 << 52) / q) as i64),
@@ -107,12 +110,17 @@ pub(super) fn ct<const CLEAN: usize, const LAZY: bool>((x, y): Pairs, w: [Twiddl
 
 /// Gentleman–Sande butterflies with the negated twiddles of mirrored nodes, inputs and outputs below `2q`. The inputs may be
 /// dirty in butterflies from `CLEAN` on; sums are clean and products dirty.
+///
+/// With `LAZY` nothing is folded or masked: inputs may be dirty and up to `32q`, sums reach `64q`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(super) fn gs<const CLEAN: usize>((x, y): Pairs, w: [Twiddle; 4], c: &Consts) -> Pairs {
-    let t: [_; 4] = from_fn(|i| _mm512_add_epi64(y[i], c.q2));
+pub(super) fn gs<const CLEAN: usize, const LAZY: bool>((x, y): Pairs, w: [Twiddle; 4], c: &Consts) -> Pairs {
+    let t: [_; 4] = from_fn(|i| _mm512_add_epi64(y[i], if LAZY { c.q32 } else { c.q2 }));
     let s: [_; 4] = from_fn(|i| _mm512_add_epi64(x[i], y[i]));
     let d: [_; 4] = from_fn(|i| _mm512_sub_epi64(t[i], x[i]));
+    if LAZY {
+        return pin((s, shoup(d, w, c)));
+    }
     let s: [_; 4] = from_fn(|i| if i < CLEAN { s[i] } else { _mm512_and_si512(s[i], c.mask) });
     let s: [_; 4] = from_fn(|i| fold(s[i], c.q2));
     pin((s, shoup(d, w, c)))
@@ -145,19 +153,22 @@ pub(super) fn ct_short<const LAZY: bool>((x, y): Pairs, w: [__m512i; 4], c: &Con
 /// [`gs`] with twiddles in Montgomery form. Inputs must be clean; outputs are.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(super) fn gs_short((x, y): Pairs, w: [__m512i; 4], c: &Consts) -> Pairs {
-    let t: [_; 4] = from_fn(|i| _mm512_add_epi64(y[i], c.q2));
+pub(super) fn gs_short<const LAZY: bool>((x, y): Pairs, w: [__m512i; 4], c: &Consts) -> Pairs {
+    let t: [_; 4] = from_fn(|i| _mm512_add_epi64(y[i], if LAZY { c.q32 } else { c.q2 }));
     let d: [_; 4] = from_fn(|i| _mm512_sub_epi64(t[i], x[i]));
-    let s: [_; 4] = from_fn(|i| fold(_mm512_add_epi64(x[i], y[i]), c.q2));
+    let s: [_; 4] = from_fn(|i| _mm512_add_epi64(x[i], y[i]));
+    let s: [_; 4] = from_fn(|i| if LAZY { s[i] } else { fold(s[i], c.q2) });
     pin((s, montgomery([c.q; 4], d, w, c)))
 }
 
-/// Last inverse butterflies: both outputs multiplied by a constant and fully reduced. The inputs may be dirty.
+/// Last inverse butterflies: both outputs multiplied by a constant and fully reduced. The inputs may be dirty; they are below `2q`, with
+/// `LAZY` `32q`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(super) fn gs_final((x, y): Pairs, sum: Twiddle, diff: Twiddle, c: &Consts) -> Pairs {
+pub(super) fn gs_final<const LAZY: bool>((x, y): Pairs, sum: Twiddle, diff: Twiddle, c: &Consts) -> Pairs {
     let s: [_; 4] = from_fn(|i| _mm512_add_epi64(x[i], y[i]));
-    let d: [_; 4] = from_fn(|i| _mm512_sub_epi64(_mm512_add_epi64(y[i], c.q2), x[i]));
+    let t: [_; 4] = from_fn(|i| _mm512_add_epi64(y[i], if LAZY { c.q32 } else { c.q2 }));
+    let d: [_; 4] = from_fn(|i| _mm512_sub_epi64(t[i], x[i]));
     let (s, d) = clean((shoup(s, [sum; 4], c), shoup(d, [diff; 4], c)), c);
     (from_fn(|i| fold(s[i], c.q)), from_fn(|i| fold(d[i], c.q)))
 }

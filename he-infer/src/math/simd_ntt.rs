@@ -18,6 +18,10 @@ const BLOCK: usize = 4096;
 /// Primes below `2^LAZY_BITS` leave room for a whole forward transform without any reduction before the last level.
 const LAZY_BITS: u32 = 45;
 
+/// Primes below `2^LAZY_INVERSE_BITS` leave room for three inverse levels from `8q` on without any reduction: `64q < 2^52`. Of what a
+/// pass writes only sums of sums of sums exceed `8q` then, one vector in eight (six levels in registers begin with `q`).
+const LAZY_INVERSE_BITS: u32 = 46;
+
 /// Shortest transform handled here.
 pub(super) const MIN_LEN: usize = 256;
 
@@ -130,7 +134,7 @@ pub(super) fn inverse(a: &mut [u64], t: Tables<'_>, last: LastLevel) {
     // SAFETY: as for `forward`.
     unsafe {
         let a = a.as_mut_ptr();
-        inverse_node((a, a), t.n, 1, Roots::new(&t), &Consts::new(t.modulus), &last);
+        inverse_root((a, a), t, &last);
     }
 }
 
@@ -139,8 +143,22 @@ pub(super) fn inverse_from(a: &mut [u64], src: &[u64], t: Tables<'_>, last: Last
     assert!(a.len() == t.n && src.len() == t.n && t.n >= MIN_LEN);
     // SAFETY: as for `forward`; `src` is as long as `a`.
     unsafe {
-        let c = &Consts::new(t.modulus);
-        inverse_node((a.as_mut_ptr(), src.as_ptr()), t.n, 1, Roots::new(&t), c, &last);
+        inverse_root((a.as_mut_ptr(), src.as_ptr()), t, &last);
+    }
+}
+
+/// # Safety
+/// Both must be valid for `t.n` words, features present.
+#[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
+unsafe fn inverse_root(words: (*mut u64, *const u64), t: Tables<'_>, last: &LastLevel) {
+    let (roots, c) = (Roots::new(&t), &Consts::new(t.modulus));
+    // SAFETY: the caller's promise.
+    unsafe {
+        if t.modulus.value() < 1 << LAZY_INVERSE_BITS {
+            inverse_node::<true>(words, t.n, 1, roots, c, last);
+        } else {
+            inverse_node::<false>(words, t.n, 1, roots, c, last);
+        }
     }
 }
 
@@ -309,9 +327,9 @@ unsafe fn forward_last<const LAZY: bool>(a: *mut u64, len: usize, first: usize, 
 /// From any dirty value to a clean one below `2q`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn settle(x: [__m512i; 4], c: &Consts) -> [__m512i; 4] {
+fn settle<const R: usize>(x: [__m512i; R], c: &Consts) -> [__m512i; R] {
     let zero = _mm512_setzero_si512();
-    let h: [_; 4] = from_fn(|i| _mm512_madd52hi_epu64(zero, x[i], c.ratio));
+    let h: [_; R] = from_fn(|i| _mm512_madd52hi_epu64(zero, x[i], c.ratio));
     from_fn(|i| _mm512_and_si512(_mm512_madd52lo_epu64(x[i], h[i], c.neg_q), c.mask))
 }
 
@@ -334,7 +352,7 @@ fn mirror(p: usize) -> usize {
 /// # Safety
 /// As for [`forward_node`]; `src` must be readable for `len` words.
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn inverse_node(
+unsafe fn inverse_node<const LAZY: bool>(
     (a, src): (*mut u64, *const u64),
     len: usize,
     p: usize,
@@ -348,13 +366,13 @@ unsafe fn inverse_node(
             let r = levels(len);
             for i in 0..1 << r {
                 let at = i * (len >> r);
-                inverse_node((a.add(at), src.add(at)), len >> r, (p << r) + i, roots, c, last);
+                inverse_node::<LAZY>((a.add(at), src.add(at)), len >> r, (p << r) + i, roots, c, last);
             }
-            inverse_pass(r, Node { a, len, p }, roots.tw, c, last, &mut Ahead::nothing());
+            inverse_pass::<LAZY>(r, Node { a, len, p }, roots.tw, c, last, &mut Ahead::nothing());
             return;
         }
         let (first, blocks) = (p * (len / WORDS), len / WORDS);
-        inverse_first((a, src), len, first, roots, c);
+        inverse_first::<LAZY>((a, src), len, first, roots, c);
         // The next block's twiddles end where those of this one begin.
         let below = mirror(first).wrapping_sub(2 * blocks - 1);
         let mut ahead = Ahead { roots: roots.block(below).0, words: src.wrapping_add(len) };
@@ -365,7 +383,7 @@ unsafe fn inverse_node(
             cur <<= r;
             for b in 0..len / cur {
                 let node = Node { a: a.add(b * cur), len: cur, p: p * (len / cur) + b };
-                inverse_pass(r, node, roots.tw, c, last, &mut ahead);
+                inverse_pass::<LAZY>(r, node, roots.tw, c, last, &mut ahead);
             }
         }
     }
@@ -377,39 +395,52 @@ unsafe fn inverse_node(
 /// As for [`forward_pass`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn inverse_pass(r: u32, node: Node, tw: Tw, c: &Consts, last: &LastLevel, ahead: &mut Ahead) {
+unsafe fn inverse_pass<const LAZY: bool>(
+    r: u32,
+    node: Node,
+    tw: Tw,
+    c: &Consts,
+    last: &LastLevel,
+    ahead: &mut Ahead,
+) {
     // SAFETY: the caller's promise.
     unsafe {
         match (r, node.p) {
-            (3, 1) => inverse_pass8::<true>(node, tw, c, last, ahead),
-            (3, _) => inverse_pass8::<false>(node, tw, c, last, ahead),
-            (_, 1) => inverse_pass4::<true>(node, tw, c, last, ahead),
-            _ => inverse_pass4::<false>(node, tw, c, last, ahead),
+            (3, 1) => inverse_pass8::<true, LAZY>(node, tw, c, last, ahead),
+            (3, _) => inverse_pass8::<false, LAZY>(node, tw, c, last, ahead),
+            (_, 1) => inverse_pass4::<true, LAZY>(node, tw, c, last, ahead),
+            _ => inverse_pass4::<false, LAZY>(node, tw, c, last, ahead),
         }
     }
 }
 
-/// The last level of a pass over node `m` (mirrored), clean.
+/// The last level of a pass over node `m` (mirrored), clean unless `LAZY`.
 ///
 /// # Safety
 /// `m` must be below the table length.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn top<const ROOT: bool>(v: Pairs, m: usize, tw: Tw, c: &Consts, last: &LastLevel) -> Pairs {
+unsafe fn top<const ROOT: bool, const LAZY: bool>(
+    v: Pairs,
+    m: usize,
+    tw: Tw,
+    c: &Consts,
+    last: &LastLevel,
+) -> Pairs {
     if ROOT {
         let both = |v: (u64, u64)| (_mm512_set1_epi64(v.0 as i64), _mm512_set1_epi64(v.1 as i64));
-        return gs_final(v, both(last.sum), both(last.diff), c);
+        return gs_final::<LAZY>(v, both(last.sum), both(last.diff), c);
     }
     // SAFETY: the caller's promise.
     let w = unsafe { tw.splat(m) };
-    let (x, y) = gs::<2>(v, [w; 4], c);
-    (x, from_fn(|i| _mm512_and_si512(y[i], c.mask)))
+    let (x, y) = gs::<2, LAZY>(v, [w; 4], c);
+    (x, from_fn(|i| if LAZY { y[i] } else { _mm512_and_si512(y[i], c.mask) }))
 }
 
 /// # Safety
 /// As for [`forward_pass`].
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn inverse_pass8<const ROOT: bool>(
+unsafe fn inverse_pass8<const ROOT: bool, const LAZY: bool>(
     Node { a, len, p }: Node,
     tw: Tw,
     c: &Consts,
@@ -425,15 +456,18 @@ unsafe fn inverse_pass8<const ROOT: bool>(
             let (mut v, mut o) = (neighbours(gather(a.add(j), s)), neighbours(gather(a.add(j + 8), s)));
             let t =
                 |m: usize| [tw.splat(4 * m + 3), tw.splat(4 * m + 2), tw.splat(4 * m + 1), tw.splat(4 * m)];
-            v = up(gs::<4>(v, t(m), c));
-            o = up(gs::<4>(o, t(opaque(m)), c));
+            v = up(gs::<4, LAZY>(v, t(m), c));
+            o = up(gs::<4, LAZY>(o, t(opaque(m)), c));
             let t = |m: usize| {
                 let (t0, t1) = (tw.splat(2 * m + 1), tw.splat(2 * m));
                 [t0, t1, t0, t1]
             };
-            v = up(gs::<2>(v, t(m), c));
-            o = up(gs::<2>(o, t(opaque(m)), c));
-            (v, o) = (top::<ROOT>(v, m, tw, c, last), top::<ROOT>(o, m, tw, c, last));
+            v = up(gs::<2, LAZY>(v, t(m), c));
+            o = up(gs::<2, LAZY>(o, t(opaque(m)), c));
+            (v, o) = (top::<ROOT, LAZY>(v, m, tw, c, last), top::<ROOT, LAZY>(o, m, tw, c, last));
+            if LAZY && !ROOT {
+                [v.0[0], o.0[0]] = settle([v.0[0], o.0[0]], c);
+            }
             let join = |(x, y): Pairs| [x[0], x[1], x[2], x[3], y[0], y[1], y[2], y[3]];
             scatter(a.add(j), s, join(v));
             scatter(a.add(j + 8), s, join(o));
@@ -444,7 +478,7 @@ unsafe fn inverse_pass8<const ROOT: bool>(
 /// # Safety
 /// As for [`forward_pass`].
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn inverse_pass4<const ROOT: bool>(
+unsafe fn inverse_pass4<const ROOT: bool, const LAZY: bool>(
     Node { a, len, p }: Node,
     tw: Tw,
     c: &Consts,
@@ -464,8 +498,11 @@ unsafe fn inverse_pass4<const ROOT: bool>(
             let (mut v, mut o) = (load(j), load(j + 16));
             let (t0, t1) = (tw.splat(2 * m + 1), tw.splat(2 * m));
             let t = [t0, t1, t0, t1];
-            (v, o) = (up(gs::<4>(v, t, c)), up(gs::<4>(o, t, c)));
-            (v, o) = (top::<ROOT>(v, m, tw, c, last), top::<ROOT>(o, m, tw, c, last));
+            (v, o) = (up(gs::<4, LAZY>(v, t, c)), up(gs::<4, LAZY>(o, t, c)));
+            (v, o) = (top::<ROOT, LAZY>(v, m, tw, c, last), top::<ROOT, LAZY>(o, m, tw, c, last));
+            if LAZY && !ROOT {
+                [v.0[0], v.0[1], o.0[0], o.0[1]] = settle([v.0[0], v.0[1], o.0[0], o.0[1]], c);
+            }
             for (j, (x, y)) in [(j, v), (j + 16, o)] {
                 scatter(a.add(j), s, [x[0], x[2], y[0], y[2]]);
                 scatter(a.add(j + 8), s, [x[1], x[3], y[1], y[3]]);
@@ -484,7 +521,7 @@ fn neighbours(v: [__m512i; 8]) -> Pairs {
 /// # Safety
 /// As for [`forward_last`]; `src` must be readable for `len` words.
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn inverse_first(
+unsafe fn inverse_first<const LAZY: bool>(
     (a, src): (*mut u64, *const u64),
     len: usize,
     first: usize,
@@ -502,27 +539,33 @@ unsafe fn inverse_first(
             let (even, odd) = ([14, 12, 10, 8, 6, 4, 2, 0], [15, 13, 11, 9, 7, 5, 3, 1]);
             (v, o) = (shuffle(v, even, odd), shuffle(o, even, odd));
             let t = |p: Block| [p.eight(24), p.eight(16), p.eight(8), p.eight(0)];
-            (v, o) = (gs_short(v, t(p), c), gs_short(o, t(q), c));
+            (v, o) = (gs_short::<LAZY>(v, t(p), c), gs_short::<LAZY>(o, t(q), c));
             (v, o) = (unshuffle(v), unshuffle(o));
             let t = |p: Block| [p.four(12), p.four(8), p.four(4), p.four(0)];
-            (v, o) = (gs_short(v, t(p), c), gs_short(o, t(q), c));
+            (v, o) = (gs_short::<LAZY>(v, t(p), c), gs_short::<LAZY>(o, t(q), c));
             (v, o) = (unshuffle(v), unshuffle(o));
             let t = |p: Block| [p.two(6), p.two(4), p.two(2), p.two(0)];
-            (v, o) = (gs_short(v, t(p), c), gs_short(o, t(q), c));
+            (v, o) = (gs_short::<LAZY>(v, t(p), c), gs_short::<LAZY>(o, t(q), c));
             (v, o) = (unshuffle(v), unshuffle(o));
             let t = |p: Block| [p.splat(2, 3), p.splat(2, 2), p.splat(2, 1), p.splat(2, 0)];
-            (v, o) = (gs::<4>(v, t(p), c), gs::<4>(o, t(q), c));
+            (v, o) = (gs::<4, LAZY>(v, t(p), c), gs::<4, LAZY>(o, t(q), c));
             (v, o) = (up(v), up(o));
             let t = |p: Block| {
                 let (t0, t1) = (p.splat(1, 1), p.splat(1, 0));
                 [t0, t1, t0, t1]
             };
-            (v, o) = (gs::<2>(v, t(p), c), gs::<2>(o, t(q), c));
+            (v, o) = (gs::<2, LAZY>(v, t(p), c), gs::<2, LAZY>(o, t(q), c));
             (v, o) = (up(v), up(o));
-            (v, o) = (gs::<2>(v, [p.splat(0, 0); 4], c), gs::<2>(o, [q.splat(0, 0); 4], c));
+            (v, o) = (gs::<2, LAZY>(v, [p.splat(0, 0); 4], c), gs::<2, LAZY>(o, [q.splat(0, 0); 4], c));
+            if LAZY {
+                [v.0[0], o.0[0]] = settle([v.0[0], o.0[0]], c);
+            } else {
+                let clean = |y: [__m512i; 4]| from_fn(|i| _mm512_and_si512(y[i], c.mask));
+                (v.1, o.1) = (clean(v.1), clean(o.1));
+            }
             for (a, (x, y)) in [(a, v), (a.add(WORDS), o)] {
                 scatter(a, 8, x);
-                scatter(a.add(32), 8, from_fn::<_, 4, _>(|i| _mm512_and_si512(y[i], c.mask)));
+                scatter(a.add(32), 8, y);
             }
         }
     }
