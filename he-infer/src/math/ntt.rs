@@ -31,7 +31,6 @@ pub struct Plan {
     /// Shoup companions of `w`, or quotients by `q` as doubles.
     companion: AlignedWords,
     /// The roots of the last levels in the order in which the AVX-512 code reads them, which then needs only few of the others.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only one implementation there"))]
     blocks: Blocks,
 }
 
