@@ -143,6 +143,12 @@ fn each_fault_has_its_own_error() {
         wire::read_params(&old[..]),
         Err(WireError::Corrupt { detail: "checksum does not agree" })
     ));
+    // What evaluation keys hold changed with version 5, what ciphertexts hold did not.
+    let mut old = samples(&ctx).swap_remove(3);
+    old[8] = 4;
+    let refused = wire::read_eval_keys(&old[..], &ctx, KeyForm::Expanded).err().unwrap();
+    assert!(matches!(refused, WireError::OlderVersion { found: 4, oldest: 5, .. }), "{refused}");
+    assert!(matches!(read(&changed(8, 4)), WireError::Corrupt { detail: "checksum does not agree" }));
     for version in [1, 2, 3] {
         let refused = read(&changed(8, version));
         assert!(matches!(refused, WireError::OlderVersion { oldest: 4, .. }), "{refused}");

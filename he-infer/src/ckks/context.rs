@@ -105,7 +105,7 @@ impl GadgetTables {
 /// Moduli are numbered `q_0..q_L` first, then the special primes.
 pub struct Context {
     pub(super) literal: ParamsLiteral,
-    digest: [u8; 32],
+    pub(super) digest: [u8; 32],
     secure: bool,
     pub(super) n: usize,
     pub(super) backend: Backend,

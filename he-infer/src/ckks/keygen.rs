@@ -141,8 +141,12 @@ impl Context {
         let ephemeral =
             if spec.encapsulation { Some(self.sparse_secret(&master, secret.owner)?) } else { None };
         let sparse = ephemeral.as_ref().unwrap_or(secret);
+        // Should a generator state ever be used twice, equal seeds must mean equal keys: two that share `a` and `e` but not what they are
+        // multiplied with would give the secret away. So seeds are bound to the parameters, to the form of keys (5: divided by `P`) and
+        // to the key, not to its position.
+        let label = format!("evaluation-keys-5 {:02x?}", self.digest);
+        let master = Zeroizing::new(sampling::derive_seed(&master, &label, 0));
         let made = par::map(wanted, |(name, level)| {
-            // Bound to the key, not to its position: should a generator state ever be used twice, equal seeds mean equal keys.
             let index = name.code() << 16 | level as u64;
             let public = sampling::derive_seed(&master, "switch-key-a", index);
             let errors = Zeroizing::new(sampling::derive_seed(&master, "switch-key-error", index));

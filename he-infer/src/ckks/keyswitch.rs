@@ -28,6 +28,7 @@ pub(super) struct Switch<'a> {
 #[derive(Clone, Copy)]
 pub(super) enum Addend<'a> {
     Nothing,
+    /// As it is; not where the key switch is rescaled.
     Poly(&'a RnsPoly),
     /// Times a factor for each modulus: before a division by `q_level` too, [`Context::rescale_factors`].
     Part(&'a Part<'a>, Option<&'a [u64]>),

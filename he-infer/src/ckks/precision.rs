@@ -110,8 +110,9 @@ impl NoiseModel {
         self.slots(1.0 / 12.0, scale)
     }
 
-    /// Root of the sum of squares: for independent parts. Parts that share noise (both from one ciphertext) can add up
-    /// linearly; where a bound is needed, as for published decryptions, add such deviations instead.
+    /// Root of the sum of squares: for independent parts. Parts that share noise can add up linearly: both from one ciphertext, or key
+    /// switches with one key, whose noise is partly the same each time where digits are raised without correction. Where a bound is
+    /// needed, as for published decryptions, add such deviations instead.
     #[must_use]
     pub fn sum(parts: &[f64]) -> f64 {
         parts.iter().map(|x| x * x).sum::<f64>().sqrt()

@@ -88,10 +88,8 @@ pub fn finished_dot_pair(
     let n = terms.first().map_or(0, |(x, ..)| x.len());
     check(m, both, n, terms);
     let lens = finish.adds.iter().flatten().flatten().map(|a| a.len()).chain(outs.iter().map(|o| o.len()));
-    assert!(
-        lens.chain(finish.permutation.map(Permutation::n)).all(|len| len >= first + n),
-        "lengths of limbs"
-    );
+    let mut lens = lens.chain(finish.permutation.map(Permutation::n));
+    assert!(first.checked_add(n).is_some_and(|end| lens.all(|len| len >= end)), "lengths of limbs");
     assert!(first.is_multiple_of(8), "first word");
     #[cfg(target_arch = "x86_64")]
     if backend.is_ifma() {

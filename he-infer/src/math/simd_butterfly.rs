@@ -5,7 +5,7 @@
 //! in registers.
 //!
 //! A value is *dirty* if it is wrong by a multiple of `2^52`. The multiplier reads the low 52 bits only, so a factor may be
-//! dirty; whatever is compared (in a conditional subtraction) or stored may not.
+//! dirty; whatever is compared (in a conditional subtraction) may not, nor the result of a transform.
 #![expect(unsafe_code, reason = "vector loads, stores and target features")]
 #![expect(clippy::indexing_slicing, reason = "constant indices into arrays of registers")]
 
@@ -150,7 +150,7 @@ pub(super) fn ct_short<const LAZY: bool>((x, y): Pairs, w: [__m512i; 4], c: &Con
     pin((x, from_fn(|i| _mm512_sub_epi64(t[i], x[i]))))
 }
 
-/// [`gs`] with twiddles in Montgomery form. Inputs must be clean; outputs are.
+/// [`gs`] with twiddles in Montgomery form. Inputs must be clean; outputs are. With `LAZY` inputs are up to `32q`, sums reach `64q`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn gs_short<const LAZY: bool>((x, y): Pairs, w: [__m512i; 4], c: &Consts) -> Pairs {
