@@ -43,6 +43,8 @@ mod simd_masking;
 #[cfg(target_arch = "x86_64")]
 mod simd_ntt;
 #[cfg(target_arch = "x86_64")]
+mod simd_ntt_inverse;
+#[cfg(target_arch = "x86_64")]
 mod simd_packed;
 #[cfg(target_arch = "x86_64")]
 mod simd_permute;

@@ -101,7 +101,7 @@ impl Plan {
     }
 
     /// Put the tables of many plans into one buffer, which is large enough for huge pages. At `n = 2^16` a table covers 144 small
-    /// ones; transforms that take turns among forty primes looked most of them up anew, which took a tenth of their time.
+    /// ones; transforms that take turns among forty primes looked most of them up anew, which took a fifteenth of their time.
     pub fn side_by_side(plans: &mut [Self]) {
         let mut all = AlignedWords::zeroed(plans.iter().map(|p| p.blocks.range.len()).sum());
         let mut at = 0;
@@ -165,7 +165,7 @@ impl Plan {
         let last = self.last_level(factor);
         #[cfg(target_arch = "x86_64")]
         if self.backend.is_ifma() {
-            return super::simd_ntt::inverse(a, self.tables(), last);
+            return super::simd_ntt_inverse::inverse(a, self.tables(), last);
         } else if self.backend.is_avx2() {
             return super::simd_avx2_ntt::inverse(a, self.tables(), last);
         }
@@ -187,7 +187,7 @@ impl Plan {
         assert!(out.len() == self.n && src.len() == self.n, "transform length");
         #[cfg(target_arch = "x86_64")]
         if self.backend.is_ifma() {
-            return super::simd_ntt::inverse_from(out, src, self.tables(), self.last_level(factor));
+            return super::simd_ntt_inverse::inverse_from(out, src, self.tables(), self.last_level(factor));
         }
         out.copy_from_slice(src);
         self.inverse_scaled(out, factor);
