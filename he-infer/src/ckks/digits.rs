@@ -190,7 +190,7 @@ impl Context {
         let Some(plan) = self.plans.get(t) else { return };
         for (j, limb) in limbs.iter_mut().enumerate() {
             if !digits.owns(j, t) {
-                plan.forward(limb);
+                plan.forward_lazily(limb);
             }
         }
     }

@@ -78,7 +78,7 @@ impl Context {
                 for (lift, list) in lifts.iter_mut().zip(&mut lists) {
                     let Some((kept, out, add)) = list.next() else { continue };
                     let lift = lift.limb_mut(k);
-                    plan.forward(lift);
+                    plan.forward_lazily(lift);
                     vector::mul_add(self.backend, plan.modulus(), out, kept, times, lift, add);
                 }
             }

@@ -162,7 +162,7 @@ impl Context {
                 self.transform_digits(digits, &mut raised, k, *t);
                 let parts = self.digits_at(digits, &raised, (at + k, k, *t));
                 for ((job, lifts), outs) in jobs.iter().zip(&mut lifts).zip(outs) {
-                    lifts.iter_mut().for_each(|lift| plan.forward(lift.limb_mut(k)));
+                    lifts.iter_mut().for_each(|lift| plan.forward_lazily(lift.limb_mut(k)));
                     let mut places = made.iter_mut();
                     let mut addend = |add| self.addend_limb(add, *t, places.next().unwrap_or(&mut []));
                     let finish = Finish {

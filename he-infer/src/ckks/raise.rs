@@ -65,7 +65,7 @@ impl Context {
             let mut lifted = self.scratch_poly(1);
             for lifted in lifted.iter_mut() {
                 vector::from_signed(self.backend, plan.modulus(), lifted, x, plan.modulus().radix());
-                plan.forward(lifted);
+                plan.forward_lazily(lifted);
                 self.key_product(*t, &[lifted], key, u0, u1);
             }
         });

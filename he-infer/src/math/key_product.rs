@@ -10,7 +10,8 @@ use super::vector;
 pub type Term<'a> = (&'a [u64], &'a [u64], &'a [u64]);
 
 /// Two inner products with a shared left side, `out0 = sum x_t y_t` and `out1 = sum x_t z_t`, for terms `(x, y, z)` with `y` and, if
-/// `both`, `z` packed; both in Montgomery form. Each digit is read once, each key as it lies in memory.
+/// `both`, `z` packed; both in Montgomery form. Each digit is read once, each key as it lies in memory. Digits may be what
+/// [`Plan::forward_lazily`](super::ntt::Plan::forward_lazily) leaves on the same backend.
 ///
 /// # Panics
 /// If lengths do not agree.
@@ -62,7 +63,7 @@ fn check(m: &Modulus, both: bool, n: usize, terms: &[Term<'_>]) {
 pub struct Finish<'a> {
     /// What they are multiplied with, if anything, in Montgomery form.
     pub times: Option<u64>,
-    /// What is added to each.
+    /// What is added to each; the first may be what [`Plan::forward_lazily`](super::ntt::Plan::forward_lazily) leaves on the same backend.
     pub adds: [[Option<&'a [u64]>; 2]; 2],
     /// The key's automorphism.
     pub permutation: Option<&'a Permutation>,

@@ -105,7 +105,7 @@ impl Modulus {
         let r = hi.wrapping_sub(t);
         // r is in (-q, ceil(terms/4) q).
         let mut r = r.min(r.wrapping_add(self.q));
-        for shift in (0..fold_steps(terms)).rev() {
+        for shift in (0..fold_steps(terms, FACTOR)).rev() {
             r = r.min(r.wrapping_sub(self.q << shift));
         }
         r
@@ -198,11 +198,15 @@ impl Modulus {
     }
 }
 
-/// Number of conditional subtractions (`q << k`, highest first) that bring a value below `ceil(terms/4) q` under `q`.
+/// Factors of lazily accumulated products are not above this, unless more is known of them.
+pub const FACTOR: u64 = (1 << 50) - 1;
+
+/// Number of conditional subtractions (`q << k`, highest first) that bring a Montgomery-reduced sum of `terms` products under `q`: each of
+/// a reduced residue and a number up to `factor`. The sum is below `ceil(terms factor / 2^52) q`.
 #[must_use]
 #[inline]
-pub fn fold_steps(terms: usize) -> u32 {
-    let bound = terms.div_ceil(4).max(1) as u64;
+pub fn fold_steps(terms: usize, factor: u64) -> u32 {
+    let bound = ((terms as u128 * u128::from(factor)) >> 52) as u64 + 1;
     bound.next_power_of_two().trailing_zeros()
 }
 

@@ -7,7 +7,7 @@
 
 use std::arch::x86_64::*;
 
-use super::modulus::{Modulus, fold_steps};
+use super::modulus::{FACTOR, Modulus, fold_steps};
 use super::simd_butterfly::{fold, smaller};
 use super::vector::{Combination, Spread, groups, scalar};
 
@@ -23,7 +23,15 @@ impl Lanes {
     #[inline]
     #[target_feature(enable = "avx512f")]
     pub(super) fn new(m: &Modulus, terms: usize) -> Self {
-        Self { q: splat(m.value()), q_inv: splat(m.inverse_mod_radix()), folds: fold_steps(terms) }
+        Self::with_factors(m, terms, FACTOR)
+    }
+
+    /// For sums of `terms` products of a reduced residue and a number up to `factor`.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn with_factors(m: &Modulus, terms: usize, factor: u64) -> Self {
+        let folds = fold_steps(terms, factor);
+        Self { q: splat(m.value()), q_inv: splat(m.inverse_mod_radix()), folds }
     }
 
     /// Montgomery reduction of lazily accumulated halves, fully reduced.
@@ -83,6 +91,13 @@ impl Lanes {
     #[target_feature(enable = "avx512f")]
     pub(super) fn add(&self, a: __m512i, b: __m512i) -> __m512i {
         fold(_mm512_add_epi64(a, b), self.q)
+    }
+
+    /// From below `4q` to below `q`.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn settle(&self, x: __m512i) -> __m512i {
+        fold(fold(x, _mm512_add_epi64(self.q, self.q)), self.q)
     }
 }
 
@@ -180,11 +195,11 @@ fn mul_add_v(m: &Modulus, out: &mut [u64], x: &[u64], c: Option<u64>, y: &[u64],
     let n = whole([out.len(), x.len(), y.len(), z.map_or(usize::MAX, <[u64]>::len)]);
     for j in (0..n).step_by(8) {
         let x = load(x, j);
-        let mut r = l.add(k.map_or(x, |k| l.mul(x, k)), load(y, j));
+        let mut r = _mm512_add_epi64(k.map_or(x, |k| l.mul(x, k)), load(y, j));
         if let Some(z) = z {
-            r = l.add(r, load(z, j));
+            r = _mm512_add_epi64(r, load(z, j));
         }
-        store(out, j, r);
+        store(out, j, l.settle(r));
     }
     scalar::mul_add(m, &mut out[n..], &x[n..], c, &y[n..], z.map(|z| &z[n..]));
 }

@@ -28,6 +28,8 @@ pub(super) struct Consts {
     pub(super) ratio: __m512i,
     /// `q^-1 mod 2^52`.
     pub(super) q_inv: __m512i,
+    /// A multiple of `q`, more than lazy forward levels take away.
+    pub(super) offset: __m512i,
 }
 
 impl Consts {
@@ -36,6 +38,7 @@ impl Consts {
     pub(super) fn new(m: &Modulus) -> Self {
         let q = m.value();
         Self {
+            offset: _mm512_set1_epi64(36 * q as i64),
             q_inv: _mm512_set1_epi64(m.inverse_mod_radix() as i64),
             neg_q: _mm512_set1_epi64(((1 << 52) - q) as i64),
             q: _mm512_set1_epi64(q as i64),
@@ -85,9 +88,10 @@ pub(super) fn fold(x: __m512i, m: __m512i) -> __m512i {
 /// Cooley–Tukey butterflies, inputs and outputs below `4q`. The second inputs may be dirty; outputs are clean in
 /// butterflies below `CLEAN` and dirty in the others.
 ///
-/// With `LAZY` nothing is folded or masked: everything may be dirty, and outputs exceed the larger input by up to `2q`.
+/// With `LAZY` nothing is folded or masked: everything may be dirty, and outputs differ from the first input, at least `2q`, by less than
+/// that.
 ///
-/// The product is accumulated on top of the folded input `u`; the second output is `2u + 2q` minus the first.
+/// The product is accumulated on top of the folded input `u`; the second output is `2u + 2q` (`LAZY`: `2u`) minus the first.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn ct<const CLEAN: usize, const LAZY: bool>((x, y): Pairs, w: [Twiddle; 4], c: &Consts) -> Pairs {
@@ -95,13 +99,8 @@ pub(super) fn ct<const CLEAN: usize, const LAZY: bool>((x, y): Pairs, w: [Twiddl
     let h: [_; 4] = from_fn(|i| _mm512_madd52hi_epu64(zero, y[i], w[i].1));
     let u: [_; 4] = from_fn(|i| if LAZY { x[i] } else { fold(x[i], c.q2) });
     // The multipliers are the bottleneck once nothing is folded, additions before.
-    let t: [_; 4] = from_fn(|i| {
-        if LAZY {
-            _mm512_add_epi64(_mm512_add_epi64(u[i], c.q2), u[i])
-        } else {
-            _mm512_madd52lo_epu64(c.q2, u[i], c.two)
-        }
-    });
+    let twice = |u| if LAZY { _mm512_add_epi64(u, u) } else { _mm512_madd52lo_epu64(c.q2, u, c.two) };
+    let t = u.map(twice);
     let l: [_; 4] = from_fn(|i| _mm512_madd52lo_epu64(u[i], y[i], w[i].0));
     let l: [_; 4] = from_fn(|i| _mm512_madd52lo_epu64(l[i], h[i], c.neg_q));
     let x: [_; 4] = from_fn(|i| if i < CLEAN && !LAZY { _mm512_and_si512(l[i], c.mask) } else { l[i] });
@@ -138,13 +137,13 @@ fn montgomery(add: [__m512i; 4], x: [__m512i; 4], w: [__m512i; 4], c: &Consts) -
     from_fn(|i| _mm512_sub_epi64(h[i], _mm512_madd52hi_epu64(zero, m[i], c.q)))
 }
 
-/// [`ct`] with twiddles in Montgomery form, which take one multiplication more and half the memory. Outputs are clean unless
-/// `LAZY`.
+/// [`ct`] with twiddles in Montgomery form, which take one multiplication more and half the memory. Outputs are clean if the first inputs
+/// are. With `LAZY` outputs differ from the first input by less than `q`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn ct_short<const LAZY: bool>((x, y): Pairs, w: [__m512i; 4], c: &Consts) -> Pairs {
-    // Both outputs lie around the first input, raised by `q` to stay positive.
-    let u: [_; 4] = from_fn(|i| _mm512_add_epi64(if LAZY { x[i] } else { fold(x[i], c.q2) }, c.q));
+    // Both outputs lie around the first input, which is raised by `q` if it need not be large enough to keep them positive.
+    let u: [_; 4] = from_fn(|i| if LAZY { x[i] } else { _mm512_add_epi64(fold(x[i], c.q2), c.q) });
     let t: [_; 4] = from_fn(|i| _mm512_add_epi64(u[i], u[i]));
     let x = montgomery(u, y, w, c);
     pin((x, from_fn(|i| _mm512_sub_epi64(t[i], x[i]))))
@@ -261,37 +260,15 @@ impl Block {
         }
     }
 
-    /// Two twiddles of the fourth level, from the even number `i`, alternating over the lanes.
+    /// Vector `i` of the twiddles of level `level >= 3`: one for each of the eight rows.
     ///
     /// # Safety
-    /// The block must be readable and `i < 8`.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512dq")]
-    pub(super) unsafe fn two(self, i: usize) -> __m512i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_broadcast_i64x2(_mm_loadu_si128(self.0.add(16 + i).cast())) }
-    }
-
-    /// Four twiddles of the fifth level, from number `i`, twice.
-    ///
-    /// # Safety
-    /// The block must be readable and `i <= 12`.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512dq")]
-    pub(super) unsafe fn four(self, i: usize) -> __m512i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_broadcast_i64x4(_mm256_loadu_si256(self.0.add(24 + i).cast())) }
-    }
-
-    /// Eight twiddles of the last level, from number `i`.
-    ///
-    /// # Safety
-    /// The block must be readable and `i <= 24`.
+    /// The block must be readable, `level < 6` and `i < 2^(level - 3)`.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    pub(super) unsafe fn eight(self, i: usize) -> __m512i {
+    pub(super) unsafe fn rows(self, level: usize, i: usize) -> __m512i {
         // SAFETY: the caller's promise.
-        unsafe { _mm512_loadu_si512(self.0.add(40 + i).cast()) }
+        unsafe { _mm512_loadu_si512(self.0.add(8 * ((1 << (level - 3)) + 1 + i)).cast()) }
     }
 }
 
@@ -317,28 +294,50 @@ pub(super) unsafe fn scatter<const R: usize>(a: *mut u64, stride: usize, x: [__m
     }
 }
 
-/// Each pair of vectors rearranged by two lists of lanes (0 to 7 of the first, 8 to 15 of the second).
+/// Eight vectors as the rows of a matrix, transposed: row and column numbers change places bit by bit.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn shuffle((x, y): Pairs, first: [i64; 8], second: [i64; 8]) -> Pairs {
-    let lanes = |l: [i64; 8]| _mm512_setr_epi64(l[0], l[1], l[2], l[3], l[4], l[5], l[6], l[7]);
-    let (first, second) = (lanes(first), lanes(second));
-    let r = from_fn(|k| _mm512_permutex2var_epi64(x[k], first, y[k]));
-    (r, from_fn(|k| _mm512_permutex2var_epi64(x[k], second, y[k])))
+pub(super) fn transpose(v: [__m512i; 8]) -> [__m512i; 8] {
+    exchange::<4>(exchange::<2>(exchange::<1>(v)))
 }
 
-/// Perfect shuffle of the sixteen words of each pair: position `b3 b2 b1 b0` goes to `b2 b1 b0 b3`. Four of them, with a
-/// level after each of the first three, visit strides 4, 2, 1 and restore the order; before each level the node number of a
-/// lane is its lane number modulo the number of nodes.
+/// One of the steps of [`transpose`], for numbers that differ in one bit. The later ones leave columns in the right order.
+///
+/// Only instructions that run beside the multipliers: a shuffle of two vectors by a third takes the place of a multiplication on Zen 4.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn perfect(v: Pairs) -> Pairs {
-    shuffle(v, [0, 8, 1, 9, 2, 10, 3, 11], [4, 12, 5, 13, 6, 14, 7, 15])
+pub(super) fn exchange<const BIT: usize>(v: [__m512i; 8]) -> [__m512i; 8] {
+    join(pin(halves(from_fn(|i| {
+        let (a, b) = (v[i & !BIT], v[i | BIT]);
+        match (BIT, i & BIT) {
+            (1, 0) => _mm512_unpacklo_epi64(a, b),
+            (1, _) => _mm512_unpackhi_epi64(a, b),
+            (_, 0) => _mm512_shuffle_i64x2::<0x88>(a, b),
+            _ => _mm512_shuffle_i64x2::<0xdd>(a, b),
+        }
+    }))))
 }
 
-/// The inverse of [`perfect`] with both halves exchanged, which reverses the order of nodes over the lanes.
+/// Vectors `i` and `i + 4` as butterflies.
 #[inline]
-#[target_feature(enable = "avx512f")]
-pub(super) fn unshuffle(v: Pairs) -> Pairs {
-    shuffle(v, [1, 3, 5, 7, 9, 11, 13, 15], [0, 2, 4, 6, 8, 10, 12, 14])
+pub(super) fn halves(v: [__m512i; 8]) -> Pairs {
+    ([v[0], v[1], v[2], v[3]], [v[4], v[5], v[6], v[7]])
+}
+
+/// The inverse of [`halves`].
+#[inline]
+pub(super) fn join((x, y): Pairs) -> [__m512i; 8] {
+    [x[0], x[1], x[2], x[3], y[0], y[1], y[2], y[3]]
+}
+
+/// Vectors `i` and `i + 1` as butterflies.
+#[inline]
+pub(super) fn neighbours(v: [__m512i; 8]) -> Pairs {
+    ([v[0], v[2], v[4], v[6]], [v[1], v[3], v[5], v[7]])
+}
+
+/// The inverse of [`neighbours`].
+#[inline]
+pub(super) fn flat((x, y): Pairs) -> [__m512i; 8] {
+    [x[0], y[0], x[1], y[1], x[2], y[2], x[3], y[3]]
 }

@@ -34,14 +34,18 @@ fn enough(m: &Modulus, both: bool, n: usize, terms: &[Term<'_>]) -> bool {
             .all(|(x, y, z)| x.len() >= n && packed(y) && if both { packed(z) } else { z.len() >= n })
 }
 
-/// Packed bytes between the load and the hint. Hints that look further ahead, or at no cache, are slower than none.
-const AHEAD: usize = 512;
-
-/// Hint that what stands [`AHEAD`] of a byte will be read soon.
+/// Hint that more of a key will be read soon, after what stands at byte `at`. Few lines can be on their way to the first-level cache:
+/// with the many streams of `many` digits hints ask for the second level, and earlier. Hints that look further ahead, or at no cache, are
+/// slower than none.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn ahead(x: &[u64], at: usize) {
-    _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().cast::<i8>().wrapping_add(at + AHEAD));
+fn ahead(x: &[u64], at: usize, many: bool) {
+    let from = x.as_ptr().cast::<i8>().wrapping_add(at);
+    if many {
+        _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(1024));
+    } else {
+        _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(512));
+    }
 }
 
 /// Unreduced halves of both inner products at eight words.
@@ -58,11 +62,12 @@ unsafe fn products<const BOTH: bool>(
 ) -> [(__m512i, __m512i); 2] {
     let zero = _mm512_setzero_si512();
     let (mut lo0, mut hi0, mut lo1, mut hi1) = (zero, zero, zero, zero);
+    let many = terms.len() > 3;
     for (x, y, z) in terms {
         let a = load(x, 8 * i);
-        ahead(y, i * width);
+        ahead(y, i * width, many);
         if BOTH {
-            ahead(z, i * width);
+            ahead(z, i * width, many);
         }
         // SAFETY: the caller's promise.
         let b = unsafe { fields::<false>(y.as_ptr().cast::<u8>().add(i * width), l) };
@@ -85,7 +90,7 @@ unsafe fn products<const BOTH: bool>(
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512ifma,avx512vbmi")]
 unsafe fn dot_pair_v<const BOTH: bool>(m: &Modulus, out0: &mut [u64], out1: &mut [u64], terms: &[Term<'_>]) {
     let width = width(m.value());
-    let (lanes, l) = (Lanes::new(m, terms.len()), Layout::new(width));
+    let (lanes, l) = (Lanes::with_factors(m, terms.len(), 2 * m.value()), Layout::new(width));
     for i in 0..out0.len().min(out1.len()) / 8 {
         // SAFETY: the caller's promise.
         let [(lo0, hi0), (lo1, hi1)] = unsafe { products::<BOTH>(i, width, &l, terms) };
@@ -126,7 +131,7 @@ unsafe fn finished_v<const BOTH: bool, const TIMES: bool>(
     outs: [&mut [u64]; 2],
 ) {
     let width = width(m.value());
-    let (lanes, l) = (Lanes::new(m, terms.len()), Layout::new(width));
+    let (lanes, l) = (Lanes::with_factors(m, terms.len(), 2 * m.value()), Layout::new(width));
     let k = splat(finish.times.unwrap_or(0));
     let [out0, out1] = outs;
     let mut scatters = [Scatter::new(out0, finish), Scatter::new(out1, finish)];
@@ -141,9 +146,9 @@ unsafe fn finished_v<const BOTH: bool, const TIMES: bool>(
                 r = lanes.mul(r, k);
             }
             for add in finish.adds[h].into_iter().flatten() {
-                r = lanes.add(r, load(add, at));
+                r = _mm512_add_epi64(r, load(add, at));
             }
-            scatter.put(at, r);
+            scatter.put(at, lanes.settle(r));
         }
     }
     // Stores past the caches are ordered for other threads by a fence only.

@@ -45,7 +45,11 @@ pub(super) fn last_levels(m: &Modulus, w: &[u64]) -> AlignedWords {
                     at + 2 * count
                 }
                 _ => {
-                    roots.iter().enumerate().for_each(|(i, w)| out[at + i] = m.to_mont(*w));
+                    // The kernels hold one row of eight words in each lane.
+                    let per_row = count / 8;
+                    for (i, w) in roots.iter().enumerate() {
+                        out[at + 8 * (i % per_row) + i / per_row] = m.to_mont(*w);
+                    }
                     at + count
                 }
             };
@@ -107,19 +111,19 @@ impl Ahead {
     }
 }
 
-/// Forward transform; the caller has checked the processor through `Backend::detect`.
-pub(super) fn forward(a: &mut [u64], t: Tables<'_>) {
+/// Forward transform, to below `2q` unless `REDUCED`; the caller has checked the processor through `Backend::detect`.
+pub(super) fn forward<const REDUCED: bool>(a: &mut [u64], t: Tables<'_>) {
     assert!(a.len() == t.n && t.n >= MIN_LEN);
     let roots = Roots::new(&t);
     // SAFETY: only reached with a `Backend` from `detect`, so the features exist; lengths are asserted above and every
     // node covers a sub-range of `a` and of the tables.
     unsafe {
         let (a, c) = (a.as_mut_ptr(), &Consts::new(t.modulus));
-        // Values start below 4q and gain 2q a level; twice their bound, 38q, must stay below 2^52.
+        // Values start below 4q, are raised by 36q and gain or lose up to 2q at each of sixteen levels: they stay below 72q < 2^52.
         if t.modulus.value() < 1 << LAZY_BITS && t.n <= 1 << 17 {
-            forward_node::<true>(a, t.n, 1, roots, c);
+            forward_node::<true, REDUCED>(a, t.n, 1, roots, c);
         } else {
-            forward_node::<false>(a, t.n, 1, roots, c);
+            forward_node::<false, REDUCED>(a, t.n, 1, roots, c);
         }
     }
 }
@@ -140,14 +144,25 @@ pub(super) fn levels(len: usize) -> u32 {
 /// # Safety
 /// `a` must be valid for `len` words, `p` must be the node of that range in tables of matching length, features present.
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn forward_node<const LAZY: bool>(a: *mut u64, len: usize, p: usize, roots: Roots, c: &Consts) {
+unsafe fn forward_node<const LAZY: bool, const REDUCED: bool>(
+    a: *mut u64,
+    len: usize,
+    p: usize,
+    roots: Roots,
+    c: &Consts,
+) {
     // SAFETY: sub-ranges below partition `a[..len]`; node indices stay inside the subtree of `p`.
     unsafe {
         if len > BLOCK {
             let r = levels(len);
-            forward_pass::<LAZY>(r, Node { a, len, p }, roots.tw, c, &mut Ahead::nothing());
+            let (node, ahead) = (Node { a, len, p }, &mut Ahead::nothing());
+            if p == 1 {
+                forward_pass::<LAZY, true>(r, node, roots.tw, c, ahead);
+            } else {
+                forward_pass::<LAZY, false>(r, node, roots.tw, c, ahead);
+            }
             for i in 0..1 << r {
-                forward_node::<LAZY>(a.add(i * (len >> r)), len >> r, (p << r) + i, roots, c);
+                forward_node::<LAZY, REDUCED>(a.add(i * (len >> r)), len >> r, (p << r) + i, roots, c);
             }
             return;
         }
@@ -157,11 +172,15 @@ unsafe fn forward_node<const LAZY: bool>(a: *mut u64, len: usize, p: usize, root
             let r = levels(cur);
             for b in 0..len / cur {
                 let node = Node { a: a.add(b * cur), len: cur, p: p * (len / cur) + b };
-                forward_pass::<LAZY>(r, node, roots.tw, c, &mut ahead);
+                if p == 1 && cur == len {
+                    forward_pass::<LAZY, true>(r, node, roots.tw, c, &mut ahead);
+                } else {
+                    forward_pass::<LAZY, false>(r, node, roots.tw, c, &mut ahead);
+                }
             }
             cur >>= r;
         }
-        forward_last::<LAZY>(a, len, p * (len / WORDS), roots, c);
+        forward_last::<LAZY, REDUCED>(a, len, p * (len / WORDS), roots, c);
     }
 }
 
@@ -171,13 +190,19 @@ unsafe fn forward_node<const LAZY: bool>(a: *mut u64, len: usize, p: usize, root
 /// `a` valid for `len` words, `(p + 1) << (r - 1)` at most the table length, `len >> r` a multiple of 64.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn forward_pass<const LAZY: bool>(r: u32, node: Node, tw: Tw, c: &Consts, ahead: &mut Ahead) {
+unsafe fn forward_pass<const LAZY: bool, const ROOT: bool>(
+    r: u32,
+    node: Node,
+    tw: Tw,
+    c: &Consts,
+    ahead: &mut Ahead,
+) {
     // SAFETY: the caller's promise.
     unsafe {
         if r == 3 {
-            forward_pass8::<LAZY>(node, tw, c, ahead);
+            forward_pass8::<LAZY, ROOT>(node, tw, c, ahead);
         } else {
-            forward_pass4::<LAZY>(node, tw, c, ahead);
+            forward_pass4::<LAZY, ROOT>(node, tw, c, ahead);
         }
     }
 }
@@ -185,7 +210,12 @@ unsafe fn forward_pass<const LAZY: bool>(r: u32, node: Node, tw: Tw, c: &Consts,
 /// # Safety
 /// As for [`forward_pass`].
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn forward_pass8<const LAZY: bool>(Node { a, len, p }: Node, tw: Tw, c: &Consts, ahead: &mut Ahead) {
+unsafe fn forward_pass8<const LAZY: bool, const ROOT: bool>(
+    Node { a, len, p }: Node,
+    tw: Tw,
+    c: &Consts,
+    ahead: &mut Ahead,
+) {
     let s = len / 8;
     for j in (0..s).step_by(16) {
         let p = opaque(p);
@@ -194,6 +224,9 @@ unsafe fn forward_pass8<const LAZY: bool>(Node { a, len, p }: Node, tw: Tw, c: &
         unsafe {
             let mut v = halves(gather(a.add(j), s));
             let mut o = halves(gather(a.add(j + 8), s));
+            if LAZY && ROOT {
+                (v.0, o.0) = (raise(v.0, c), raise(o.0, c));
+            }
             let t = [tw.splat(p); 4];
             (v, o) = (down(ct::<2, LAZY>(v, t, c)), down(ct::<2, LAZY>(o, t, c)));
             let (t0, t1) = (tw.splat(2 * p), tw.splat(2 * p + 1));
@@ -210,7 +243,12 @@ unsafe fn forward_pass8<const LAZY: bool>(Node { a, len, p }: Node, tw: Tw, c: &
 /// # Safety
 /// As for [`forward_pass`].
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn forward_pass4<const LAZY: bool>(Node { a, len, p }: Node, tw: Tw, c: &Consts, ahead: &mut Ahead) {
+unsafe fn forward_pass4<const LAZY: bool, const ROOT: bool>(
+    Node { a, len, p }: Node,
+    tw: Tw,
+    c: &Consts,
+    ahead: &mut Ahead,
+) {
     let s = len / 4;
     for j in (0..s).step_by(32) {
         let p = opaque(p);
@@ -222,6 +260,9 @@ unsafe fn forward_pass4<const LAZY: bool>(Node { a, len, p }: Node, tw: Tw, c: &
                 ([x[0], y[0], x[1], y[1]], [x[2], y[2], x[3], y[3]])
             };
             let (mut v, mut o) = (load(j), load(j + 16));
+            if LAZY && ROOT {
+                (v.0, o.0) = (raise(v.0, c), raise(o.0, c));
+            }
             let t = [tw.splat(p); 4];
             (v, o) = (down(ct::<2, LAZY>(v, t, c)), down(ct::<2, LAZY>(o, t, c)));
             let (t0, t1) = (tw.splat(2 * p), tw.splat(2 * p + 1));
@@ -235,55 +276,79 @@ unsafe fn forward_pass4<const LAZY: bool>(Node { a, len, p }: Node, tw: Tw, c: &
     }
 }
 
+/// First inputs of the first level, so large that no difference of a lazy transform is negative.
 #[inline]
-fn halves(v: [__m512i; 8]) -> Pairs {
-    ([v[0], v[1], v[2], v[3]], [v[4], v[5], v[6], v[7]])
+#[target_feature(enable = "avx512f")]
+fn raise(x: [__m512i; 4], c: &Consts) -> [__m512i; 4] {
+    x.map(|x| _mm512_add_epi64(x, c.offset))
 }
 
-#[inline]
-fn flat((x, y): Pairs) -> [__m512i; 8] {
-    [x[0], y[0], x[1], y[1], x[2], y[2], x[3], y[3]]
-}
-
-/// The last six levels of every 64 words, then full reduction. `first` is the node of the first 64.
+/// The last six levels of every 64 words, then full reduction or, unless `REDUCED`, to below `2q`. `first` is the node of the first 64.
+///
+/// Two blocks take turns in the order in which instructions stand here: what is shuffled or reduced of the one runs beside the
+/// multiplications of the other, which the processor does not look far enough ahead to find.
 ///
 /// # Safety
 /// `a` valid for `len` words, a multiple of 128; the nodes must be blocks of `roots`.
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-unsafe fn forward_last<const LAZY: bool>(a: *mut u64, len: usize, first: usize, roots: Roots, c: &Consts) {
+unsafe fn forward_last<const LAZY: bool, const REDUCED: bool>(
+    a: *mut u64,
+    len: usize,
+    first: usize,
+    roots: Roots,
+    c: &Consts,
+) {
     for b in (0..len / WORDS).step_by(2) {
         let (p, q) = (roots.block(first + b), roots.block(first + b + 1));
         // SAFETY: 128 words and two blocks of twiddles are accessed.
         unsafe {
             let a = a.add(WORDS * b);
-            let (mut v, mut o) = (halves(gather(a, 8)), halves(gather(a.add(WORDS), 8)));
-            (v, o) = (ct::<2, LAZY>(v, [p.splat(0, 0); 4], c), ct::<2, LAZY>(o, [q.splat(0, 0); 4], c));
-            (v, o) = (down(v), down(o));
-            let t = |p: Block| {
+            let one = |v: Pairs, p: Block| down(ct::<2, LAZY>(v, [p.splat(0, 0); 4], c));
+            let two = |v: Pairs, p: Block| {
                 let (t0, t1) = (p.splat(1, 0), p.splat(1, 1));
-                [t0, t1, t0, t1]
+                down(ct::<2, LAZY>(v, [t0, t1, t0, t1], c))
             };
-            (v, o) = (ct::<2, LAZY>(v, t(p), c), ct::<2, LAZY>(o, t(q), c));
-            (v, o) = (down(v), down(o));
-            let t = |p: Block| [p.splat(2, 0), p.splat(2, 1), p.splat(2, 2), p.splat(2, 3)];
-            (v, o) = (ct::<4, LAZY>(v, t(p), c), ct::<4, LAZY>(o, t(q), c));
-            (v, o) = (perfect(v), perfect(o));
-            let t = |p: Block| [p.two(0), p.two(2), p.two(4), p.two(6)];
-            (v, o) = (ct_short::<LAZY>(v, t(p), c), ct_short::<LAZY>(o, t(q), c));
-            (v, o) = (perfect(v), perfect(o));
-            let t = |p: Block| [p.four(0), p.four(4), p.four(8), p.four(12)];
-            (v, o) = (ct_short::<LAZY>(v, t(p), c), ct_short::<LAZY>(o, t(q), c));
-            (v, o) = (perfect(v), perfect(o));
-            let t = |p: Block| [p.eight(0), p.eight(8), p.eight(16), p.eight(24)];
-            if LAZY {
-                (v.0, o.0) = (settle(v.0, c), settle(o.0, c));
-            }
-            (v, o) = (ct_short::<false>(v, t(p), c), ct_short::<false>(o, t(q), c));
-            (v, o) = (perfect(reduce(v, c)), perfect(reduce(o, c)));
-            scatter(a, 8, flat(v));
-            scatter(a.add(WORDS), 8, flat(o));
+            let three = |v: Pairs, p: Block| {
+                flat(ct::<4, LAZY>(v, [p.splat(2, 0), p.splat(2, 1), p.splat(2, 2), p.splat(2, 3)], c))
+            };
+            let four = |v: [__m512i; 8], p: Block| down(ct_short::<LAZY>(halves(v), [p.rows(3, 0); 4], c));
+            let five = |v: Pairs, p: Block| {
+                let (t0, t1) = (p.rows(4, 0), p.rows(4, 1));
+                down(ct_short::<LAZY>(v, [t0, t1, t0, t1], c))
+            };
+            let six = |(mut x, y): Pairs, p: Block| {
+                if LAZY {
+                    x = settle_raised(x, c);
+                }
+                flat(ct_short::<LAZY>((x, y), [p.rows(5, 0), p.rows(5, 1), p.rows(5, 2), p.rows(5, 3)], c))
+            };
+            let (v, o) = (halves(gather(a, 8)), halves(gather(a.add(WORDS), 8)));
+            let v = two(one(v, p), p);
+            let o = one(o, q);
+            let v = three(v, p);
+            let o = two(o, q);
+            let v = exchange::<1>(v);
+            let o = three(o, q);
+            let v = four(exchange::<4>(exchange::<2>(v)), p);
+            let o = exchange::<2>(exchange::<1>(o));
+            let v = five(v, p);
+            let o = four(exchange::<4>(o), q);
+            let v = six(v, p);
+            let o = five(o, q);
+            let v = exchange::<1>(reduce::<REDUCED>(v, c));
+            let o = six(o, q);
+            scatter(a, 8, exchange::<4>(exchange::<2>(v)));
+            scatter(a.add(WORDS), 8, transpose(reduce::<REDUCED>(o, c)));
         }
     }
+}
+
+/// From any dirty value to a clean one in `[q, 3q)`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn settle_raised(x: [__m512i; 4], c: &Consts) -> [__m512i; 4] {
+    let h: [_; 4] = from_fn(|i| _mm512_madd52hi_epu64(_mm512_set1_epi64(-1), x[i], c.ratio));
+    from_fn(|i| _mm512_and_si512(_mm512_madd52lo_epu64(x[i], h[i], c.neg_q), c.mask))
 }
 
 /// From any dirty value to a clean one below `2q`.
@@ -295,10 +360,10 @@ pub(super) fn settle<const R: usize>(x: [__m512i; R], c: &Consts) -> [__m512i; R
     from_fn(|i| _mm512_and_si512(_mm512_madd52lo_epu64(x[i], h[i], c.neg_q), c.mask))
 }
 
-/// From below `4q` to below `q`.
+/// From below `4q` to below `2q`, or `q` if `REDUCED`.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn reduce((x, y): Pairs, c: &Consts) -> Pairs {
-    let (x, y): Pairs = (from_fn(|k| fold(x[k], c.q2)), from_fn(|k| fold(y[k], c.q2)));
-    (from_fn(|k| fold(x[k], c.q)), from_fn(|k| fold(y[k], c.q)))
+fn reduce<const REDUCED: bool>(x: [__m512i; 8], c: &Consts) -> [__m512i; 8] {
+    let x = x.map(|x| fold(x, c.q2));
+    if REDUCED { x.map(|x| fold(x, c.q)) } else { x }
 }

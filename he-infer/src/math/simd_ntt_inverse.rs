@@ -174,7 +174,6 @@ unsafe fn inverse_pass8<const ROOT: bool, const LAZY: bool>(
             if LAZY && !ROOT {
                 [v.0[0], o.0[0]] = settle([v.0[0], o.0[0]], c);
             }
-            let join = |(x, y): Pairs| [x[0], x[1], x[2], x[3], y[0], y[1], y[2], y[3]];
             scatter(a.add(j), s, join(v));
             scatter(a.add(j + 8), s, join(o));
         }
@@ -217,11 +216,6 @@ unsafe fn inverse_pass4<const ROOT: bool, const LAZY: bool>(
     }
 }
 
-#[inline]
-fn neighbours(v: [__m512i; 8]) -> Pairs {
-    ([v[0], v[2], v[4], v[6]], [v[1], v[3], v[5], v[7]])
-}
-
 /// The first six inverse levels of every 64 words. `first` is the node of the first 64.
 ///
 /// # Safety
@@ -241,18 +235,28 @@ unsafe fn inverse_first<const LAZY: bool>(
         // SAFETY: 128 words are accessed; mirrored nodes lie in the same level, so they are blocks too.
         unsafe {
             let (a, src) = (a.add(WORDS * b), src.add(WORDS * b));
-            let (mut v, mut o) = (neighbours(gather(src, 8)), neighbours(gather(src.add(WORDS), 8)));
-            let (even, odd) = ([14, 12, 10, 8, 6, 4, 2, 0], [15, 13, 11, 9, 7, 5, 3, 1]);
-            (v, o) = (shuffle(v, even, odd), shuffle(o, even, odd));
-            let t = |p: Block| [p.eight(24), p.eight(16), p.eight(8), p.eight(0)];
+            // Mirrored twiddles belong to the rows in reverse order.
+            let rows = |mut v: [__m512i; 8]| {
+                v.reverse();
+                neighbours(transpose(v))
+            };
+            let (mut v, mut o) = (rows(gather(src, 8)), rows(gather(src.add(WORDS), 8)));
+            let t = |p: Block| [p.rows(5, 3), p.rows(5, 2), p.rows(5, 1), p.rows(5, 0)];
             (v, o) = (gs_short::<LAZY>(v, t(p), c), gs_short::<LAZY>(o, t(q), c));
-            (v, o) = (unshuffle(v), unshuffle(o));
-            let t = |p: Block| [p.four(12), p.four(8), p.four(4), p.four(0)];
+            (v, o) = (up(v), up(o));
+            let t = |p: Block| {
+                let (t0, t1) = (p.rows(4, 1), p.rows(4, 0));
+                [t0, t1, t0, t1]
+            };
             (v, o) = (gs_short::<LAZY>(v, t(p), c), gs_short::<LAZY>(o, t(q), c));
-            (v, o) = (unshuffle(v), unshuffle(o));
-            let t = |p: Block| [p.two(6), p.two(4), p.two(2), p.two(0)];
-            (v, o) = (gs_short::<LAZY>(v, t(p), c), gs_short::<LAZY>(o, t(q), c));
-            (v, o) = (unshuffle(v), unshuffle(o));
+            (v, o) = (up(v), up(o));
+            (v, o) = (gs_short::<LAZY>(v, [p.rows(3, 0); 4], c), gs_short::<LAZY>(o, [q.rows(3, 0); 4], c));
+            let words = |v: Pairs| {
+                let mut v = transpose(join(v));
+                v.reverse();
+                neighbours(v)
+            };
+            (v, o) = (words(v), words(o));
             let t = |p: Block| [p.splat(2, 3), p.splat(2, 2), p.splat(2, 1), p.splat(2, 0)];
             (v, o) = (gs::<4, LAZY>(v, t(p), c), gs::<4, LAZY>(o, t(q), c));
             (v, o) = (up(v), up(o));
@@ -269,10 +273,8 @@ unsafe fn inverse_first<const LAZY: bool>(
                 let clean = |y: [__m512i; 4]| from_fn(|i| _mm512_and_si512(y[i], c.mask));
                 (v.1, o.1) = (clean(v.1), clean(o.1));
             }
-            for (a, (x, y)) in [(a, v), (a.add(WORDS), o)] {
-                scatter(a, 8, x);
-                scatter(a.add(32), 8, y);
-            }
+            scatter(a, 8, join(v));
+            scatter(a.add(WORDS), 8, join(o));
         }
     }
 }

@@ -65,7 +65,8 @@ pub fn mul_const(backend: Backend, m: &Modulus, out: &mut [u64], a: &[u64], c_mo
     dispatch!(backend, mul_const(m, out, a, c_mont))
 }
 
-/// `out = x * c + y + z` for a constant in Montgomery form; without `c` or `z`, nothing is multiplied or added.
+/// `out = x * c + y + z` for a constant in Montgomery form; without `c` or `z`, nothing is multiplied or added. Only `y` need not be
+/// fully reduced: it may be below `2q`.
 pub fn mul_add(
     backend: Backend,
     m: &Modulus,
@@ -258,7 +259,8 @@ pub(super) mod scalar {
 
     pub fn mul_add(m: &Modulus, out: &mut [u64], x: &[u64], c: Option<u64>, y: &[u64], z: Option<&[u64]>) {
         for ((o, x), y) in out.iter_mut().zip(x).zip(y) {
-            *o = m.add(c.map_or(*x, |c| m.mont_mul(*x, c)), *y);
+            let y = (*y).min(y.wrapping_sub(m.value()));
+            *o = m.add(c.map_or(*x, |c| m.mont_mul(*x, c)), y);
         }
         if let Some(z) = z {
             add_assign(m, out, z);
