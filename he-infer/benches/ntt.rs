@@ -61,7 +61,7 @@ fn conversion(c: &mut Criterion) {
         })
     });
     group.bench_function("four_at_once", |b| {
-        b.iter(|| converter.convert_many(backend, out.iter_mut().enumerate(), black_box(&ys), &v))
+        b.iter(|| converter.convert_many(backend, out.iter_mut().enumerate(), black_box(&ys)))
     });
     group.finish();
 }

@@ -10,12 +10,11 @@ use crate::math::packed;
 use crate::math::poly::RnsPoly;
 use crate::math::sampling::{Expander, TILE};
 
-/// A polynomial cut into digits: premultiplied coefficients and the correction counts of base conversion.
+/// A polynomial cut into digits: coefficients, premultiplied for base conversion.
 pub(super) struct Digits<'a> {
     /// The polynomial itself, transformed: what its digits are modulo their own primes.
     own: Vec<&'a [u64]>,
     ys: RnsPoly,
-    vs: RnsPoly,
     pub level: usize,
     pub tables: &'a GadgetTables,
     /// All digits at all moduli, if many products share them: limb `position * count + j`.
@@ -25,7 +24,7 @@ pub(super) struct Digits<'a> {
 impl Digits<'_> {
     /// Number of digits.
     pub fn count(&self) -> usize {
-        self.vs.limbs()
+        self.ys.limbs().div_ceil(self.tables.gadget.alpha)
     }
 
     /// Whether modulus number `t` is one of those that digit `j` consists of.
@@ -89,7 +88,7 @@ impl Context {
         let mut ys = self.scratch_poly(level + 1);
         let work: Vec<_> = ys.limbs_mut().into_iter().zip(&own).zip(&self.plans).enumerate().collect();
         par::for_each(work, |(i, ((y, x), plan))| plan.inverse_from(y, x, tables.premultiplier(i, level)));
-        self.digits_from(own, ys, level, tables)
+        Digits { own, ys, level, tables, raised: None }
     }
 
     /// The same for a polynomial that is computed on the way, into `c`.
@@ -107,39 +106,7 @@ impl Context {
             self.part_limb(part, i, 1, x);
             plan.inverse_from(y, x, tables.premultiplier(i, level));
         });
-        self.digits_from(c.iter().take(level + 1).collect(), ys, level, tables)
-    }
-
-    fn digits_from<'a>(
-        &self,
-        own: Vec<&'a [u64]>,
-        ys: RnsPoly,
-        level: usize,
-        tables: &'a GadgetTables,
-    ) -> Digits<'a> {
-        let alpha = tables.gadget.alpha;
-        let mut vs = self.scratch_poly((level + 1).div_ceil(alpha));
-        let limbs = ys.iter().collect::<Vec<_>>();
-        let digits = vs.limbs_mut().into_iter().zip(limbs.chunks(alpha)).enumerate();
-        let exact = |j: usize| tables.raising(j, level).filter(|c| c.is_exact());
-        self.corrections(digits.filter_map(|(j, (v, ys))| Some((exact(j)?, ys.to_vec(), v))));
-        Digits { own, ys, vs, level, tables, raised: None }
-    }
-
-    /// The correction count of every coefficient, for premultiplied residues; shared out by coefficient.
-    pub(super) fn corrections<'c>(
-        &self,
-        jobs: impl Iterator<Item = (&'c BasisConverter, Vec<&'c [u64]>, &'c mut [u64])>,
-    ) {
-        let share = self.n.div_ceil(rayon::current_num_threads()).next_multiple_of(8);
-        let mut work = Vec::new();
-        for (converter, ys, v) in jobs {
-            for (i, v) in v.chunks_mut(share).enumerate() {
-                let ys: Vec<_> = ys.iter().filter_map(|y| y.chunks(share).nth(i)).collect();
-                work.push((converter, ys, v));
-            }
-        }
-        par::for_each(work, |(converter, ys, v)| converter.correction(self.backend, &ys, v));
+        Digits { own: c.iter().take(level + 1).collect(), ys, level, tables, raised: None }
     }
 
     /// Raise all digits now, for many products with them.
@@ -210,7 +177,7 @@ impl Context {
             let range = j * alpha..((j + 1) * alpha).min(digits.level + 1);
             let Some(converter) = digits.tables.raising(j, digits.level) else { continue };
             let ys: Vec<&[u64]> = range.map(|i| digits.ys.limb(i)).collect();
-            converter.convert_many(self.backend, targets, &ys, digits.vs.limb(j));
+            converter.convert_many(self.backend, targets, &ys);
         }
     }
 

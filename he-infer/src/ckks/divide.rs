@@ -20,12 +20,11 @@ pub(super) struct Division<'a> {
 impl Context {
     /// Carry out exact divisions that share their constants.
     pub(super) fn divide(&self, divider: &Divider, jobs: Vec<Division<'_>>) {
-        let mut lifted: Vec<_> =
-            jobs.iter().map(|job| (self.scratch_poly(job.sources.len()), self.scratch_poly(1))).collect();
+        let mut lifted: Vec<_> = jobs.iter().map(|job| self.scratch_poly(job.sources.len())).collect();
         // In both rounds all jobs meet at one modulus, so that its table of roots is read from memory once.
         type Sources<'k> = Vec<(&'k [u64], &'k mut [u64])>;
         let mut work: Vec<(usize, u64, Sources<'_>)> = Vec::new();
-        for (job, (ys, _)) in jobs.iter().zip(&mut lifted) {
+        for (job, ys) in jobs.iter().zip(&mut lifted) {
             let sources = job.sources.iter().zip(ys.limbs_mut()).zip(divider.convert.premultipliers());
             for (k, (((t, x), y), factor)) in sources.enumerate() {
                 match work.get_mut(k) {
@@ -41,8 +40,6 @@ impl Context {
                 }
             }
         });
-        let counts = lifted.iter_mut().map(|(ys, v)| (&divider.convert, ys.iter().collect(), v.limb_mut(0)));
-        self.corrections(counts);
         type Kept<'k> = (&'k [u64], &'k mut [u64], Option<&'k [u64]>);
         // First modulus of each group, and for each job its limbs there.
         let kept = jobs.iter().map(|job| job.kept.len()).max().unwrap_or(0);
@@ -62,14 +59,9 @@ impl Context {
         }
         par::for_each(work, |(first, lists)| {
             let mut lifts: Vec<RnsPoly> = lists.iter().map(|list| self.scratch_poly(list.len())).collect();
-            for (lift, (ys, v)) in lifts.iter_mut().zip(&lifted) {
-                let targets = lift.limbs_mut().into_iter().enumerate().map(|(k, out)| (first + k, out));
-                divider.convert.convert_many(
-                    self.backend,
-                    targets,
-                    &ys.iter().collect::<Vec<_>>(),
-                    v.limb(0),
-                );
+            for (lift, ys) in lifts.iter_mut().zip(&lifted) {
+                let targets = (first..).zip(lift.iter_mut());
+                divider.convert.convert_many(self.backend, targets, &ys.iter().collect::<Vec<_>>());
             }
             let mut lists: Vec<_> = lists.into_iter().map(Vec::into_iter).collect();
             for k in 0..vector::GROUP {

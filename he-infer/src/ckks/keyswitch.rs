@@ -133,9 +133,6 @@ impl Context {
             }
         });
         drop(columns);
-        let mut vs = blank(1);
-        let counts = ys.iter().flatten().zip(vs.iter_mut().flatten());
-        self.corrections(counts.map(|(ys, v)| (&divider.convert, ys.iter().collect(), v.limb_mut(0))));
 
         let far = 2 * outs.len() * kept.len() * self.n * size_of::<u64>() > FAR_BYTES;
         let mut columns = by_modulus(outs.into_iter().map(|ct| [&mut ct.c0, &mut ct.c1]), kept.len());
@@ -144,16 +141,9 @@ impl Context {
         par::for_each(work, |(at, group, outs): (_, _, Vec<_>)| {
             let mut raised = self.convert_digits(digits, group);
             let mut lifts = blank(group.len());
-            for (lift, (ys, v)) in
-                lifts.iter_mut().flatten().zip(ys.iter().flatten().zip(vs.iter().flatten()))
-            {
-                let targets = lift.iter_mut().enumerate().map(|(k, out)| (at + k, out));
-                divider.convert.convert_many(
-                    self.backend,
-                    targets,
-                    &ys.iter().collect::<Vec<_>>(),
-                    v.limb(0),
-                );
+            for (lift, ys) in lifts.iter_mut().flatten().zip(ys.iter().flatten()) {
+                let targets = (at..).zip(lift.iter_mut());
+                divider.convert.convert_many(self.backend, targets, &ys.iter().collect::<Vec<_>>());
             }
             let mut made = self.scratch_poly(2);
             // One modulus after the other, so that its table of roots is read from memory once.

@@ -52,5 +52,6 @@ pub use poly_ops::Combination;
 pub use precision::{NoiseModel, PrecisionStats};
 pub use presets::{d16, m15, s13, s13d, s14, s14d, toy, toy_deep};
 pub use rotate::Decomposition;
+pub(crate) use rotate::turning_bytes;
 pub use security::max_log_qp;
 pub use transform::{Diagonals, LinearTransform};

@@ -9,10 +9,23 @@ use super::digits::Digits;
 use super::error::CkksError;
 use super::keys::{EvalKeys, KeyName, SwitchKey};
 use super::keyswitch::{Addend, Switch};
-use super::params::Gadget;
+use super::params::{Gadget, ParamsLiteral};
+use crate::math::poly::limb_stride;
+use crate::math::vector;
 
-/// Rotations computed beside each other: they share tables of roots and digits, but their residues compete for the cache.
-const TOGETHER: usize = 2;
+/// Most rotations of ring degree `n` that are computed beside each other: at each modulus they share the table of roots and the digits, which
+/// then need not be written to memory. At small degrees the residues of two stay in the caches, those of more do not.
+fn together(n: usize) -> usize {
+    if n <= 1 << 14 { 2 } else { 8 }
+}
+
+/// Bytes that rotations of one ciphertext at `level` take besides their results: coefficients to divide by `P`, and what they become modulo a
+/// group of primes.
+pub(crate) fn turning_bytes(params: &ParamsLiteral, level: usize, rotations: usize) -> u64 {
+    let n = 1usize << params.log_n;
+    let limbs = 2 * rotations.min(together(n)) * (params.gadget(level).specials + vector::GROUP);
+    (limbs * limb_stride(n) * size_of::<u64>()) as u64
+}
 
 /// A key and the place of its rotation.
 type Turn<'a> = (&'a SwitchKey, &'a mut Option<Ciphertext>);
@@ -75,10 +88,10 @@ impl Context {
         }
         for (gadget, mut turns) in classes {
             let mut digits = self.digits_of(&ct.c1, ct.level, self.tables_of(gadget));
-            if turns.len() > 1 {
+            if turns.len() > together(self.n) {
                 self.raise_all(&mut digits);
             }
-            for turns in turns.chunks_mut(TOGETHER) {
+            for turns in turns.chunks_mut(together(self.n)) {
                 let made = self.turn(ct, &digits, turns.iter().map(|(key, _)| *key).collect());
                 turns.iter_mut().zip(made).for_each(|((_, out), ct)| **out = Some(ct));
             }

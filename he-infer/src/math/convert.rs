@@ -81,12 +81,6 @@ impl BasisConverter {
         self
     }
 
-    /// Whether there is a correction.
-    #[must_use]
-    pub fn is_exact(&self) -> bool {
-        self.exact
-    }
-
     /// Compute the correction `v` from the premultiplied coefficients.
     pub fn correction(&self, backend: Backend, ys: &[&[u64]], v: &mut [u64]) {
         vector::rounded_weighted_sum(backend, v, ys, &self.inverses);
@@ -100,13 +94,13 @@ impl BasisConverter {
         backend: Backend,
         outs: impl IntoIterator<Item = (usize, &'a mut [u64])>,
         ys: &[&[u64]],
-        v: &[u64],
     ) {
         let rows = outs.into_iter().filter_map(|(target, out)| {
             let row = self.rows.get(target)?;
             Some(Combination { modulus: &row.modulus, c_mont: &row.hat, d_mont: row.neg_product, out })
         });
-        vector::linear_combinations(backend, &mut rows.collect::<Vec<_>>(), ys, self.exact.then_some(v));
+        let inverses = self.exact.then_some(&self.inverses[..]);
+        vector::linear_combinations(backend, &mut rows.collect::<Vec<_>>(), ys, inverses);
     }
 
     /// Residues modulo target prime `target` (its position in the list given to [`BasisConverter::new`]).
@@ -153,7 +147,7 @@ mod tests {
                 let mut v = vec![0; 9];
                 conv.correction(backend, &ys, &mut v);
                 let mut many = vec![vec![0; 9]; to.len()];
-                conv.convert_many(backend, many.iter_mut().map(|o| &mut o[..]).enumerate(), &ys, &v);
+                conv.convert_many(backend, many.iter_mut().map(|o| &mut o[..]).enumerate(), &ys);
                 for (j, m) in to.iter().enumerate() {
                     prop_assert!(many[j][8] < 4 * m);
                     prop_assert_eq!(many[j][8] % m, centred(x, b, *m));

@@ -33,6 +33,8 @@ mod simd_butterfly;
 #[cfg(target_arch = "x86_64")]
 mod simd_chacha;
 #[cfg(target_arch = "x86_64")]
+mod simd_convert;
+#[cfg(target_arch = "x86_64")]
 mod simd_fft;
 #[cfg(target_arch = "x86_64")]
 mod simd_gemm;

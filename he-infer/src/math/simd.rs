@@ -9,7 +9,7 @@ use std::arch::x86_64::*;
 
 use super::modulus::{FACTOR, Modulus, fold_steps};
 use super::simd_butterfly::{fold, smaller};
-use super::vector::{Combination, Spread, groups, scalar};
+use super::vector::{Spread, scalar};
 
 /// Reduction constants of one prime in every lane.
 #[derive(Clone, Copy)]
@@ -44,7 +44,7 @@ impl Lanes {
     /// The same, but below `4q` only: enough for what a forward transform takes.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
-    fn reduce_loosely(&self, lo: __m512i, hi: __m512i) -> __m512i {
+    pub(super) fn reduce_loosely(&self, lo: __m512i, hi: __m512i) -> __m512i {
         self.fold_from(self.reduce_one(lo, hi), 2)
     }
 
@@ -124,9 +124,6 @@ pub(super) fn store(x: &mut [u64], j: usize, v: __m512i) {
     unsafe { _mm512_storeu_si512(x.as_mut_ptr().add(j).cast(), v) }
 }
 
-/// Words between the load and the prefetch of a stream from the third-level cache.
-const AHEAD: usize = 48;
-
 /// Define a safe entry point `name` that calls `body` compiled with AVX-512.
 macro_rules! entry {
     ($name:ident => $body:path, ($($arg:ident: $ty:ty),*)) => {
@@ -159,9 +156,11 @@ entry!(dot_pair => dot_pair_v,
     (m: &Modulus, out0: &mut [u64], out1: &mut [u64], terms: &[(&[u64], &[u64], &[u64])]));
 entry!(dot_spread => dot_spread_v,
     (m: &Modulus, out0: &mut [u64], out1: &mut [u64], terms: &[Spread<'_>]));
+entry!(linear_combination => linear_combination_v,
+    (m: &Modulus, out: &mut [u64], ys: &[&[u64]], c: &[u64], v: Option<&[u64]>, d: u64));
 entry!(rounded_weighted_sum => rounded_weighted_sum_v, (v: &mut [u64], ys: &[&[u64]], inverses: &[f64]));
 /// Largest multiple of eight not above any of the lengths.
-fn whole(lens: impl IntoIterator<Item = usize>) -> usize {
+pub(super) fn whole(lens: impl IntoIterator<Item = usize>) -> usize {
     lens.into_iter().min().unwrap_or(0) & !7
 }
 
@@ -323,78 +322,22 @@ fn rounded_weighted_sum_v(v: &mut [u64], ys: &[&[u64]], inverses: &[f64]) {
     }
 }
 
-pub(super) fn linear_combination(
-    m: &Modulus,
-    out: &mut [u64],
-    ys: &[&[u64]],
-    c: &[u64],
-    v: Option<&[u64]>,
-    d: u64,
-) {
-    // SAFETY: callers hold a `Backend` from `detect` that reported these features.
-    unsafe { combine::<1, true>(&mut [Combination { modulus: m, c_mont: c, d_mont: d, out }], ys, v) }
-}
-
-pub(super) fn linear_combinations(rows: &mut [Combination<'_>], ys: &[&[u64]], v: Option<&[u64]>) {
-    let mut rest = rows;
-    for size in groups(rest.len()) {
-        let (group, tail) = rest.split_at_mut(size);
-        macro_rules! of {
-            ($($size:literal)*) => {
-                match group.len() {
-                    // SAFETY: callers hold a `Backend` from `detect` that reported these features.
-                    $($size => unsafe { combine::<$size, false>(group, ys, v) },)*
-                    size => debug_assert_eq!(size, 0, "groups have at most nine rows"),
-                }
-            };
-        }
-        of!(1 2 3 4 5 6 7 8 9);
-        rest = tail;
-    }
-}
-
-/// All rows in one pass, reduced or, unless `FULLY`, below `4q`. Up to nine rows keep their sums, two vectors each, in registers. Loops over arrays, not `from_fn`: beyond seven rows its
-/// closures are no longer inlined.
+#[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512ifma")]
-fn combine<const R: usize, const FULLY: bool>(
-    rows: &mut [Combination<'_>],
-    ys: &[&[u64]],
-    v: Option<&[u64]>,
-) {
-    let outs = rows.iter().map(|row| row.out.len());
-    let n = whole(ys.iter().map(|y| y.len()).chain(v.map(<[u64]>::len)).chain(outs));
-    let mut terms: Vec<_> = v.iter().chain(ys).map(|y| (*y, [0; R])).collect();
-    let mut lanes = [Lanes::new(rows[0].modulus, terms.len()); R];
-    for (r, row) in rows.iter().enumerate() {
-        lanes[r] = Lanes::new(row.modulus, terms.len());
-        for ((_, constants), c) in terms.iter_mut().zip(v.map(|_| &row.d_mont).into_iter().chain(row.c_mont))
-        {
-            constants[r] = *c;
-        }
-    }
+fn linear_combination_v(m: &Modulus, out: &mut [u64], ys: &[&[u64]], c: &[u64], v: Option<&[u64]>, d: u64) {
+    let terms: Vec<_> = ys.iter().zip(c).chain(v.iter().map(|v| (v, &d))).collect();
+    let n = whole(terms.iter().map(|(y, _)| y.len()).chain([out.len()]));
+    let (l, zero) = (Lanes::new(m, terms.len()), _mm512_setzero_si512());
     for j in (0..n).step_by(8) {
-        let zero = _mm512_setzero_si512();
-        let (mut lo, mut hi) = ([zero; R], [zero; R]);
+        let (mut lo, mut hi) = (zero, zero);
         for (y, c) in &terms {
-            _mm_prefetch::<_MM_HINT_T0>(y.as_ptr().wrapping_add(j + AHEAD).cast());
-            let y = load(y, j);
-            for r in 0..R {
-                let c = splat(c[r]);
-                lo[r] = _mm512_madd52lo_epu64(lo[r], y, c);
-                hi[r] = _mm512_madd52hi_epu64(hi[r], y, c);
-            }
+            lo = _mm512_madd52lo_epu64(lo, load(y, j), splat(**c));
+            hi = _mm512_madd52hi_epu64(hi, load(y, j), splat(**c));
         }
-        for r in 0..R {
-            let sum =
-                if FULLY { lanes[r].reduce(lo[r], hi[r]) } else { lanes[r].reduce_loosely(lo[r], hi[r]) };
-            store(rows[r].out, j, sum);
-        }
+        store(out, j, l.reduce(lo, hi));
     }
     let tails: Vec<_> = ys.iter().map(|y| &y[n..]).collect();
-    let v = v.map(|v| &v[n..]);
-    for row in rows {
-        scalar::linear_combination(row.modulus, &mut row.out[n..], &tails, row.c_mont, v, row.d_mont);
-    }
+    scalar::linear_combination(m, &mut out[n..], &tails, c, v.map(|v| &v[n..]), d);
 }
 
 #[inline]

@@ -152,19 +152,30 @@ pub struct Combination<'a> {
     pub out: &'a mut [u64],
 }
 
-/// Several outputs of [`linear_combination`] in one pass over the inputs, which then need not come from memory for each.
-/// Works in groups of at most [`GROUP`], whose sums fit the registers. Outputs are what a forward transform
-/// takes; below `4q`, which multiple of `q` they contain depends on the backend.
+/// Several outputs of [`linear_combination`] in one pass over the inputs, which then need not come from memory for each, with
+/// `v = round(sum_i y_i inverse_i)` if there are `inverses`, identical on every backend: where nine outputs share it, computing it costs less than
+/// reading it. Works in groups of at most [`GROUP`], whose sums fit the registers. Outputs are what a forward transform takes; below `4q`,
+/// which multiple of `q` they contain depends on the backend.
 ///
 /// # Panics
-/// If a row has fewer constants than there are inputs.
-pub fn linear_combinations(backend: Backend, rows: &mut [Combination<'_>], ys: &[&[u64]], v: Option<&[u64]>) {
+/// If a row has fewer constants than there are inputs, or there are fewer inverses.
+pub fn linear_combinations(
+    backend: Backend,
+    rows: &mut [Combination<'_>],
+    ys: &[&[u64]],
+    inverses: Option<&[f64]>,
+) {
     #[cfg(target_arch = "x86_64")]
     if backend.is_ifma() {
-        return super::simd::linear_combinations(rows, ys, v);
+        return super::simd_convert::linear_combinations(rows, ys, inverses);
     }
+    let v = inverses.map(|inverses| {
+        let mut v = vec![0; ys.first().map_or(0, |y| y.len())];
+        rounded_weighted_sum(backend, &mut v, ys, inverses);
+        v
+    });
     for row in rows {
-        linear_combination(backend, row.modulus, row.out, ys, row.c_mont, v, row.d_mont);
+        linear_combination(backend, row.modulus, row.out, ys, row.c_mont, v.as_deref(), row.d_mont);
     }
 }
 
@@ -370,7 +381,8 @@ mod tests {
                     assert_eq!(outs[9][0], q - 20);
                     let ys: Vec<_> = xs.iter().take(terms.min(16)).map(|x| &x[..]).collect();
                     rounded_weighted_sum(b, &mut outs[8], &ys, &vec![1.0 / q as f64; ys.len()]);
-                    let v = (terms != 5).then(|| outs[8].clone());
+                    let inverses = (terms != 5).then(|| vec![1.0 / q as f64; ys.len()]);
+                    let v = inverses.as_ref().map(|_| outs[8].clone());
                     let v = v.as_deref();
                     linear_combination(b, &m, &mut outs[9], &ys, &xs[1][..ys.len().min(n)], v, c);
                     for count in 1..=GROUP + 1 {
@@ -383,7 +395,7 @@ mod tests {
                                 Combination { modulus: &m, c_mont, d_mont, out }
                             })
                             .collect();
-                        linear_combinations(b, &mut rows, &ys, v);
+                        linear_combinations(b, &mut rows, &ys, inverses.as_deref());
                         drop(rows);
                         for x in many.iter_mut().flatten() {
                             assert!(*x < 4 * q);

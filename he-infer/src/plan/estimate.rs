@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::program::{Keep, Packing, PlannedNode, Program, Step};
 use crate::HeError;
-use crate::ckks::KeySpec;
+use crate::ckks::{KeySpec, turning_bytes};
 use crate::kernels::polynomial::scheme_of;
 use crate::math::poly::limb_stride;
 use crate::run::{self, Observer, Prepared};
@@ -143,20 +143,24 @@ fn working_bytes(program: &Program, n: usize) -> impl Iterator<Item = u64> {
 /// Bytes of a node's operands, of what is made on the way, and of its result.
 fn own_bytes(program: &Program, node: &PlannedNode, n: usize) -> u64 {
     let ct = |level: usize, count: usize| count as u64 * ciphertext_bytes(n, level);
+    let turned = |level: usize, count: usize| {
+        ct(level, count) + turning_bytes(program.chain.params.literal(), level, count)
+    };
     let operands = node.inputs.iter().filter_map(|&i| program.nodes.get(i)).enumerate();
     let inputs: u64 = operands.map(|(at, x)| ct(node.operand_level(at), program.vectors(x))).sum();
     let inner = match &*node.step {
         Step::Linear(map) => {
             let babies: usize = map.babies.iter().map(Vec::len).sum();
+            let beside = map.babies.iter().map(Vec::len).max().unwrap_or(0);
             let giants = map.outputs.iter().map(Vec::len).max().unwrap_or(0);
-            ct(node.level_in, babies + giants)
+            ct(node.level_in, babies + giants - beside) + turned(node.level_in, beside)
         }
         Step::Sums { matrix, .. } => ct(node.level_in, matrix.rows.len()),
-        Step::Scores(tokens) => ct(node.level_in, tokens.turns().len()),
+        Step::Scores(tokens) => turned(node.level_in, tokens.turns().len()),
         // Rotated values, and the same multiplied with what they are weighted by besides.
         Step::Mixed { tokens, factors } => {
-            let times = if factors.is_empty() { 1 } else { 2 };
-            ct(node.operand_level(1), times * tokens.turns().len())
+            let (level, turns) = (node.operand_level(1), tokens.turns().len());
+            turned(level, turns) + if factors.is_empty() { 0 } else { ct(level, turns) }
         }
         Step::Polynomial { poly, .. } => {
             ct(node.level_in, program.vectors(node) * scheme_of(poly, node.level_in).alive())
