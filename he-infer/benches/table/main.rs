@@ -29,9 +29,13 @@ fn main() {
             engine::memory();
         }
         if wants("ops") {
-            engine::ops("log N 16 (D16)", d16(), 24);
+            for level in [24, 23] {
+                engine::ops("log N 16 (D16)", d16(), level);
+            }
             engine::ops("log N 15 (M15)", m15(), 14);
-            engine::ops("log N 14 (S14)", s14(), 7);
+            for level in [7, 6] {
+                engine::ops("log N 14 (S14)", s14(), level);
+            }
         }
         if wants("bootstrap") {
             bootstrap::bootstrap();
