@@ -123,6 +123,39 @@ mod tests {
         if x > b / 2 { Modulus::new(m).unwrap().sub(r, (b % u128::from(m)) as u64) } else { r }
     }
 
+    #[test]
+    fn conversions_to_many_primes_are_those_to_each() {
+        let moduli = |bits, count| {
+            let primes = crate::math::primes::below(bits, 8, count, &[]);
+            primes.into_iter().map(|q| Modulus::new(q).unwrap()).collect::<Vec<_>>()
+        };
+        let n = 72;
+        for k in 1..=16 {
+            let (from, to) = (moduli(50, k), [moduli(49, 6), moduli(31, 4)].concat());
+            let conv = BasisConverter::new(&from, &to).times(|m| m.value() / 3);
+            // Corrections from nothing to one for each prime.
+            let ys = from.iter().enumerate().map(|(i, b)| {
+                (0..n as u64)
+                    .map(move |j| if (i as u64) < j % 18 { b.value() - 1 - j } else { j * j })
+                    .collect()
+            });
+            let ys: Vec<Vec<u64>> = ys.collect();
+            let ys: Vec<&[u64]> = ys.iter().map(|y| &y[..]).collect();
+            for backend in Backend::all() {
+                let mut v = vec![0; n];
+                conv.correction(backend, &ys, &mut v);
+                assert_eq!((v.iter().min(), v.iter().max()), (Some(&0), Some(&(k as u64))));
+                let mut many = vec![vec![0; n]; to.len()];
+                conv.convert_many(backend, many.iter_mut().map(|o| &mut o[..]).enumerate(), &ys);
+                for ((t, m), many) in to.iter().enumerate().zip(many) {
+                    let mut want = vec![0; n];
+                    conv.convert(backend, t, &ys, &v, &mut want);
+                    assert!(many.iter().zip(want).all(|(x, w)| *x < 4 * m.value() && x % m.value() == w));
+                }
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn conversion_is_the_exact_centred_lift(hi in any::<u64>(), lo in any::<u64>(), near in -3i64..=3, edge in 0u8..3) {
