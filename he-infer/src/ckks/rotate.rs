@@ -19,8 +19,8 @@ fn together(n: usize) -> usize {
     if n <= 1 << 14 { 2 } else { 8 }
 }
 
-/// Bytes that rotations of one ciphertext at `level` take besides their results: coefficients to divide by `P`, and what they become modulo a
-/// group of primes.
+/// Bytes that rotations of one ciphertext at `level` take besides their results: coefficients to divide by `P`, and what they become modulo the
+/// group of primes that one thread works on.
 pub(crate) fn turning_bytes(params: &ParamsLiteral, level: usize, rotations: usize) -> u64 {
     let n = 1usize << params.log_n;
     let limbs = 2 * rotations.min(together(n)) * (params.gadget(level).specials + vector::GROUP);

@@ -147,6 +147,35 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn digits_and_lifts_may_be_what_lazy_transforms_leave() {
+        let Some(backend) = Backend::ifma() else { return };
+        // The largest primes, for which products need the most reductions.
+        for q in crate::math::primes::below(50, 10, 2, &[]) {
+            let m = Modulus::new(q).unwrap();
+            let (n, w) = (256, width(q));
+            let largest = vec![q - 1; n];
+            let mut key = vec![0; words(n, w)];
+            packed::pack(backend, w, &mut key, &largest);
+            for count in [1, 2, 3, 5, 8, 12] {
+                let run = |digit: &[u64], lift: &[u64]| {
+                    let terms: Vec<Term<'_>> = (0..count).map(|_| (digit, &key[..], &key[..])).collect();
+                    let mut outs = [(); 4].map(|()| AlignedWords::zeroed(n));
+                    let [a, b, c, d] = &mut outs;
+                    dot_pair(backend, &m, true, a, b, &terms);
+                    let adds = [[Some(lift), Some(&largest[..])], [Some(lift), None]];
+                    let finish = Finish { times: None, adds, permutation: None, far: false };
+                    finished_dot_pair(backend, &m, true, 0, &terms, &finish, [c, d]);
+                    outs.map(|out| out.to_vec())
+                };
+                let lazy = vec![2 * q - 1; n];
+                let outs = run(&lazy, &lazy);
+                assert!(outs == run(&largest, &largest) && outs.iter().flatten().all(|x| *x < q));
+            }
+        }
+    }
+
+    #[test]
     fn finished_inner_products_are_those_of_separate_passes() {
         let m = Modulus::new(0x3_ffff_ffdf_0001).unwrap();
         let (n, w) = (256, width(m.value()));

@@ -60,7 +60,7 @@ impl Lanes {
         r
     }
 
-    /// The same for at most four products.
+    /// The first step of it: what [`fold_steps`] counts the rest of.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn reduce_one(&self, lo: __m512i, hi: __m512i) -> __m512i {

@@ -119,7 +119,8 @@ pub(super) fn forward<const REDUCED: bool>(a: &mut [u64], t: Tables<'_>) {
     // node covers a sub-range of `a` and of the tables.
     unsafe {
         let (a, c) = (a.as_mut_ptr(), &Consts::new(t.modulus));
-        // Values start below 4q, are raised by 36q and gain or lose up to 2q at each of sixteen levels: they stay below 72q < 2^52.
+        // Values start below 4q, are raised by 36q and gain or lose less than 2q at each of sixteen levels: none becomes negative, and all
+        // stay below 72q < 2^52.
         if t.modulus.value() < 1 << LAZY_BITS && t.n <= 1 << 17 {
             forward_node::<true, REDUCED>(a, t.n, 1, roots, c);
         } else {

@@ -158,13 +158,15 @@ pub struct Combination<'a> {
 /// which multiple of `q` they contain depends on the backend.
 ///
 /// # Panics
-/// If a row has fewer constants than there are inputs, or there are fewer inverses.
+/// If a row has not as many constants as there are inputs, or there are not as many inverses.
 pub fn linear_combinations(
     backend: Backend,
     rows: &mut [Combination<'_>],
     ys: &[&[u64]],
     inverses: Option<&[f64]>,
 ) {
+    let counts = rows.iter().map(|row| row.c_mont.len()).chain(inverses.map(<[f64]>::len));
+    assert!(counts.into_iter().all(|count| count == ys.len()), "constants of a conversion");
     #[cfg(target_arch = "x86_64")]
     if backend.is_ifma() {
         return super::simd_convert::linear_combinations(rows, ys, inverses);
@@ -367,6 +369,10 @@ mod tests {
                     dot_pair(b, &m, &mut l[2], &mut r[0], &triples);
                     mul_add(b, &m, &mut outs[4], &xs[0], Some(c), &xs[1], None);
                     mul_add(b, &m, &mut outs[5], &xs[0], None, &xs[1], Some(&xs[2]));
+                    let (mut again, more): (_, Vec<u64>) =
+                        (vec![0; n], xs[1].iter().map(|y| y + q).collect());
+                    mul_add(b, &m, &mut again, &xs[0], None, &more, Some(&xs[2]));
+                    assert!(again == outs[5], "an addend below 2q");
                     mul_const(b, &m, &mut outs[6], &xs[0], c);
                     outs[7].copy_from_slice(&xs[1]);
                     add_assign(b, &m, &mut outs[7], &xs[2]);
