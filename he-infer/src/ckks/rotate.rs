@@ -20,7 +20,7 @@ fn together(n: usize) -> usize {
 }
 
 /// Bytes that rotations of one ciphertext at `level` take besides their results: coefficients to divide by `P`, and what they become modulo the
-/// group of primes that one thread works on.
+/// group of primes that one thread works on; others hold groups of their own.
 pub(crate) fn turning_bytes(params: &ParamsLiteral, level: usize, rotations: usize) -> u64 {
     let n = 1usize << params.log_n;
     let limbs = 2 * rotations.min(together(n)) * (params.gadget(level).specials + vector::GROUP);

@@ -96,7 +96,7 @@ impl Lanes {
     /// From below `4q` to below `q`.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    pub(super) fn settle(&self, x: __m512i) -> __m512i {
+    pub(super) fn fold_sum(&self, x: __m512i) -> __m512i {
         fold(fold(x, _mm512_add_epi64(self.q, self.q)), self.q)
     }
 }
@@ -198,7 +198,7 @@ fn mul_add_v(m: &Modulus, out: &mut [u64], x: &[u64], c: Option<u64>, y: &[u64],
         if let Some(z) = z {
             r = _mm512_add_epi64(r, load(z, j));
         }
-        store(out, j, l.settle(r));
+        store(out, j, l.fold_sum(r));
     }
     scalar::mul_add(m, &mut out[n..], &x[n..], c, &y[n..], z.map(|z| &z[n..]));
 }

@@ -148,7 +148,7 @@ unsafe fn finished_v<const BOTH: bool, const TIMES: bool>(
             for add in finish.adds[h].into_iter().flatten() {
                 r = _mm512_add_epi64(r, load(add, at));
             }
-            scatter.put(at, lanes.settle(r));
+            scatter.put(at, lanes.fold_sum(r));
         }
     }
     // Stores past the caches are ordered for other threads by a fence only.
